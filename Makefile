@@ -1,0 +1,62 @@
+# Two environments, both made on demand: the workshop (.venv: train, export, tests) and the device (.venv-serve: predict).
+# They are two because models are made on one machine and run on many small ones; see docs/environments.md.
+
+PYTHON ?= python3
+# ONNX Runtime: the gpu package also runs on CPUs, and exists for x86-64 Linux.  ORT=cpu takes the smaller one.
+ORT ?= $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),gpu,cpu)
+
+MODEL ?= LiqExp4N2
+DATA ?= vesselmnist3d
+RECIPE ?= hse-2024
+SEED ?= 0
+
+WORKSHOP := .venv/ready-$(ORT)
+DEVICE := .venv-serve/ready-$(ORT)
+PIP_QUIET := --quiet --disable-pip-version-check
+
+MAKEFLAGS += --jobs=2 --output-sync=line
+
+.PHONY: help demo test lint train export predict bench environments clean
+.DEFAULT_GOAL := help
+
+help:  ## Show these targets.
+	@grep -hE '^[a-z]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 14
+
+$(WORKSHOP): pyproject.toml constraints/workshop.txt
+	rm -rf .venv && $(PYTHON) -m venv .venv
+	.venv/bin/pip install $(PIP_QUIET) -c constraints/workshop.txt -e '.[train,export,dev,$(ORT)]'
+	.venv/bin/pip install $(PIP_QUIET) -c constraints/workshop.txt --no-deps medmnist
+	touch $@
+
+$(DEVICE): pyproject.toml constraints/device.txt
+	rm -rf .venv-serve && $(PYTHON) -m venv .venv-serve
+	.venv-serve/bin/pip install $(PIP_QUIET) -c constraints/device.txt -e '.[serve,$(ORT)]'
+	touch $@
+
+environments: $(WORKSHOP) $(DEVICE)  ## Make both environments.
+
+demo: $(WORKSHOP) $(DEVICE)  ## Train a liquid model, export it, predict test scans from files, print a summary.
+	.venv/bin/python -m benchmarks.demo --device .venv-serve/bin/liquidlens
+
+test: $(WORKSHOP) $(DEVICE)  ## Run all tests; set LIQUIDLENS_DATA to test on real data too.
+	.venv/bin/python -m pytest
+
+lint: $(WORKSHOP)  ## Check style and types.
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+train: $(WORKSHOP)  ## Train: MODEL=LiqExp4N2 DATA=vesselmnist3d RECIPE=hse-2024 SEED=0
+	.venv/bin/liquidlens train $(MODEL) $(DATA) --recipe $(RECIPE) --seed $(SEED)
+
+export: $(WORKSHOP)  ## Export a run folder: RUN=runs/...
+	.venv/bin/liquidlens export $(or $(RUN),$(error say which run: make export RUN=runs/...))
+
+predict: $(DEVICE)  ## Predict: MODEL=bundles/.../model.onnx SCANS="a.nii.gz b.npy"
+	.venv-serve/bin/liquidlens predict $(MODEL) $(or $(SCANS),$(error say which scans: make predict MODEL=... SCANS="..."))
+
+bench: $(WORKSHOP)  ## Measure the liquid layer against ncps, and the exported files.
+	.venv/bin/python -m benchmarks.liquid
+
+clean:  ## Remove both environments.
+	rm -rf .venv .venv-serve

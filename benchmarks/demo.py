@@ -1,0 +1,99 @@
+"""The whole line once: train a liquid model, export it, predict the test scans from files in the device environment.
+
+``make demo`` runs this.  Everything it leaves lies in the folder ``demo/``; a second run starts over.
+"""
+
+import argparse
+import json
+import shutil
+import statistics
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+import export
+import train
+from serve import metrics
+from train import datasets
+
+MODEL = "LiqExp1N2"
+RECIPE = "quick"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", required=True, help="the liquidlens command of the device environment")
+    parser.add_argument("--epochs", type=int, help="another number of epochs than the recipe's")
+    parser.add_argument("--data", default="vesselmnist3d", choices=datasets.names())
+    parser.add_argument("--out", type=Path, default=Path("demo"))
+    arguments = parser.parse_args()
+    console = Console()
+
+    data = arguments.data
+    try:
+        dataset = datasets.load(data)
+    except datasets.DataUnavailableError as error:
+        console.print(
+            f"[yellow]{error}[/yellow]\n[bold]The demo goes on with synthetic phantoms.[/bold]", soft_wrap=True
+        )
+        data = datasets.PHANTOM
+        dataset = datasets.load(data)
+    shutil.rmtree(arguments.out, ignore_errors=True)
+
+    console.rule(f"1. Train {MODEL} on {data}, recipe {RECIPE}")
+    started = time.perf_counter()
+    run = train.train(MODEL, data, RECIPE, epochs=arguments.epochs, runs=arguments.out / "runs")
+    training_seconds = time.perf_counter() - started
+
+    console.rule("2. Export to ONNX and check parity with torch")
+    started = time.perf_counter()
+    bundle = export.export(run.path, arguments.out / "bundle")
+    export_seconds = time.perf_counter() - started
+    console.print(f"{bundle.model}: {bundle.model.stat().st_size:,} bytes")
+
+    console.rule("3. Predict the test scans, from files, in the device environment (no torch there)")
+    files = _write_scans(dataset.scans["test"], arguments.out / "scans")
+    command = [arguments.device, "predict", str(bundle.model)]
+    subprocess.run([*command, *files[:5]], check=True)  # what a person sees
+    answer = subprocess.run([*command, *files, "--json"], check=True, capture_output=True, text=True).stdout
+    predictions = json.loads(answer)["predictions"]
+    positive = dataset.label_names[-1]
+    probabilities = np.array([prediction["probabilities"][positive] for prediction in predictions])
+    truth = dataset.labels["test"]
+
+    table = Table("", "", show_header=False, title=f"{MODEL} on {data}{' (SYNTHETIC)' if dataset.synthetic else ''}")
+    table.add_row(
+        "test AUC", f"{metrics.auc(truth, probabilities):.3f} on {len(truth)} scans through the exported file"
+    )
+    table.add_row("test accuracy", f"{metrics.accuracy(truth, probabilities):.3f}")
+    table.add_row("flagged as unlike the training scans", f"{sum(p['ood'] for p in predictions)} of {len(truth)}")
+    table.add_row("trainable parameters", f"{bundle.manifest.parameters.trainable:,}")
+    table.add_row(
+        "file size", f"{bundle.model.stat().st_size / 1000:.0f} kB, complete: raw pixels in, probabilities out"
+    )
+    table.add_row(
+        "parity with torch",
+        f"logits within {bundle.parity.max_logit_difference:.0e} on {bundle.parity.scans} scans, "
+        f"{bundle.parity.changed_labels} labels changed",
+    )
+    latency = statistics.median(prediction["milliseconds"] for prediction in predictions)
+    table.add_row("latency", f"{latency:.1f} ms per scan on CPU (median)")
+    table.add_row("training, export", f"{training_seconds:.0f} s, {export_seconds:.0f} s")
+    console.print(table)
+    console.print(bundle.manifest.intended_use, style="dim")
+
+
+def _write_scans(scans: np.ndarray, folder: Path) -> list[str]:
+    folder.mkdir(parents=True)
+    paths = [folder / f"test-{i:03}.npy" for i in range(len(scans))]
+    for path, scan in zip(paths, scans, strict=True):
+        np.save(path, scan)
+    return [str(path) for path in paths]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""Exporting a run: from run folder to bundle."""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import models
+from export import ood
+from export.complete import CompleteModel
+from export.graph import serialize, to_onnx
+from export.parity import Parity, check
+from imaging import LiquidLensError
+from models.front import Front
+from serve.manifest import KEY, Input, Manifest, OutOfDistribution, Parameters, Provenance
+from train import datasets
+from train.fit import prepare
+from train.run import WEIGHT_FILES, RunFolder, Weights
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What an export left: the folder with ``model.onnx``, ``audit.json`` and ``SHA256SUMS``."""
+
+    path: Path
+    manifest: Manifest
+    parity: Parity
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model.onnx"
+
+
+def export(
+    run: str | Path, out: str | Path | None = None, weights: Weights = "best", data_root: str | Path | None = None
+) -> Bundle:
+    """Export a finished run to `out`, by default ``bundles/NAME-OF-RUN``.
+
+    The run's dataset is needed: the training scans for the out-of-distribution score, the validation scans for its
+    threshold and for parity.  Raises LiquidLensError if the run or its data is not complete, AuditError if the file
+    does not agree with torch; nothing is written then.
+    """
+    folder = RunFolder(Path(run))
+    recipe, metrics, network = folder.recipe(), folder.metrics(), folder.load_model(weights)
+    dataset = datasets.load(recipe.dataset, data_root)
+    if dataset.md5 != recipe.dataset_md5:
+        raise LiquidLensError(f"{folder.path} was trained on another version of {recipe.dataset} than the one at hand.")
+
+    score = ood.fit(_activations(network, prepare(dataset.scans["train"], recipe)))
+    with torch.no_grad():
+        usual = score(_activations(network, prepare(dataset.scans["val"], recipe))).numpy()
+    temperature = metrics[weights]["temperature"]
+    model = CompleteModel(Front(recipe.contract), network, temperature, score)
+    manifest = Manifest(
+        model=recipe.model,
+        paper=recipe.paper,
+        labels=recipe.labels,
+        input=Input(values=recipe.values, size=recipe.size, window=recipe.window),
+        threshold=0.5,
+        temperature=temperature,
+        out_of_distribution=OutOfDistribution(threshold=float(np.quantile(usual, ood.QUANTILE)), quantile=ood.QUANTILE),
+        parameters=Parameters(
+            published=models.entry(recipe.model).published_parameters,
+            trainable=sum(p.numel() for p in network.parameters() if p.requires_grad),
+        ),
+        metrics={split: metrics[weights][split] for split in ("val", "test")},
+        provenance=Provenance(
+            dataset=recipe.dataset,
+            dataset_md5=recipe.dataset_md5,
+            recipe=recipe.training.recipe,
+            seed=recipe.seed,
+            weights=weights,
+            weights_sha256=hashlib.sha256((folder.path / WEIGHT_FILES[weights]).read_bytes()).hexdigest(),
+            versions={**recipe.versions, "onnx": version("onnx")},
+        ),
+    )
+    content = serialize(to_onnx(model), {KEY: manifest.to_json()})
+    parity = check(content, model, dataset.scans["val"])
+    bundle = Bundle(Path(out) if out is not None else Path("bundles") / folder.path.resolve().name, manifest, parity)
+    _write(bundle, content)
+    return bundle
+
+
+@torch.no_grad()
+def _activations(network: models.Classifier, inputs: torch.Tensor) -> torch.Tensor:
+    return torch.cat([network.decide(batch).activations for batch in inputs.split(64)])
+
+
+def _write(bundle: Bundle, content: bytes) -> None:
+    """Write the files whole, the checksums last."""
+    audit = {"bytes": len(content), "parity": bundle.parity.to_json(), "manifest": bundle.manifest.model_dump()}
+    files = {"model.onnx": content, "audit.json": (json.dumps(audit, indent=2) + "\n").encode()}
+    sums = "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in files.items())
+    bundle.path.mkdir(parents=True, exist_ok=True)
+    for name, data in {**files, "SHA256SUMS": sums.encode()}.items():
+        partial = bundle.path / f"{name}.partial"
+        partial.write_bytes(data)
+        os.replace(partial, bundle.path / name)

@@ -1,0 +1,70 @@
+"""Synthetic scans for machines without data: vessel segments with or without an aneurysm.
+
+They follow VesselMNIST3D's file format, and its task in small: a curved tube crosses the cube at random orientation and
+radius, may branch, has a rough surface; an aneurysm is a round bulge on its wall.  They are for trying the software,
+and no statement about real vessels.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+LABELS = ("vessel", "aneurysm")
+SPLITS = {"train": 480, "val": 120, "test": 240}
+ANEURYSM_SHARE = 0.4
+SIZE = 28
+
+
+def vessel3d(seed: int = 0, splits: dict[str, int] | None = None) -> dict[str, NDArray[np.uint8]]:
+    """Vessel masks under MedMNIST's keys: ``train_images`` (n, 28, 28, 28) of 0 and 255, ``train_labels`` (n, 1), ...
+
+    Scan i of a split depends on the seed, the split and i alone, so that smaller splits are prefixes of larger ones.
+    """
+    arrays: dict[str, NDArray[np.uint8]] = {}
+    for which, (split, count) in enumerate((splits or SPLITS).items()):
+        images = np.zeros((count, SIZE, SIZE, SIZE), np.uint8)
+        labels = np.zeros((count, 1), np.uint8)
+        for i in range(count):
+            rng = np.random.default_rng([seed, which, i])
+            labels[i] = rng.random() < ANEURYSM_SHARE
+            images[i] = 255 * _vessel(rng, aneurysm=bool(labels[i, 0]))
+        arrays[f"{split}_images"], arrays[f"{split}_labels"] = images, labels
+    return arrays
+
+
+def _vessel(rng: np.random.Generator, aneurysm: bool) -> NDArray[np.bool_]:
+    """One mask (28, 28, 28): the voxels whose distance to a vessel part is below its radius, up to noise."""
+    radius = rng.uniform(1.6, 3.0)
+    ends = _direction(rng) * (SIZE / 2)
+    middle = rng.normal(0, SIZE / 7, 3)
+    line = _bezier(-ends, middle, ends + rng.normal(0, 3, 3))
+    balls = [np.column_stack([line, np.full(len(line), radius)])]
+    if rng.random() < 0.5:
+        start = line[rng.integers(12, 28)]
+        branch = _bezier(start, start + rng.normal(0, 5, 3), start + _direction(rng) * SIZE * 0.6)
+        balls.append(np.column_stack([branch, np.full(len(branch), radius * rng.uniform(0.5, 0.9))]))
+    if aneurysm:
+        at = int(rng.integers(14, 26))
+        tangent = line[at + 1] - line[at - 1]
+        side = np.cross(tangent, _direction(rng))
+        bulge = radius * rng.uniform(1.2, 1.9)
+        centre = line[at] + side / np.linalg.norm(side) * (radius + 0.6 * bulge)
+        balls.append(np.append(centre, bulge)[None])
+
+    grid = np.indices((SIZE,) * 3).reshape(3, -1).T - (SIZE - 1) / 2
+    roughness = rng.normal(0, 0.25, len(grid))
+    inside = np.zeros(len(grid), bool)
+    for *centre, size in np.concatenate(balls):
+        inside |= ((grid - centre) ** 2).sum(1) < (size + roughness) ** 2
+    return inside.reshape((SIZE,) * 3)
+
+
+def _direction(rng: np.random.Generator) -> NDArray[np.float64]:
+    """A direction drawn uniformly from the sphere."""
+    vector = rng.normal(size=3)
+    return vector / np.linalg.norm(vector)
+
+
+def _bezier(start, bend, end, points: int = 40) -> NDArray[np.float64]:
+    """Points (points, 3) along the quadratic Bezier curve of three control points."""
+    t = np.linspace(0, 1, points)[:, None]
+    return (1 - t) ** 2 * start + 2 * t * (1 - t) * bend + t**2 * end

@@ -1,0 +1,38 @@
+"""The scan: what a person brings, as pixels and geometry, and nothing about the patient."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imaging.errors import LiquidLensError
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """Pixels of one scan.
+
+    pixels: float32, as stored after the file's own rescaling (grey values, Hounsfield units, or a mask).
+        A volume is (slices, rows, columns): slices from inferior to superior, rows from anterior to posterior, columns
+        from the patient's right to left.  An image is (rows, columns).  Arrays without geometry are taken as they are.
+    spacing: millimetres between neighbours along each axis of `pixels`; None if the file does not say.
+    modality: DICOM's modality code such as ``CT``; None if the file does not say.
+
+    Raises LiquidLensError if the pixels are empty, not 2D or 3D, or not finite.
+    """
+
+    pixels: NDArray[np.float32]
+    spacing: tuple[float, ...] | None = None
+    modality: str | None = None
+
+    def __post_init__(self) -> None:
+        shape = " x ".join(map(str, self.pixels.shape))
+        if self.pixels.ndim not in (2, 3):
+            raise LiquidLensError(f"A scan has 2 or 3 axes, this array has {self.pixels.ndim} ({shape}).")
+        if self.pixels.size == 0:
+            raise LiquidLensError(f"The scan is empty ({shape} pixels).")
+        bad = int(self.pixels.size - np.isfinite(self.pixels).sum())
+        if bad:
+            raise LiquidLensError(
+                f"{bad} of {self.pixels.size} pixels are not finite (NaN or infinite): give them the background value."
+            )

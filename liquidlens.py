@@ -1,0 +1,149 @@
+"""The command line: one subcommand per stage, each stage imported only when it is called."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Column, Table
+
+from imaging.errors import LiquidLensError
+
+app = typer.Typer(
+    help="Train compact liquid networks, export them to self-describing ONNX files, and predict on scans.\n\n"
+    "Research software, not a medical device.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+console = Console()
+
+DataRoot = Annotated[
+    Path | None, typer.Option(help="Folder with the datasets; otherwise $LIQUIDLENS_DATA, ~/.medmnist, or a download.")
+]
+
+
+@app.callback()
+def options(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
+    # `main` reads --debug; the option stands here for the help.  The help's first lines are those of `app`.
+    pass
+
+
+@app.command("models")
+def list_models() -> None:
+    """List the zoo: every model with its paper, input and parameter count."""
+    import models
+
+    table = Table("model", "paper", "input", "parameters", title=f"{len(models.names())} models")
+    table.columns[3].justify = "right"
+    for entry in map(models.entry, models.names()):
+        size = " x ".join(map(str, entry.input_shape))
+        table.add_row(entry.name, entry.paper, size, f"{entry.published_parameters:,}")
+    console.print(table)
+
+
+@app.command()
+def train(
+    model: Annotated[str, typer.Argument(help="A name that `liquidlens models` lists.")],
+    data: Annotated[str, typer.Argument(help="vesselmnist3d, adrenalmnist3d, nodulemnist3d or phantom-vessel3d.")],
+    recipe: Annotated[str, typer.Option(help="hse-2024: as published. quick: a useful model in minutes.")] = "hse-2024",
+    seed: Annotated[int, typer.Option(help="Determines initialisation, batches and augmentation.")] = 0,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Another limit of epochs than the recipe's.")] = None,
+    data_root: DataRoot = None,
+    runs: Annotated[Path, typer.Option(help="Folder for run folders.")] = Path("runs"),
+) -> None:
+    """Train one model on one dataset; an interrupted run goes on where it stopped."""
+    from train import train as train_model
+
+    folder = train_model(model, data, recipe, seed, epochs, data_root, runs)
+    metrics = folder.metrics()
+    table = Table("weights", "split", "AUC", "accuracy", "loss", title=str(folder.path))
+    for weights in ("best", "last"):
+        for split, name in (("val", "validation"), ("test", "test")):
+            figures = metrics[weights][split]
+            table.add_row(weights, name, *(f"{figures[key]:.3f}" for key in ("auc", "accuracy", "loss")))
+    console.print(table)
+    console.print(f"{metrics['epochs']} epochs, lowest validation loss in epoch {metrics['best_epoch']}.")
+    console.print(f"Next: liquidlens export {folder.path}", soft_wrap=True)
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="A run folder that `liquidlens train` left.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for the bundle; by default bundles/NAME-OF-RUN.")] = None,
+    weights: Annotated[str, typer.Option(help="best: lowest validation loss. last: after the last epoch.")] = "best",
+    data_root: DataRoot = None,
+) -> None:
+    """Export a trained run to one complete ONNX file, checked against torch on real scans."""
+    from export import export as export_run
+
+    if weights not in ("best", "last"):
+        raise typer.BadParameter("best or last", param_hint="--weights")
+    bundle = export_run(run, out, weights, data_root)  # type: ignore[arg-type]
+    parity = bundle.parity
+    console.print(
+        f"{bundle.model}: {bundle.model.stat().st_size:,} bytes, {bundle.manifest.parameters.trainable:,} parameters.",
+        soft_wrap=True,
+    )
+    console.print(
+        f"Parity with torch on {parity.scans} scans: logits differ by at most {parity.max_logit_difference:.1e}, "
+        f"{parity.changed_labels} labels change.",
+        soft_wrap=True,
+    )
+    console.print(f"Next: liquidlens predict {bundle.model} SCAN...", soft_wrap=True)
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(help="An exported .onnx file.")],
+    scans: Annotated[
+        list[str], typer.Argument(help="Scan files: .npy, .npz, .nii or .nii.gz; FILE#ITEM names one of many.")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Predict the label of each scan with an exported model."""
+    from imaging import read
+    from serve.predictor import Predictor
+
+    predictor = Predictor(model)
+    results = []
+    for source in scans:
+        scan = read(source)
+        try:
+            prediction = predictor.predict(scan)
+        except LiquidLensError as error:
+            raise LiquidLensError(f"{source}: {error}") from error
+        results.append({"scan": source, **vars(prediction)})
+    if as_json:
+        print(json.dumps({"model": predictor.manifest.model, "predictions": results}, indent=2))
+        return
+    labels = predictor.manifest.labels
+    table = Table(
+        Column("scan", overflow="fold"),
+        "label",
+        *(f"p({label})" for label in labels),
+        "time",
+        title=f"{predictor.manifest.model}",
+    )
+    for result in results:
+        unusual = " [yellow](unlike the training scans)[/yellow]" if result["ood"] else ""
+        probabilities = [f"{result['probabilities'][label]:.3f}" for label in labels]
+        table.add_row(result["scan"], result["label"] + unusual, *probabilities, f"{result['milliseconds']:.1f} ms")
+    console.print(table)
+    console.print(predictor.manifest.intended_use, style="dim")
+
+
+def main() -> None:
+    """Run the command line.  Errors that a person can mend are one sentence on stderr and exit code 2."""
+    if "--debug" in sys.argv:
+        app()
+    try:
+        app()
+    except LiquidLensError as error:
+        Console(stderr=True).print(f"[red]Error:[/red] {error}", soft_wrap=True, highlight=False)
+        sys.exit(getattr(error, "exit_code", 2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""The resizing front: raw pixels of any size in, the network's input out.  It becomes part of every exported file.
+
+Resizing is one matrix product per axis with triangle weights that are computed from the input's size: the antialiased
+bilinear filter of Pillow and of torch's ``interpolate(antialias=True)``, here also for volumes, and in plain ONNX
+operators, so that every runtime computes the same numbers.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Values = Literal["grey", "hu", "mask"]
+
+
+@dataclass(frozen=True)
+class InputContract:
+    """How raw pixels become the network's input in [0, 1].
+
+    values: what the pixels mean.
+        ``grey``: 8-bit grey values 0..255, or 16-bit ones 0..65535 if any pixel of the scan exceeds 255.
+        ``hu``: CT numbers in Hounsfield units; `window` (low, high) is mapped to 0..1 and clipped.
+        ``mask``: a segmented shape; any value above half of the scan's maximum is inside, and again after resizing.
+    size: the network's input size, (slices, rows, columns) or (rows, columns).
+    """
+
+    values: Values
+    size: tuple[int, ...]
+    window: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.values == "hu") != (self.window is not None):
+            raise ValueError("a window belongs to the values 'hu', and to them alone")
+
+
+def triangle_weights(length: Tensor, size: int) -> Tensor:
+    """Weights (size, n) that resample n points to `size` points, rows summing to 1.
+
+    length: any tensor of n elements; only its length counts (a tensor, so that the exporter keeps n dynamic).
+    """
+    position = torch.cumsum(torch.ones_like(length), 0) - 0.5  # centres of the input points: 0.5, 1.5, ...
+    scale = (position[-1:] + 0.5) / size  # input points per output point
+    centre = (torch.arange(size, dtype=length.dtype, device=length.device) + 0.5)[:, None] * scale
+    distance = (position - centre).abs() / torch.clamp(scale, min=1.0)
+    weights = torch.relu(1.0 - distance)
+    return weights / weights.sum(1, keepdim=True)
+
+
+class Front(nn.Module):
+    """Maps raw pixels (batch, *any size) to the network's input (batch, 1, *contract.size), values in [0, 1]."""
+
+    def __init__(self, contract: InputContract):
+        super().__init__()
+        self.contract = contract
+
+    def forward(self, scan: Tensor) -> Tensor:
+        pixels = self._to_unit_range(scan)
+        for axis, size in enumerate(self.contract.size, start=1):
+            pixels = pixels.movedim(axis, -1)
+            line = pixels.flatten(0, -2)[0]
+            pixels = (pixels @ triangle_weights(line, size).T).movedim(-1, axis)
+        if self.contract.values == "mask":
+            pixels = (pixels > 0.5).to(pixels.dtype)
+        return pixels.unsqueeze(1)
+
+    def violation(self, scan: Tensor) -> Tensor:
+        """How far the raw pixels are from what the contract allows, (batch,): 0 for legal ones.
+
+        The mean distance to the nearest legal value, relative to the range: a mask holds 0 and its maximum (an empty
+        one shows nothing, violation 1); grey values are not negative; Hounsfield units may be anything.
+        """
+        axes = tuple(range(1, scan.dim()))
+        if self.contract.values == "hu":
+            return torch.zeros_like(scan.mean(axes))
+        largest = scan.amax(axes, keepdim=True)
+        if self.contract.values == "grey":
+            return (torch.relu(-scan) / largest.clamp(min=255.0)).mean(axes)
+        distance = torch.minimum(scan.abs(), (scan - largest).abs()).mean(axes)
+        largest = largest.flatten()
+        return torch.where(largest > 0, distance / largest, 1.0)
+
+    def _to_unit_range(self, scan: Tensor) -> Tensor:
+        axes = tuple(range(1, scan.dim()))
+        if self.contract.window is not None:
+            low, high = self.contract.window
+            return ((scan - low) / (high - low)).clamp(0.0, 1.0)
+        largest = scan.amax(axes, keepdim=True)
+        if self.contract.values == "mask":
+            return (scan > 0.5 * largest).to(scan.dtype)
+        return (scan / torch.where(largest > 255.0, 65535.0, 255.0)).clamp(0.0, 1.0)

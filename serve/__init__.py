@@ -1,0 +1,1 @@
+"""Serving exported files.  Never imports torch, onnx, ncps or medmnist."""

@@ -1,0 +1,99 @@
+"""The predictor: one exported file, loaded and ready to judge scans.  Numpy and ONNX Runtime only."""
+
+import hashlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from imaging import LiquidLensError, Scan
+from serve.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says about one scan."""
+
+    label: str
+    #: Calibrated probability per label; they sum to 1.
+    probabilities: dict[str, float]
+    #: The out-of-distribution score, and whether it exceeds the model's threshold.
+    ood_score: float
+    ood: bool
+    #: Wall time of the ONNX Runtime call.
+    milliseconds: float
+
+
+class Predictor:
+    """Loads one ``.onnx`` file on the CPU.
+
+    ``manifest`` says what the file is.  Raises LiquidLensError if the file is missing, is not ONNX, carries no
+    manifest, or differs from the ``SHA256SUMS`` beside it.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise LiquidLensError(f"{self.path}: there is no such file.")
+        content = self.path.read_bytes()
+        self._check_sum(hashlib.sha256(content).hexdigest())
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # errors only: they arrive as exceptions anyway
+        try:
+            self.session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime raises a dozen unrelated types
+            raise LiquidLensError(f"{self.path}: not a readable ONNX file ({_first_line(error)}).") from error
+        try:
+            self.manifest = Manifest.from_metadata(self.session.get_modelmeta().custom_metadata_map)
+        except LiquidLensError as error:
+            raise LiquidLensError(f"{self.path}: {error}") from error
+
+    def predict(self, scan: Scan) -> Prediction:
+        """Judge one scan.  Raises LiquidLensError if the model reads volumes and this is an image, or the reverse."""
+        expected = len(self.manifest.input.size)
+        if scan.pixels.ndim != expected:
+            kinds = {2: "a 2D image", 3: "a volume"}
+            raise LiquidLensError(
+                f"{self.manifest.model} reads {kinds[expected]}, and this scan is {kinds[scan.pixels.ndim]}."
+            )
+        started = time.perf_counter()
+        outputs = self.run(scan.pixels[None])
+        milliseconds = 1000 * (time.perf_counter() - started)
+        probabilities = outputs["probabilities"][0]
+        score = float(outputs["ood"][0])
+        return Prediction(
+            label=self._label(probabilities),
+            probabilities={label: float(p) for label, p in zip(self.manifest.labels, probabilities, strict=True)},
+            ood_score=score,
+            ood=score > self.manifest.out_of_distribution.threshold,
+            milliseconds=milliseconds,
+        )
+
+    def run(self, scans: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """The outputs by name for raw scans of one size, (batch, slices, rows, columns) or (batch, rows, columns)."""
+        names = [output.name for output in self.session.get_outputs()]
+        values = self.session.run(names, {"scan": np.ascontiguousarray(scans, np.float32)})
+        return dict(zip(names, values, strict=True))
+
+    def _label(self, probabilities: NDArray[np.float32]) -> str:
+        if len(self.manifest.labels) == 2:
+            return self.manifest.labels[int(probabilities[1] > self.manifest.threshold)]
+        return self.manifest.labels[int(probabilities.argmax())]
+
+    def _check_sum(self, found: str) -> None:
+        sums = self.path.with_name("SHA256SUMS")
+        if not sums.is_file():
+            return
+        for line in sums.read_text(encoding="utf-8").splitlines():
+            expected, _, name = line.partition("  ")
+            if name == self.path.name and expected != found:
+                raise LiquidLensError(
+                    f"{self.path} is not the file that was exported: its SHA-256 differs from {sums}."
+                )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:200]

@@ -1,0 +1,160 @@
+"""Reading scans: arrays, archives and NIfTI volumes; and what is refused, with which sentence."""
+
+import nibabel
+import numpy as np
+import pytest
+
+from imaging import LiquidLensError, Scan, read
+
+
+@pytest.fixture
+def volume() -> np.ndarray:
+    return np.random.default_rng(0).integers(-1000, 1000, (5, 6, 7)).astype(np.int16)
+
+
+def save_nifti(path, data_xyz, axes="RAS", zooms=(1.0, 2.0, 3.0)):
+    """A NIfTI file whose array axes point to `axes`."""
+    orientation = nibabel.orientations.axcodes2ornt(axes)
+    affine = np.zeros((4, 4))
+    for axis, (world, sign) in enumerate(orientation):
+        affine[int(world), axis] = sign * zooms[axis]
+    affine[3, 3] = 1
+    nibabel.save(nibabel.Nifti1Image(data_xyz, affine), path)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".nii", ".nii.gz"])
+def test_every_format_gives_the_same_pixels(tmp_path, volume, suffix):
+    path = tmp_path / f"scan{suffix}"
+    if suffix == ".npy":
+        np.save(path, volume)
+    elif suffix == ".npz":
+        np.savez_compressed(path, volume)
+    else:
+        save_nifti(path, volume.transpose(2, 1, 0), "LPS", zooms=(0.5, 0.6, 2.0))
+    scan = read(path)
+    assert scan.pixels.dtype == np.float32
+    assert np.array_equal(scan.pixels, volume)
+    assert scan.spacing == (None if "np" in suffix else pytest.approx((2.0, 0.6, 0.5)))
+
+
+@pytest.mark.parametrize("axes", ["RAS", "LPS", "PIR", "SLA", "ARI"])
+def test_nifti_of_any_orientation_ends_in_the_same_array(tmp_path, axes):
+    """Slices inferior to superior, rows anterior to posterior, columns right to left, whatever the file's axes are."""
+    ours = np.arange(4 * 5 * 6, dtype=np.float32).reshape(4, 5, 6)
+    as_lps = ours.transpose(2, 1, 0)
+    lps = nibabel.orientations.axcodes2ornt("LPS")
+    there = nibabel.orientations.ornt_transform(lps, nibabel.orientations.axcodes2ornt(axes))
+    zooms_by_world = {"L": 1.0, "R": 1.0, "P": 2.0, "A": 2.0, "S": 3.0, "I": 3.0}
+    path = save_nifti(
+        tmp_path / "scan.nii",
+        nibabel.orientations.apply_orientation(as_lps, there),
+        axes,
+        [zooms_by_world[axis] for axis in axes],
+    )
+    scan = read(path)
+    assert np.array_equal(scan.pixels, ours)
+    assert scan.spacing == pytest.approx((3.0, 2.0, 1.0))
+
+
+def test_nifti_rescaling_is_applied(tmp_path):
+    image = nibabel.Nifti1Image(np.zeros((3, 3, 3)), np.eye(4))
+    image.set_data_dtype(np.int16)
+    data = np.linspace(-1000.5, 1000.5, 27).reshape(3, 3, 3)
+    nibabel.save(nibabel.Nifti1Image(data, np.eye(4), image.header), tmp_path / "scan.nii")
+    assert np.allclose(np.sort(read(tmp_path / "scan.nii").pixels.ravel()), np.sort(data.ravel()), atol=0.05)
+
+
+def test_one_scan_of_many(tmp_path, volume):
+    stack = np.stack([volume, volume + 1])
+    np.savez(tmp_path / "many.npz", test_images=stack, labels=np.arange(2))
+    np.save(tmp_path / "stack.npy", stack)
+    save_nifti(tmp_path / "series.nii.gz", stack.transpose(3, 2, 1, 0), "LPS")
+    for name in ("many.npz#test_images/1", "stack.npy#1", "series.nii.gz#1"):
+        assert np.array_equal(read(tmp_path / name).pixels, volume + 1), name
+
+
+def test_a_file_whose_name_holds_the_mark(tmp_path, volume):
+    np.save(tmp_path / "scan#1.npy", volume)
+    assert np.array_equal(read(tmp_path / "scan#1.npy").pixels, volume)
+
+
+@pytest.mark.parametrize(
+    ("selection", "sentence"),
+    [
+        ("", "name one scan, as in many.npz#test_images/0"),
+        ("#nothing/0", "name one scan"),
+        ("#test_images", "a stack of 2 volumes"),
+        ("#test_images/2", "items are 0 to 1"),
+        ("#test_images/-1", "items are 0 to 1"),
+        ("#names/0", "pixels are numbers"),
+    ],
+)
+def test_archives_say_what_they_hold(tmp_path, volume, selection, sentence):
+    np.savez(tmp_path / "many.npz", test_images=np.stack([volume, volume]), names=np.array(["a", "b"]))
+    with pytest.raises(LiquidLensError, match=sentence):
+        read(f"{tmp_path}/many.npz{selection}")
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".nii", ".nii.gz"])
+@pytest.mark.parametrize("kept", [0, 3, 40, 0.5])
+def test_truncated_files_are_refused_by_name(tmp_path, volume, suffix, kept):
+    whole, path = tmp_path / f"whole{suffix}", tmp_path / f"cut{suffix}"
+    if suffix == ".npy":
+        np.save(whole, volume)
+    elif suffix == ".npz":
+        np.savez_compressed(whole, volume)
+    else:
+        save_nifti(whole, volume)
+    content = whole.read_bytes()
+    path.write_bytes(content[: int(len(content) * kept) if isinstance(kept, float) else kept])
+    with pytest.raises(LiquidLensError, match=rf"cut{suffix}: not a readable"):
+        read(path)
+
+
+def test_pickled_arrays_are_not_loaded(tmp_path):
+    np.save(tmp_path / "evil.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    np.savez(tmp_path / "evil.npz", np.array([{"a": 1}], dtype=object))
+    for name in ("evil.npy", "evil.npz"):
+        with pytest.raises(LiquidLensError, match="not a readable"):
+            read(tmp_path / name)
+
+
+def test_missing_and_unknown_files(tmp_path):
+    with pytest.raises(LiquidLensError, match="no such file"):
+        read(tmp_path / "none.npy")
+    with pytest.raises(LiquidLensError, match=r"known kinds are \.npy"):
+        read(tmp_path / "scan.jpg2")
+
+
+@pytest.mark.parametrize(
+    ("array", "sentence"),
+    [
+        (np.zeros(5), "2 or 3 axes"),
+        (np.zeros((0, 4)), "empty"),
+        (np.array([[1.0, np.nan]]), "1 of 2 pixels are not finite"),
+        (np.array([[1.0, np.inf]]), "not finite"),
+    ],
+)
+def test_arrays_that_are_no_scan(tmp_path, array, sentence):
+    np.save(tmp_path / "scan.npy", array)
+    with pytest.raises(LiquidLensError, match=rf"scan\.npy: .*{sentence}"):
+        read(tmp_path / "scan.npy")
+
+
+def test_values_beyond_float32_are_not_silently_infinite(tmp_path):
+    np.save(tmp_path / "scan.npy", np.full((2, 2), 1e300))
+    with pytest.raises(LiquidLensError, match="not finite"):
+        read(tmp_path / "scan.npy")
+
+
+def test_the_sample_files(data_root):
+    folder = data_root / "samples" / "nifti"
+    if not folder.is_dir():
+        pytest.skip(f"needs {folder}")
+    scan = read(folder / "totalseg_ct_sm.nii.gz")
+    assert scan.pixels.ndim == 3
+    assert scan.pixels.min() < -900, "CT in Hounsfield units"
+    with pytest.raises(LiquidLensError, match="a 4D image of 2 volumes"):
+        read(folder / "nibabel_example4d.nii.gz")
+    assert isinstance(read(f"{folder}/nibabel_example4d.nii.gz#1"), Scan)

@@ -1,0 +1,135 @@
+"""Training runs: what they leave, that they resume exactly, and what is refused."""
+
+import csv
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import train
+from imaging import LiquidLensError
+from train import fit, initialise
+from train.module import Recorder
+from train.run import RunFolder
+
+MODEL, DATA = "CNNExp4N1", "phantom-vessel3d"
+
+
+def run(runs, epochs=3, recipe="hse-2024", seed=0, model=MODEL):
+    return train.train(model, DATA, recipe, seed, epochs, runs=runs, progress=False)
+
+
+def test_the_run_folder_is_complete_and_plain(liquid_run):
+    assert sorted(path.name for path in liquid_run.path.iterdir()) == [
+        "history.csv",
+        "metrics.json",
+        "recipe.json",
+        "weights-last.safetensors",
+        "weights.safetensors",
+    ]
+    recipe = json.loads((liquid_run.path / "recipe.json").read_text())
+    assert recipe["model"] == "LiqExp1N2"
+    assert recipe["training"]["max_epochs"] == 2
+    assert recipe["versions"]["torch"]
+    history = list(csv.DictReader((liquid_run.path / "history.csv").open()))
+    assert [row["epoch"] for row in history] == ["0", "1"]
+    metrics = liquid_run.metrics()
+    assert metrics["best"]["val"]["loss"] == pytest.approx(
+        min(float(row["val_loss"]) for row in history), rel=1e-4
+    ), "weights.safetensors holds the epoch with the lowest validation loss"
+    assert metrics["last"]["val"]["loss"] == pytest.approx(float(history[-1]["val_loss"]), rel=1e-4)
+
+
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path, monkeypatch):
+    model = "CNNExp3N1"  # with dropout: the random draws must go on where they stopped, too
+    whole = run(tmp_path / "whole", model=model, recipe="quick")
+
+    class PowerCut(Exception):
+        pass
+
+    original = Recorder.on_train_epoch_start
+
+    def cut(self, trainer, module):
+        if trainer.current_epoch == 2:
+            raise PowerCut
+        original(self, trainer, module)
+
+    monkeypatch.setattr(Recorder, "on_train_epoch_start", cut)
+    with pytest.raises(PowerCut):
+        run(tmp_path / "cut", model=model, recipe="quick")
+    monkeypatch.undo()
+    unfinished = RunFolder(tmp_path / "cut" / whole.path.name)
+    assert unfinished.checkpoint.is_file()
+    with pytest.raises(LiquidLensError, match="not a finished run"):
+        unfinished.metrics()
+
+    resumed = run(tmp_path / "cut", model=model, recipe="quick")
+    for name in ("weights.safetensors", "weights-last.safetensors"):
+        a, b = load_file(whole.path / name), load_file(resumed.path / name)
+        assert all(torch.equal(a[key], b[key]) for key in a), name
+    assert not unfinished.checkpoint.exists()
+    assert [row["epoch"] for row in csv.DictReader((resumed.path / "history.csv").open())] == ["0", "1", "2"]
+
+
+def test_a_finished_run_is_not_run_twice(liquid_run, monkeypatch):
+    monkeypatch.setattr(fit, "_run_trainer", lambda *_: pytest.fail("it trained again"))
+    again = train.train("LiqExp1N2", DATA, "quick", epochs=2, runs=liquid_run.path.parent, progress=False)
+    assert again == liquid_run
+
+
+def test_a_folder_with_another_run_is_refused(liquid_run):
+    with pytest.raises(LiquidLensError, match="other settings"):
+        train.train("LiqExp1N2", DATA, "quick", epochs=3, runs=liquid_run.path.parent, progress=False)
+
+
+def test_the_seed_determines_the_weights(tmp_path):
+    weights = [
+        load_file(run(tmp_path / str(i), epochs=1, seed=seed).path / "weights.safetensors")
+        for i, seed in enumerate((0, 0, 1))
+    ]
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+    assert not all(torch.equal(weights[0][key], weights[2][key]) for key in weights[0])
+
+
+def test_unknown_names(tmp_path):
+    with pytest.raises(LiquidLensError, match="Did you mean CNNExp4N1"):
+        train.train("CNNExp4N11", DATA, runs=tmp_path)
+    with pytest.raises(LiquidLensError, match="Did you mean quick"):
+        train.train(MODEL, DATA, recipe="quik", runs=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["recipe.json", "metrics.json", "weights.safetensors"])
+def test_run_folders_that_lack_a_file(liquid_run, tmp_path, name):
+    copy = RunFolder(shutil.copytree(liquid_run.path, tmp_path / "run"))
+    (copy.path / name).unlink()
+    with pytest.raises(LiquidLensError, match=f"it has no {name}"):
+        copy.recipe(), copy.metrics(), copy.load_model()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("recipe.json", b"{}", "model: Field required"),
+        ("recipe.json", b"\xff", "is not a recipe"),
+        ("metrics.json", b"{", "is not JSON"),
+        ("weights.safetensors", b"garbage", "does not hold the weights of LiqExp1N2"),
+    ],
+)
+def test_run_folders_with_broken_files(liquid_run, tmp_path, name, content, sentence):
+    copy = RunFolder(shutil.copytree(liquid_run.path, tmp_path / "run"))
+    (copy.path / name).write_bytes(content)
+    with pytest.raises(LiquidLensError, match=sentence):
+        copy.recipe(), copy.metrics(), copy.load_model()
+
+
+def test_initialisation_starts_at_the_share_of_the_class():
+    import models
+
+    torch.manual_seed(0)
+    model = models.build("LiqExp1N2")
+    initialise.from_labels(model, torch.tensor([0.0] * 9 + [1.0]))
+    probability = torch.sigmoid(model(torch.zeros(1, 1, 28, 28, 28)))
+    assert 0.02 < probability.item() < 0.4

@@ -1,0 +1,150 @@
+"""Training one recipe with one seed into a run folder."""
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import RichProgressBar
+from torch import Tensor
+
+import models
+from imaging import LiquidLensError
+from models.front import Front
+from serve import metrics
+from train import datasets, initialise
+from train.calibration import fit_temperature
+from train.module import Recorder, StopOnRise, TrainingModule, batch_mean_metrics, loader
+from train.recipes import training as training_settings
+from train.run import WEIGHT_FILES, RunFolder, RunRecipe
+
+BATCH = 64
+
+
+def train(
+    model: str,
+    data: str,
+    recipe: str = "hse-2024",
+    seed: int = 0,
+    epochs: int | None = None,
+    data_root: str | Path | None = None,
+    runs: str | Path = "runs",
+    progress: bool = True,
+) -> RunFolder:
+    """Train `model` on the dataset `data`; returns the finished run folder ``runs/DATA-MODEL-RECIPE-seedSEED``.
+
+    An interrupted run goes on where it stopped, with the same result as an uninterrupted one; a finished one is
+    returned as it is.  Raises LiquidLensError for unknown names, missing data, or a folder that holds another run.
+    """
+    try:
+        models.entry(model)
+    except LookupError as error:
+        raise LiquidLensError(str(error)) from error
+    settings = training_settings(recipe, epochs)
+    dataset = datasets.load(data, data_root)
+    resolved = RunRecipe.resolve(model, dataset, settings, seed)
+    folder = _open_folder(Path(runs) / resolved.name, resolved)
+    if folder.finished:
+        return folder
+
+    pl.seed_everything(seed, verbose=False)
+    inputs = {split: prepare(dataset.scans[split], resolved) for split in datasets.SPLITS}
+    labels = {split: torch.from_numpy(dataset.labels[split]).float() for split in datasets.SPLITS}
+    network = models.build(model)
+    if settings.initialise_from_labels:
+        initialise.from_labels(network, labels["train"])
+    recorder = Recorder(folder)
+    _run_trainer(
+        TrainingModule(network, settings, seed),
+        loader(inputs["train"], labels["train"], settings.batch_size, seed),
+        loader(inputs["val"], labels["val"], BATCH),
+        recorder,
+        progress,
+    )
+    folder.save_weights(network, "last")
+    folder.write_json("metrics.json", _final_metrics(folder, recorder, inputs, labels))
+    folder.checkpoint.unlink()
+    return folder
+
+
+def prepare(scans: np.ndarray, recipe: RunRecipe) -> Tensor:
+    """Raw scans (n, ...) through the recipe's input contract: (n, 1, *size) float32 in [0, 1]."""
+    front = Front(recipe.contract)
+    return torch.cat([front(torch.from_numpy(scans[i : i + BATCH]).float()) for i in range(0, len(scans), BATCH)])
+
+
+@torch.no_grad()
+def predict_logits(model: models.Classifier, inputs: Tensor) -> Tensor:
+    """Logits (n,) of prepared inputs, in batches of 64."""
+    model.eval()
+    return torch.cat([model(batch)[:, 0] for batch in inputs.split(BATCH)])
+
+
+def _open_folder(path: Path, recipe: RunRecipe) -> RunFolder:
+    folder = RunFolder(path)
+    if (path / "recipe.json").is_file():
+        if not folder.recipe().same_run(recipe):
+            raise LiquidLensError(
+                f"{path} holds a run with other settings (see its recipe.json): remove it or name another --runs."
+            )
+    else:
+        path.mkdir(parents=True, exist_ok=True)
+        folder.write_text("recipe.json", recipe.model_dump_json(indent=2) + "\n")
+    return folder
+
+
+def _run_trainer(module: TrainingModule, train_loader, val_loader, recorder: Recorder, progress: bool) -> None:
+    settings = module.training_settings
+    callbacks: list[pl.Callback] = [recorder]
+    if settings.patience is not None:
+        callbacks.append(StopOnRise(settings.patience, settings.tolerance))
+    if progress:
+        callbacks.append(RichProgressBar())
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*does not have many workers.*")  # the arrays are in memory already
+        trainer = pl.Trainer(
+            max_epochs=settings.max_epochs,
+            gradient_clip_val=settings.clip_gradient,
+            callbacks=callbacks,
+            num_sanity_val_steps=0,
+            enable_progress_bar=progress,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            logger=False,
+        )
+        checkpoint = recorder.folder.checkpoint
+        resume = str(checkpoint) if checkpoint.is_file() else None
+        trainer.fit(module, train_loader, val_loader, ckpt_path=resume, weights_only=True)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+
+
+def _final_metrics(folder: RunFolder, recorder: Recorder, inputs, labels) -> dict[str, Any]:
+    """The content of metrics.json: ``best`` and ``last`` weights, each on validation and test."""
+    result: dict[str, Any] = {
+        "epochs": len(recorder.history),
+        "best_epoch": recorder.best_epoch,
+        "seconds": round(sum(row["seconds"] for row in recorder.history), 1),
+    }
+    for which in WEIGHT_FILES:
+        model = folder.load_model(which)
+        logits = {split: predict_logits(model, inputs[split]) for split in ("val", "test")}
+        temperature = fit_temperature(logits["val"].numpy(), labels["val"].numpy())
+        result[which] = {"temperature": temperature}
+        for split in logits:
+            truth, raw = labels[split].numpy(), logits[split].numpy()
+            batches = list(zip(logits[split].split(BATCH), labels[split].split(BATCH), strict=True))
+            paper = batch_mean_metrics(batches)
+            result[which][split] = {
+                "auc": paper["auc"],
+                "accuracy": metrics.accuracy(truth, metrics.sigmoid(raw)),
+                "accuracy_batch_mean": paper["accuracy"],
+                "loss": paper["loss"],
+                "ece": metrics.expected_calibration_error(truth, metrics.sigmoid(raw)),
+                "ece_calibrated": metrics.expected_calibration_error(truth, metrics.sigmoid(raw / temperature)),
+            }
+    return result
