@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Column, Table
 
 from imaging.errors import LiquidLensError
@@ -141,8 +142,17 @@ def main() -> None:
     try:
         app()
     except LiquidLensError as error:
-        Console(stderr=True).print(f"[red]Error:[/red] {error}", soft_wrap=True, highlight=False)
-        sys.exit(getattr(error, "exit_code", 2))
+        _fail(str(error), getattr(error, "exit_code", 2))
+    except ModuleNotFoundError as error:
+        _fail(
+            f"this command needs the package {error.name}, which is not installed in this environment: the workshop "
+            "(.venv) trains and exports, the device (.venv-serve) predicts; `make environments` makes both."
+        )
+
+
+def _fail(sentence: str, code: int = 2) -> None:
+    Console(stderr=True).print("[red]Error:[/red]", escape(sentence), soft_wrap=True, highlight=False)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

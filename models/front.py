@@ -14,6 +14,11 @@ from torch import Tensor, nn
 Values = Literal["grey", "hu", "mask"]
 
 
+#: Where a resized mask is cut.  A hair above 0.5: edges that fall exactly between two points are common, and rounding
+#: must not put them inside in one runtime and outside in another.
+HALF = 0.5 + 1e-4
+
+
 @dataclass(frozen=True)
 class InputContract:
     """How raw pixels become the network's input in [0, 1].
@@ -61,7 +66,7 @@ class Front(nn.Module):
             line = pixels.flatten(0, -2)[0]
             pixels = (pixels @ triangle_weights(line, size).T).movedim(-1, axis)
         if self.contract.values == "mask":
-            pixels = (pixels > 0.5).to(pixels.dtype)
+            pixels = (pixels > HALF).to(pixels.dtype)
         return pixels.unsqueeze(1)
 
     def violation(self, scan: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ def test_search_order(medmnist_root, monkeypatch, tmp_path):
     with pytest.raises(datasets.DataUnavailableError):
         datasets.load("adrenalmnist3d")
     default = tmp_path / "default"
-    default.mkdir()
+    default.mkdir(exist_ok=True)
     shutil.copy(medmnist_root / "adrenalmnist3d.npz", default)
     datasets.load("adrenalmnist3d")  # found in medmnist's default folder
 

@@ -36,9 +36,9 @@ def test_the_run_folder_is_complete_and_plain(liquid_run):
     history = list(csv.DictReader((liquid_run.path / "history.csv").open()))
     assert [row["epoch"] for row in history] == ["0", "1"]
     metrics = liquid_run.metrics()
-    assert metrics["best"]["val"]["loss"] == pytest.approx(
-        min(float(row["val_loss"]) for row in history), rel=1e-4
-    ), "weights.safetensors holds the epoch with the lowest validation loss"
+    assert metrics["best"]["val"]["loss"] == pytest.approx(min(float(row["val_loss"]) for row in history), rel=1e-4), (
+        "weights.safetensors holds the epoch with the lowest validation loss"
+    )
     assert metrics["last"]["val"]["loss"] == pytest.approx(float(history[-1]["val_loss"]), rel=1e-4)
 
 
@@ -46,18 +46,18 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path, monkeypatch
     model = "CNNExp3N1"  # with dropout: the random draws must go on where they stopped, too
     whole = run(tmp_path / "whole", model=model, recipe="quick")
 
-    class PowerCut(Exception):
+    class PowerCutError(Exception):
         pass
 
     original = Recorder.on_train_epoch_start
 
     def cut(self, trainer, module):
         if trainer.current_epoch == 2:
-            raise PowerCut
+            raise PowerCutError
         original(self, trainer, module)
 
     monkeypatch.setattr(Recorder, "on_train_epoch_start", cut)
-    with pytest.raises(PowerCut):
+    with pytest.raises(PowerCutError):
         run(tmp_path / "cut", model=model, recipe="quick")
     monkeypatch.undo()
     unfinished = RunFolder(tmp_path / "cut" / whole.path.name)

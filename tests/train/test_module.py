@@ -42,7 +42,7 @@ def test_batches_depend_on_seed_and_epoch_alone():
     first, second = Batches(10, 4, seed=1), Batches(10, 4, seed=1)
     assert list(first) == list(second)
     assert [len(batch) for batch in first] == [4, 4, 2]
-    assert sorted(sum(first, [])) == list(range(10))
+    assert sorted(i for batch in first for i in batch) == list(range(10))
     second.set_epoch(1)
     assert list(first) != list(second)
     first.set_epoch(1)

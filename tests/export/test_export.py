@@ -1,0 +1,185 @@
+"""Exported files: complete, clean, equal to torch, the same bytes every time."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import onnx.reference
+import onnxruntime
+import pytest
+import torch
+
+import export
+import models
+from export import ood, parity
+from export.complete import CompleteModel, output_names
+from export.graph import serialize, to_onnx
+from imaging import LiquidLensError, phantoms
+from models.front import Front, InputContract
+from train.run import RunFolder
+
+SIZES = [(1, 28, 28, 28), (2, 28, 28, 28), (7, 5, 40, 33), (1, 64, 64, 64), (64, 28, 28, 28), (2, 1, 1, 1)]
+
+
+def complete(name: str, values="mask", window=None, temperature=1.7) -> CompleteModel:
+    """A model with random weights and everything around it."""
+    torch.manual_seed(0)
+    network = models.build(name).eval()
+    front = Front(InputContract(values, (28, 28, 28), window))
+    scans = torch.from_numpy(phantoms.vessel3d(splits={"train": 48})["train_images"]).float()
+    with torch.no_grad():
+        score = ood.fit(network.decide(front(scans)).activations)
+    return CompleteModel(front, network, temperature, score).eval()
+
+
+def differences(content: bytes, model: CompleteModel, shape, low=0, high=256) -> dict[str, float]:
+    scans = np.random.default_rng(0).integers(low, high, shape).astype(np.float32)
+    with torch.no_grad():
+        expected = model(torch.from_numpy(scans))
+    names = output_names(expected)
+    found = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"]).run(names, {"scan": scans})
+    for name, a, b in zip(names, found, expected, strict=True):
+        assert a.shape == b.shape, name
+    return {name: float(np.abs(a - b.numpy()).max()) for name, a, b in zip(names, found, expected, strict=True)}
+
+
+@pytest.mark.parametrize(
+    "name", ["LiqExp1N2", "LiqExp2N5", "LiqExp3N2", "LiqExp3N3", "LiqExp3N5", "CNNExp3N6", "LSTMExp5N3", "RNNExp5N6"]
+)
+def test_files_equal_torch_for_any_batch_and_scan_size(name):
+    model = complete(name)
+    content = serialize(to_onnx(model), {})
+    for shape in SIZES:
+        found = differences(content, model, shape)
+        assert ("slice_logits" in found) == (name != "CNNExp3N6")
+        for output in ("logits", "probabilities", "slice_logits"):
+            assert found.get(output, 0) <= 1e-5, (shape, output)
+
+
+@pytest.mark.parametrize(
+    ("values", "window", "low", "high"), [("grey", None, 0, 3000), ("hu", (-1000, 400), -1024, 3000)]
+)
+def test_files_for_grey_values_and_hounsfield_units(values, window, low, high):
+    model = complete("CNNExp1N1", values, window)
+    content = serialize(to_onnx(model), {})
+    for shape in SIZES:
+        found = differences(content, model, shape, low, high)
+        assert max(found["logits"], found["probabilities"]) <= 1e-5, shape
+
+
+def test_the_reference_evaluator_computes_the_same():
+    """A second, slow implementation of ONNX: the file relies on the standard, not on one runtime."""
+    model = complete("LiqExp1N2")
+    proto = to_onnx(model)
+    scan = phantoms.vessel3d(splits={"test": 1})["test_images"].astype(np.float32)
+    with torch.no_grad():
+        expected = model(torch.from_numpy(scan))
+    found = onnx.reference.ReferenceEvaluator(proto).run(None, {"scan": scan})
+    assert np.abs(found[0] - expected[0].numpy()).max() <= 1e-5
+
+
+def test_the_loop_is_one_scan_with_plain_operators():
+    proto = to_onnx(complete("LiqExp1N2"))
+    assert {opset.domain for opset in proto.opset_import} == {""}
+    assert not proto.functions
+    operators = [node.op_type for node in proto.graph.node]
+    assert operators.count("Scan") == 1
+    assert "Resize" not in operators
+    assert [[d.dim_param for d in i.type.tensor_type.shape.dim] for i in proto.graph.input] == [
+        ["batch", "depth", "height", "width"]
+    ]
+
+
+def test_outputs_are_consistent_with_each_other(liquid_bundle):
+    session = onnxruntime.InferenceSession(liquid_bundle.model.read_bytes(), providers=["CPUExecutionProvider"])
+    scans = phantoms.vessel3d(splits={"test": 5})["test_images"].astype(np.float32)
+    names = [output.name for output in session.get_outputs()]
+    out = dict(zip(names, session.run(None, {"scan": scans}), strict=True))
+    assert out["logits"].shape == (5, 1)
+    assert out["slice_logits"].shape == (5, 28, 1)
+    assert out["ood"].shape == (5,)
+    assert np.allclose(out["probabilities"].sum(1), 1)
+    assert np.allclose(out["probabilities"][:, 1:], 1 / (1 + np.exp(-out["logits"])), atol=1e-6)
+    assert np.allclose(out["slice_logits"].mean(1), out["logits"], atol=1e-6)
+
+
+def test_the_bundle_is_complete(liquid_bundle, liquid_run):
+    assert sorted(path.name for path in liquid_bundle.path.iterdir()) == ["SHA256SUMS", "audit.json", "model.onnx"]
+    for line in (liquid_bundle.path / "SHA256SUMS").read_text().splitlines():
+        digest, name = line.split("  ")
+        assert hashlib.sha256((liquid_bundle.path / name).read_bytes()).hexdigest() == digest
+    audit = json.loads((liquid_bundle.path / "audit.json").read_text())
+    assert audit["bytes"] == liquid_bundle.model.stat().st_size <= 120_000
+    assert audit["parity"]["max_logit_difference"] <= 1e-4
+    assert audit["parity"]["changed_labels"] == 0
+    assert audit["parity"]["scans"] >= 120
+    manifest = liquid_bundle.manifest
+    assert manifest.parameters.trainable == manifest.parameters.published == 37265
+    assert manifest.metrics["test"].auc == liquid_run.metrics()["best"]["test"]["auc"]
+    assert manifest.temperature == liquid_run.metrics()["best"]["temperature"]
+
+
+def test_the_file_carries_no_trace_of_where_it_was_made(liquid_bundle, liquid_run):
+    content = liquid_bundle.model.read_bytes()
+    for trace in (b".py", b"File ", b"/home", b"/tmp", b"site-packages", str(liquid_run.path).encode()):
+        assert trace not in content, trace
+    proto = onnx.load_model_from_string(content)
+    assert [entry.key for entry in proto.metadata_props] == ["liquidlens"]
+    assert all(tensor.data_location == onnx.TensorProto.DEFAULT for tensor in proto.graph.initializer)
+
+
+def test_exporting_again_gives_the_same_bytes(liquid_bundle, liquid_run, tmp_path):
+    """In another process, with another hash seed, in another folder."""
+    moved = shutil.copytree(liquid_run.path, tmp_path / "moved")
+    subprocess.run(
+        [sys.executable, "-m", "liquidlens", "export", str(moved), "--out", str(tmp_path / "again")],
+        check=True,
+        env={**os.environ, "PYTHONHASHSEED": "7"},
+        capture_output=True,
+    )
+    assert (tmp_path / "again" / "model.onnx").read_bytes() == liquid_bundle.model.read_bytes()
+
+
+def test_a_file_that_disagrees_with_torch_is_refused():
+    model = complete("LiqExp5N1")
+    content = serialize(to_onnx(model), {})
+    scans = phantoms.vessel3d(splits={"val": 6})["val_images"]
+    assert parity.check(content, model, scans).changed_labels == 0
+    with torch.no_grad():
+        next(model.network.head.parameters()).add_(0.5)  # torch moves on, the file stays
+    with pytest.raises(parity.AuditError, match="disagrees with torch"):
+        parity.check(content, model, scans)
+
+
+def test_nothing_is_written_when_parity_fails(liquid_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(parity, "TOLERANCE", -1.0)
+    with pytest.raises(parity.AuditError):
+        export.export(liquid_run.path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_runs_whose_data_changed_are_refused(liquid_run, tmp_path):
+    copy = RunFolder(shutil.copytree(liquid_run.path, tmp_path / "run"))
+    recipe = json.loads((copy.path / "recipe.json").read_text())
+    copy.write_json("recipe.json", {**recipe, "dataset_md5": "0" * 32})
+    with pytest.raises(LiquidLensError, match="another version of phantom-vessel3d"):
+        export.export(copy.path, tmp_path / "out")
+
+
+def test_ood_score_tells_strange_scans(liquid_bundle):
+    session = onnxruntime.InferenceSession(liquid_bundle.model.read_bytes(), providers=["CPUExecutionProvider"])
+    threshold = liquid_bundle.manifest.out_of_distribution.threshold
+
+    def flagged(scans) -> float:
+        return float((session.run(["ood"], {"scan": scans.astype(np.float32)})[0] > threshold).mean())
+
+    rng = np.random.default_rng(0)
+    assert flagged(phantoms.vessel3d(seed=9, splits={"test": 100})["test_images"]) <= 0.1
+    assert flagged(rng.integers(0, 256, (4, 28, 28, 28))) == 1, "noise"
+    assert flagged(rng.integers(-1000, 1200, (4, 28, 28, 28))) == 1, "a CT scan is no mask"
+    assert flagged(np.zeros((1, 28, 28, 28))) == 1, "an empty scan"

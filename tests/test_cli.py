@@ -1,0 +1,96 @@
+"""The command line as a person meets it: in a process of its own, without a traceback."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from imaging import phantoms
+
+
+def liquidlens(*arguments, code=0) -> subprocess.CompletedProcess:
+    done = subprocess.run([sys.executable, "-m", "liquidlens", *map(str, arguments)], capture_output=True, text=True)
+    assert done.returncode == code, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory):
+    path = tmp_path_factory.mktemp("scans") / "vessel.npy"
+    np.save(path, phantoms.vessel3d(splits={"test": 1})["test_images"][0])
+    return path
+
+
+def test_help_names_every_command_and_models_every_model():
+    text = liquidlens("--help").stdout
+    assert all(command in text for command in ("models", "train", "export", "predict"))
+    text = liquidlens("models").stdout
+    assert "30 models" in text
+    assert "LiqExp4N2" in text
+    assert "18,475" in text
+
+
+def test_train_export_predict(tmp_path, scan):
+    liquidlens("train", "CNNExp4N1", "phantom-vessel3d", "--recipe", "quick", "--epochs", 1, "--runs", tmp_path)
+    run = tmp_path / "phantom-vessel3d-CNNExp4N1-quick-seed0"
+    out = liquidlens("export", run, "--out", tmp_path / "bundle").stdout
+    assert "15,655 parameters" in out
+    assert "0 labels change" in out
+    table = liquidlens("predict", tmp_path / "bundle" / "model.onnx", scan).stdout
+    assert "p(aneurysm)" in table
+    assert " ms" in table
+
+
+def test_json_output_is_json(liquid_bundle, scan):
+    answer = json.loads(liquidlens("predict", liquid_bundle.model, scan, scan, "--json").stdout)
+    assert answer["model"] == "LiqExp1N2"
+    first, second = answer["predictions"]
+    assert first["scan"] == str(scan)
+    assert first["probabilities"] == second["probabilities"]
+    assert sum(first["probabilities"].values()) == pytest.approx(1)
+    assert set(first) == {"scan", "label", "probabilities", "ood_score", "ood", "milliseconds"}
+
+
+def bad_inputs(tmp_path, bundle, run, scan):
+    """Every kind of bad input, with a part of the one sentence that answers it."""
+    model = bundle.model
+    cut, image, nan = tmp_path / "cut.npz", tmp_path / "image.npy", tmp_path / "nan.npy"
+    np.savez_compressed(tmp_path / "whole.npz", np.load(scan))
+    cut.write_bytes((tmp_path / "whole.npz").read_bytes()[:500])
+    np.save(image, np.zeros((28, 28)))
+    np.save(nan, np.full((28, 28, 28), np.nan))
+    incomplete = shutil.copytree(run.path, tmp_path / "incomplete")
+    (incomplete / "weights.safetensors").unlink()
+    foreign = tmp_path / "foreign.onnx"
+    foreign.write_bytes(b"not onnx")
+    return [
+        (("train", "LiqExp4N22", "vesselmnist3d"), "Did you mean LiqExp4N2"),
+        (("train", "LiqExp4N2", "vesselmnist"), "Did you mean vesselmnist3d"),
+        (("train", "LiqExp4N2", "phantom-vessel3d", "--recipe", "fast"), "There is no recipe named 'fast'"),
+        (("export", tmp_path / "nowhere"), "There is no run folder"),
+        (("export", incomplete), "it has no weights.safetensors"),
+        (("predict", tmp_path / "none.onnx", scan), "there is no such file"),
+        (("predict", foreign, scan), "not a readable ONNX file"),
+        (("predict", model, tmp_path / "none.npy"), "there is no such file"),
+        (("predict", model, cut), "it may be truncated"),
+        (("predict", model, image), "image.npy: LiqExp1N2 reads a volume, and this scan is a 2D image"),
+        (("predict", model, nan), "21952 of 21952 pixels are not finite"),
+    ]
+
+
+def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path, liquid_bundle, liquid_run, scan):
+    for arguments, sentence in bad_inputs(tmp_path, liquid_bundle, liquid_run, scan):
+        done = liquidlens(*arguments, code=2)
+        assert done.stderr.startswith("Error: "), arguments
+        assert sentence in done.stderr, arguments
+        assert "Traceback" not in done.stderr, arguments
+        assert done.stderr.count("\n") == 1, f"one line: {done.stderr}"
+
+
+def test_debug_shows_the_traceback(liquid_bundle, tmp_path):
+    done = liquidlens("--debug", "predict", liquid_bundle.model, tmp_path / "none.npy", code=1)
+    assert "Traceback" in done.stderr
+    assert "there is no such file" in done.stderr
