@@ -119,7 +119,7 @@ def predict(
     if as_json:
         print(json.dumps({"model": predictor.manifest.model, "predictions": results}, indent=2))
         return
-    labels = predictor.manifest.labels
+    labels = predictor.manifest.labels[-1:] if len(predictor.manifest.labels) == 2 else predictor.manifest.labels
     table = Table(
         Column("scan", overflow="fold"),
         "label",
@@ -128,10 +128,16 @@ def predict(
         title=f"{predictor.manifest.model}",
     )
     for result in results:
-        unusual = " [yellow](unlike the training scans)[/yellow]" if result["ood"] else ""
         probabilities = [f"{result['probabilities'][label]:.3f}" for label in labels]
-        table.add_row(result["scan"], result["label"] + unusual, *probabilities, f"{result['milliseconds']:.1f} ms")
+        table.add_row(result["scan"], result["label"], *probabilities, f"{result['milliseconds']:.1f} ms")
     console.print(table)
+    threshold = predictor.manifest.out_of_distribution.threshold
+    for result in (result for result in results if result["ood"]):
+        console.print(
+            f"[yellow]{escape(result['scan'])} is unlike the scans the model was trained on "
+            f"(score {result['ood_score']:.1f}, usual up to {threshold:.1f}): do not rely on its label.[/yellow]",
+            soft_wrap=True,
+        )
     console.print(predictor.manifest.intended_use, style="dim")
 
 

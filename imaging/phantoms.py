@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 LABELS = ("vessel", "aneurysm")
-SPLITS = {"train": 480, "val": 120, "test": 240}
+SPLITS = {"train": 1000, "val": 200, "test": 300}
 ANEURYSM_SHARE = 0.4
 SIZE = 28
 
@@ -33,12 +33,12 @@ def vessel3d(seed: int = 0, splits: dict[str, int] | None = None) -> dict[str, N
 
 def _vessel(rng: np.random.Generator, aneurysm: bool) -> NDArray[np.bool_]:
     """One mask (28, 28, 28): the voxels whose distance to a vessel part is below its radius, up to noise."""
-    radius = rng.uniform(1.6, 3.0)
+    radius = rng.uniform(1.4, 2.6)
     ends = _direction(rng) * (SIZE / 2)
     middle = rng.normal(0, SIZE / 7, 3)
     line = _bezier(-ends, middle, ends + rng.normal(0, 3, 3))
     balls = [np.column_stack([line, np.full(len(line), radius)])]
-    if rng.random() < 0.5:
+    if rng.random() < 0.4:
         start = line[rng.integers(12, 28)]
         branch = _bezier(start, start + rng.normal(0, 5, 3), start + _direction(rng) * SIZE * 0.6)
         balls.append(np.column_stack([branch, np.full(len(branch), radius * rng.uniform(0.5, 0.9))]))
@@ -46,7 +46,7 @@ def _vessel(rng: np.random.Generator, aneurysm: bool) -> NDArray[np.bool_]:
         at = int(rng.integers(14, 26))
         tangent = line[at + 1] - line[at - 1]
         side = np.cross(tangent, _direction(rng))
-        bulge = radius * rng.uniform(1.2, 1.9)
+        bulge = radius * rng.uniform(1.6, 2.4)
         centre = line[at] + side / np.linalg.norm(side) * (radius + 0.6 * bulge)
         balls.append(np.append(centre, bulge)[None])
 

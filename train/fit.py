@@ -8,7 +8,6 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import RichProgressBar
 from torch import Tensor
 
 import models
@@ -17,7 +16,8 @@ from models.front import Front
 from serve import metrics
 from train import datasets, initialise
 from train.calibration import fit_temperature
-from train.module import Recorder, StopOnRise, TrainingModule, batch_mean_metrics, loader
+from train.callbacks import Recorder, StopOnRise, progress_display
+from train.module import TrainingModule, batch_mean_metrics, loader
 from train.recipes import training as training_settings
 from train.run import WEIGHT_FILES, RunFolder, RunRecipe
 
@@ -102,10 +102,11 @@ def _run_trainer(module: TrainingModule, train_loader, val_loader, recorder: Rec
     if settings.patience is not None:
         callbacks.append(StopOnRise(settings.patience, settings.tolerance))
     if progress:
-        callbacks.append(RichProgressBar())
+        callbacks.append(progress_display())
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*does not have many workers.*")  # the arrays are in memory already
+        warnings.filterwarnings("ignore", ".*LeafSpec.*")  # Lightning's use of a name that torch has renamed
         trainer = pl.Trainer(
             max_epochs=settings.max_epochs,
             gradient_clip_val=settings.clip_gradient,

@@ -36,7 +36,7 @@ RECIPES = {
         learning_rate=5e-3,
         schedule="one-cycle",
         batch_size=32,
-        max_epochs=25,
+        max_epochs=40,
         initialise_from_labels=True,
         clip_gradient=1.0,
     ),

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 import train
 from imaging import LiquidLensError
 from train import fit, initialise
-from train.module import Recorder
+from train.callbacks import Recorder
 from train.run import RunFolder
 
 MODEL, DATA = "CNNExp4N1", "phantom-vessel3d"

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from train.module import Batches, StopOnRise, batch_mean_metrics, loader
+from train.callbacks import StopOnRise
+from train.module import Batches, batch_mean_metrics, loader
 
 
 @pytest.mark.parametrize(
