@@ -3,14 +3,17 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Column, Table
+from rich.text import Text
 
 from imaging.errors import LiquidLensError
+
+if TYPE_CHECKING:
+    from serve.manifest import Manifest
 
 app = typer.Typer(
     help="Train compact liquid networks, export them to self-describing ONNX files, and predict on scans.\n\n"
@@ -18,7 +21,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-console = Console()
+console = Console(markup=False, highlight=False)  # names of files and labels are not markup
 
 DataRoot = Annotated[
     Path | None, typer.Option(help="Folder with the datasets; otherwise $LIQUIDLENS_DATA, ~/.medmnist, or a download.")
@@ -108,37 +111,44 @@ def predict(
     from serve.predictor import Predictor
 
     predictor = Predictor(model)
-    results = []
+    rows: list[dict] = []
+    failures: list[str] = []
     for source in scans:
-        scan = read(source)
         try:
-            prediction = predictor.predict(scan)
+            rows.append({"scan": source, **vars(predictor.predict(read(source)))})
         except LiquidLensError as error:
-            raise LiquidLensError(f"{source}: {error}") from error
-        results.append({"scan": source, **vars(prediction)})
+            sentence = str(error) if str(error).startswith(source) else f"{source}: {error}"
+            rows.append({"scan": source, "error": sentence})
+            failures.append(sentence)
     if as_json:
-        print(json.dumps({"model": predictor.manifest.model, "predictions": results}, indent=2))
-        return
-    labels = predictor.manifest.labels[-1:] if len(predictor.manifest.labels) == 2 else predictor.manifest.labels
-    table = Table(
+        print(json.dumps({"model": predictor.manifest.model, "predictions": rows}, indent=2))
+    elif len(failures) < len(rows):
+        _print_predictions([row for row in rows if "error" not in row], predictor.manifest)
+    if failures:
+        _fail(*failures)
+
+
+def _print_predictions(rows: list[dict], manifest: "Manifest") -> None:
+    labels = manifest.labels[-1:] if len(manifest.labels) == 2 else manifest.labels
+    columns: list[Column | str] = [
         Column("scan", overflow="fold"),
         "label",
         *(f"p({label})" for label in labels),
         "time",
-        title=f"{predictor.manifest.model}",
-    )
-    for result in results:
-        probabilities = [f"{result['probabilities'][label]:.3f}" for label in labels]
-        table.add_row(result["scan"], result["label"], *probabilities, f"{result['milliseconds']:.1f} ms")
+    ]
+    table = Table(*columns, title=manifest.model)
+    for row in rows:
+        probabilities = (f"{row['probabilities'][label]:.3f}" for label in labels)
+        table.add_row(row["scan"], row["label"], *probabilities, f"{row['milliseconds']:.1f} ms")
     console.print(table)
-    threshold = predictor.manifest.out_of_distribution.threshold
-    for result in (result for result in results if result["ood"]):
+    for row in (row for row in rows if row["ood"]):
         console.print(
-            f"[yellow]{escape(result['scan'])} is unlike the scans the model was trained on "
-            f"(score {result['ood_score']:.1f}, usual up to {threshold:.1f}): do not rely on its label.[/yellow]",
+            f"{row['scan']} is unlike the scans the model was trained on (score {row['ood_score']:.1f}, usual up to "
+            f"{manifest.out_of_distribution.threshold:.1f}): do not rely on its label.",
+            style="yellow",
             soft_wrap=True,
         )
-    console.print(predictor.manifest.intended_use, style="dim")
+    console.print(manifest.intended_use, style="dim")
 
 
 def main() -> None:
@@ -148,7 +158,7 @@ def main() -> None:
     try:
         app()
     except LiquidLensError as error:
-        _fail(str(error), getattr(error, "exit_code", 2))
+        _fail(str(error), code=getattr(error, "exit_code", 2))
     except ModuleNotFoundError as error:
         _fail(
             f"this command needs the package {error.name}, which is not installed in this environment: the workshop "
@@ -156,8 +166,9 @@ def main() -> None:
         )
 
 
-def _fail(sentence: str, code: int = 2) -> None:
-    Console(stderr=True).print("[red]Error:[/red]", escape(sentence), soft_wrap=True, highlight=False)
+def _fail(*sentences: str, code: int = 2) -> NoReturn:
+    for sentence in sentences:
+        Console(stderr=True).print(Text.assemble(("Error: ", "red"), sentence), soft_wrap=True)
     sys.exit(code)
 
 

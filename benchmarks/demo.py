@@ -55,33 +55,29 @@ def main() -> None:
     export_seconds = time.perf_counter() - started
     console.print(f"{bundle.model}: {bundle.model.stat().st_size:,} bytes")
 
-    console.rule("3. Predict the test scans, from files, in the device environment (no torch there)")
+    console.rule("3. Predict the test scans from files, where there is no torch")
     files = _write_scans(dataset.scans["test"], arguments.out / "scans")
     command = [arguments.device, "predict", str(bundle.model)]
     subprocess.run([*command, *files[:5]], check=True)  # what a person sees
     answer = subprocess.run([*command, *files, "--json"], check=True, capture_output=True, text=True).stdout
     predictions = json.loads(answer)["predictions"]
-    positive = dataset.label_names[-1]
+    parity, positive = bundle.parity, dataset.label_names[-1]
     probabilities = np.array([prediction["probabilities"][positive] for prediction in predictions])
     truth = dataset.labels["test"]
 
-    table = Table("", "", show_header=False, title=f"{MODEL} on {data}{' (SYNTHETIC)' if dataset.synthetic else ''}")
-    table.add_row(
-        "test AUC", f"{metrics.auc(truth, probabilities):.3f} on {len(truth)} scans through the exported file"
-    )
-    table.add_row("test accuracy", f"{metrics.accuracy(truth, probabilities):.3f}")
-    table.add_row("flagged as unlike the training scans", f"{sum(p['ood'] for p in predictions)} of {len(truth)}")
-    table.add_row("trainable parameters", f"{bundle.manifest.parameters.trainable:,}")
-    table.add_row(
-        "file size", f"{bundle.model.stat().st_size / 1000:.0f} kB, complete: raw pixels in, probabilities out"
-    )
-    table.add_row(
-        "parity with torch",
-        f"logits within {bundle.parity.max_logit_difference:.0e} on {bundle.parity.scans} scans, "
-        f"{bundle.parity.changed_labels} labels changed",
-    )
     latency = statistics.median(prediction["milliseconds"] for prediction in predictions)
-    table.add_row("latency", f"{latency:.1f} ms per scan on CPU (median)")
+    flagged = sum(prediction["ood"] for prediction in predictions)
+    table = Table("", "", show_header=False, title=f"{MODEL} on {data}{' (SYNTHETIC)' if dataset.synthetic else ''}")
+    table.add_row("test scans, read from files", f"{len(truth)}")
+    table.add_row("test AUC", f"{metrics.auc(truth, probabilities):.3f}")
+    table.add_row("test accuracy", f"{metrics.accuracy(truth, probabilities):.3f}")
+    table.add_row("flagged as unlike the training scans", f"{flagged}")
+    table.add_row("trainable parameters", f"{bundle.manifest.parameters.trainable:,}")
+    table.add_row("file size", f"{bundle.model.stat().st_size / 1000:.0f} kB")
+    table.add_row(
+        "parity with torch", f"logits within {parity.max_logit_difference:.0e}, {parity.changed_labels} labels changed"
+    )
+    table.add_row("latency per scan, CPU", f"{latency:.1f} ms (median)")
     table.add_row("training, export", f"{training_seconds:.0f} s, {export_seconds:.0f} s")
     console.print(table)
     console.print(bundle.manifest.intended_use, style="dim")

@@ -32,9 +32,7 @@ from torch.nn import functional as F
 class Wires(NamedTuple):
     """Which synapses exist, read off the two sparsity masks."""
 
-    sensory_source: (
-        Tensor | None
-    )  # (targets, fan_in) input of each sensory synapse; None: all inputs reach every target
+    sensory_source: Tensor | None  # (targets, fan_in) input of each sensory synapse; None: every target sees all
     sensory_target: Tensor  # (targets,) the units that have sensory synapses
     sensory_exists: Tensor  # (targets, fan_in) 1 for a synapse, 0 for padding
     row_of_unit: Tensor  # (units,) row of `sensory_target`; one past the last row for a unit that sees no input
@@ -162,13 +160,9 @@ class LTC(ncps.torch.LTC):
     def wires(self) -> Wires:
         """The synapse tables, rebuilt whenever a mask was changed: by loading, by pruning or in place."""
         masks = self.rnn_cell.sparsity_mask.detach(), self.rnn_cell.sensory_sparsity_mask.detach()
-        known = self._wires_of
-        if known is None or any(
-            a.device != b.device or not torch.equal(a, b) for a, b in zip(known, masks, strict=True)
-        ):
+        if self._wires is None or self._wires_of is None or not all(map(_same, self._wires_of, masks)):
             self._wires_of = masks[0].clone(), masks[1].clone()
             self._wires = read_wires(*masks)
-        assert self._wires is not None
         return self._wires
 
     def forward(self, input, hx=None, timespans=None):  # noqa: A002 (the name in ncps)
@@ -244,6 +238,10 @@ class LTC(ncps.torch.LTC):
         if tuple(timespans.shape) != layout:
             raise RuntimeError(f"timespans are {tuple(timespans.shape)} in (time, batch), the input is {layout}")
         return capacity / timespans[..., None]
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    return a.device == b.device and a.dtype == b.dtype and torch.equal(a, b)
 
 
 class FoldedLTC(nn.Module):

@@ -90,7 +90,24 @@ def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path, liquid_bundle, liqu
         assert done.stderr.count("\n") == 1, f"one line: {done.stderr}"
 
 
-def test_debug_shows_the_traceback(liquid_bundle, tmp_path):
-    done = liquidlens("--debug", "predict", liquid_bundle.model, tmp_path / "none.npy", code=1)
+def test_a_broken_scan_does_not_lose_the_others(liquid_bundle, scan, tmp_path):
+    done = liquidlens("predict", liquid_bundle.model, scan, tmp_path / "none.npy", scan, "--json", code=2)
+    first, second, third = json.loads(done.stdout)["predictions"]
+    assert first["label"] == third["label"]
+    assert second == {"scan": str(tmp_path / "none.npy"), "error": f"{tmp_path}/none.npy: there is no such file."}
+    assert done.stderr.count("Error: ") == 1
+    assert "p(aneurysm)" in liquidlens("predict", liquid_bundle.model, tmp_path / "none.npy", scan, code=2).stdout
+
+
+def test_names_of_files_are_not_markup(liquid_bundle, scan, tmp_path):
+    path = tmp_path / "[red]a[/b].npy"
+    shutil.copy(scan, path)
+    assert "[red]a[/b].npy" in "".join(
+        cell.strip() for cell in liquidlens("predict", liquid_bundle.model, path).stdout.split("│")
+    )
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    done = liquidlens("--debug", "predict", tmp_path / "none.onnx", tmp_path / "none.npy", code=1)
     assert "Traceback" in done.stderr
     assert "there is no such file" in done.stderr

@@ -8,6 +8,7 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import torch
+from lightning.pytorch.callbacks import ProgressBar
 from torch import Tensor
 
 import models
@@ -101,8 +102,9 @@ def _run_trainer(module: TrainingModule, train_loader, val_loader, recorder: Rec
     callbacks: list[pl.Callback] = [recorder]
     if settings.patience is not None:
         callbacks.append(StopOnRise(settings.patience, settings.tolerance))
-    if progress:
-        callbacks.append(progress_display())
+    display = progress_display() if progress else None
+    if display is not None:
+        callbacks.append(display)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*does not have many workers.*")  # the arrays are in memory already
@@ -112,7 +114,7 @@ def _run_trainer(module: TrainingModule, train_loader, val_loader, recorder: Rec
             gradient_clip_val=settings.clip_gradient,
             callbacks=callbacks,
             num_sanity_val_steps=0,
-            enable_progress_bar=progress,
+            enable_progress_bar=isinstance(display, ProgressBar),
             enable_checkpointing=False,
             enable_model_summary=False,
             logger=False,
