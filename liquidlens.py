@@ -63,12 +63,11 @@ def train(
     folder = train_model(model, data, recipe, seed, epochs, data_root, runs)
     metrics = folder.metrics()
     table = Table("weights", "split", "AUC", "accuracy", "loss", title=str(folder.path))
-    for weights in ("best", "last"):
-        for split, name in (("val", "validation"), ("test", "test")):
-            figures = metrics[weights][split]
-            table.add_row(weights, name, *(f"{figures[key]:.3f}" for key in ("auc", "accuracy", "loss")))
+    for weights, result in (("best", metrics.best), ("last", metrics.last)):
+        for split, figures in (("validation", result.val), ("test", result.test)):
+            table.add_row(weights, split, *(f"{figures[key]:.3f}" for key in ("auc", "accuracy", "loss")))
     console.print(table)
-    console.print(f"{metrics['epochs']} epochs, lowest validation loss in epoch {metrics['best_epoch']}.")
+    console.print(f"{metrics.epochs} epochs, lowest validation loss after {metrics.best_epoch + 1}.")
     console.print(f"Next: liquidlens export {folder.path}", soft_wrap=True)
 
 

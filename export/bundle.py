@@ -54,21 +54,21 @@ def export(
     score = ood.fit(_activations(network, prepare(dataset.scans["train"], recipe)))
     with torch.no_grad():
         usual = score(_activations(network, prepare(dataset.scans["val"], recipe))).numpy()
-    temperature = metrics[weights]["temperature"]
-    model = CompleteModel(Front(recipe.contract), network, temperature, score)
+    figures = metrics.best if weights == "best" else metrics.last
+    model = CompleteModel(Front(recipe.contract), network, figures.temperature, score)
     manifest = Manifest(
         model=recipe.model,
         paper=recipe.paper,
         labels=recipe.labels,
         input=Input(values=recipe.values, size=recipe.size, window=recipe.window),
         threshold=0.5,
-        temperature=temperature,
+        temperature=figures.temperature,
         out_of_distribution=OutOfDistribution(threshold=float(np.quantile(usual, ood.QUANTILE)), quantile=ood.QUANTILE),
         parameters=Parameters(
             published=models.entry(recipe.model).published_parameters,
             trainable=sum(p.numel() for p in network.parameters() if p.requires_grad),
         ),
-        metrics={split: metrics[weights][split] for split in ("val", "test")},
+        metrics={"val": figures.val, "test": figures.test},
         provenance=Provenance(
             dataset=recipe.dataset,
             dataset_md5=recipe.dataset_md5,

@@ -49,10 +49,10 @@ class Parameters(_Part):
 
 
 class Provenance(_Part):
-    """Where the weights come from.  dataset_md5 is None for synthetic data."""
+    """Where the weights come from."""
 
     dataset: str
-    dataset_md5: str | None
+    dataset_md5: str
     recipe: str
     seed: int
     weights: Literal["best", "last"]
@@ -60,19 +60,12 @@ class Provenance(_Part):
     versions: dict[str, str]
 
 
-class SplitMetrics(_Part):
-    """Metrics of one split before calibration, at threshold 0.5; `ece_calibrated` after calibration."""
-
-    auc: float
-    accuracy: float
-    accuracy_batch_mean: float
-    loss: float
-    ece: float
-    ece_calibrated: float
-
-
 class Manifest(_Part):
-    """The whole manifest.  The last label is the positive class of a binary model."""
+    """The whole manifest.  The last label is the positive class of a binary model.
+
+    metrics: split -> figures of the run, as in its metrics.json: before calibration, at threshold 0.5, except
+    ``ece_calibrated``.
+    """
 
     format: Literal[1] = FORMAT
     model: str
@@ -83,7 +76,7 @@ class Manifest(_Part):
     temperature: float = pydantic.Field(gt=0)
     out_of_distribution: OutOfDistribution
     parameters: Parameters
-    metrics: dict[Literal["val", "test"], SplitMetrics]
+    metrics: dict[Literal["val", "test"], dict[str, float]]
     provenance: Provenance
     intended_use: str = "Research software, not a medical device."
 

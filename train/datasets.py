@@ -34,19 +34,19 @@ class Dataset:
     """Scans with labels, in three splits.
 
     scans: split -> (n, slices, rows, columns) uint8, raw; labels: split -> (n,) int64, an index into `label_names`.
-    md5: of the official file; None for phantoms, which are made anew from their code.
+    md5: of the official file, or of a phantom's pixels and labels.
     """
 
     name: str
     label_names: tuple[str, ...]
     values: Values
-    md5: str | None
+    md5: str
     scans: dict[str, NDArray[np.uint8]]
     labels: dict[str, NDArray[np.int64]]
 
     @property
     def synthetic(self) -> bool:
-        return self.md5 is None
+        return self.name == PHANTOM
 
 
 def names() -> list[str]:
@@ -60,14 +60,15 @@ def load(name: str, data_root: str | Path | None = None, size: int = 28) -> Data
     DataUnavailableError if there is none to be had.
     """
     if name == PHANTOM:
-        return _dataset(name, phantoms.LABELS, "mask", None, phantoms.vessel3d())
+        arrays = phantoms.vessel3d()
+        return _dataset(name, phantoms.LABELS, "mask", _md5(b"".join(a.tobytes() for a in arrays.values())), arrays)
     if name not in MEDMNIST:
         raise unknown("dataset", name, names())
     facts = INFO[name]
     suffix = "" if size == 28 else f"_{size}"
     md5 = facts[f"MD5{suffix}"]
     path = _find(f"{name}{suffix}.npz", data_root) or _download(f"{name}{suffix}.npz", facts[f"url{suffix}"], md5)
-    if hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() != md5:
+    if _md5(path.read_bytes()) != md5:
         raise LiquidLensError(
             f"{path} is not the official {name} file (MD5 {md5}): it may be truncated; remove it and try again."
         )
@@ -80,7 +81,7 @@ def load(name: str, data_root: str | Path | None = None, size: int = 28) -> Data
     return _dataset(name, label_names, MEDMNIST[name], md5, arrays)
 
 
-def _dataset(name: str, label_names, values: Values, md5: str | None, arrays: dict[str, NDArray]) -> Dataset:
+def _dataset(name: str, label_names, values: Values, md5: str, arrays: dict[str, NDArray]) -> Dataset:
     return Dataset(
         name=name,
         label_names=tuple(label_names),
@@ -89,6 +90,10 @@ def _dataset(name: str, label_names, values: Values, md5: str | None, arrays: di
         scans={split: arrays[f"{split}_images"] for split in SPLITS},
         labels={split: arrays[f"{split}_labels"][:, 0].astype(np.int64) for split in SPLITS},
     )
+
+
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()  # MedMNIST's checksum, not a protection
 
 
 def _roots(data_root: str | Path | None) -> Iterator[Path]:

@@ -3,7 +3,6 @@
 import logging
 import warnings
 from pathlib import Path
-from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
@@ -20,7 +19,7 @@ from train.calibration import fit_temperature
 from train.callbacks import Recorder, StopOnRise, progress_display
 from train.module import TrainingModule, batch_mean_metrics, loader
 from train.recipes import training as training_settings
-from train.run import WEIGHT_FILES, RunFolder, RunRecipe
+from train.run import RunFolder, RunMetrics, RunRecipe, WeightsMetrics
 
 BATCH = 64
 
@@ -93,7 +92,7 @@ def _open_folder(path: Path, recipe: RunRecipe) -> RunFolder:
             )
     else:
         path.mkdir(parents=True, exist_ok=True)
-        folder.write_text("recipe.json", recipe.model_dump_json(indent=2) + "\n")
+        folder.write_json("recipe.json", recipe)
     return folder
 
 
@@ -126,28 +125,31 @@ def _run_trainer(module: TrainingModule, train_loader, val_loader, recorder: Rec
         raise KeyboardInterrupt
 
 
-def _final_metrics(folder: RunFolder, recorder: Recorder, inputs, labels) -> dict[str, Any]:
-    """The content of metrics.json: ``best`` and ``last`` weights, each on validation and test."""
-    result: dict[str, Any] = {
-        "epochs": len(recorder.history),
-        "best_epoch": recorder.best_epoch,
-        "seconds": round(sum(row["seconds"] for row in recorder.history), 1),
-    }
-    for which in WEIGHT_FILES:
-        model = folder.load_model(which)
-        logits = {split: predict_logits(model, inputs[split]) for split in ("val", "test")}
-        temperature = fit_temperature(logits["val"].numpy(), labels["val"].numpy())
-        result[which] = {"temperature": temperature}
-        for split in logits:
-            truth, raw = labels[split].numpy(), logits[split].numpy()
-            batches = list(zip(logits[split].split(BATCH), labels[split].split(BATCH), strict=True))
-            paper = batch_mean_metrics(batches)
-            result[which][split] = {
-                "auc": paper["auc"],
-                "accuracy": metrics.accuracy(truth, metrics.sigmoid(raw)),
-                "accuracy_batch_mean": paper["accuracy"],
-                "loss": paper["loss"],
-                "ece": metrics.expected_calibration_error(truth, metrics.sigmoid(raw)),
-                "ece_calibrated": metrics.expected_calibration_error(truth, metrics.sigmoid(raw / temperature)),
-            }
-    return result
+def _final_metrics(folder: RunFolder, recorder: Recorder, inputs, labels) -> RunMetrics:
+    return RunMetrics(
+        epochs=len(recorder.history),
+        best_epoch=recorder.best_epoch,
+        seconds=round(sum(row["seconds"] for row in recorder.history), 1),
+        best=_evaluate(folder.load_model("best"), inputs, labels),
+        last=_evaluate(folder.load_model("last"), inputs, labels),
+    )
+
+
+def _evaluate(model: models.Classifier, inputs: dict[str, Tensor], labels: dict[str, Tensor]) -> WeightsMetrics:
+    logits = {split: predict_logits(model, inputs[split]) for split in ("val", "test")}
+    temperature = fit_temperature(logits["val"].numpy(), labels["val"].numpy())
+
+    def figures(split: str) -> dict[str, float]:
+        truth, raw = labels[split].numpy(), logits[split].numpy()
+        batches = list(zip(logits[split].split(BATCH), labels[split].split(BATCH), strict=True))
+        paper = batch_mean_metrics(batches)
+        return {
+            "auc": paper["auc"],
+            "accuracy": metrics.accuracy(truth, metrics.sigmoid(raw)),
+            "accuracy_batch_mean": paper["accuracy"],
+            "loss": paper["loss"],
+            "ece": metrics.expected_calibration_error(truth, metrics.sigmoid(raw)),
+            "ece_calibrated": metrics.expected_calibration_error(truth, metrics.sigmoid(raw / temperature)),
+        }
+
+    return WeightsMetrics(temperature=temperature, val=figures("val"), test=figures("test"))

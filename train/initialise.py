@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from models.liquid import LTC
 
-OUTPUT_GAIN = 5.0  # logits per unit of motor state, whose range is about -1 to 1
+OUTPUT_GAIN = 2.0  # logits per unit of motor state, whose range is about -1 to 1
 
 
 @torch.no_grad()

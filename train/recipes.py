@@ -33,7 +33,7 @@ RECIPES = {
     # Our own: a useful liquid model in minutes.
     "quick": Training(
         recipe="quick",
-        learning_rate=5e-3,
+        learning_rate=3e-3,
         schedule="one-cycle",
         batch_size=32,
         max_epochs=40,

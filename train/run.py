@@ -8,13 +8,12 @@ metrics.json              validation and test metrics of both weights, calibrati
 unfinished.ckpt           only while the run is not finished: where to go on
 """
 
-import json
 import os
 import re
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypeVar
 
 import pydantic
 import safetensors
@@ -27,6 +26,7 @@ from models.front import InputContract, Values
 from train.datasets import Dataset
 from train.recipes import Training
 
+T = TypeVar("T", bound=pydantic.BaseModel)
 Weights = Literal["best", "last"]
 WEIGHT_FILES: dict[Weights, str] = {"best": "weights.safetensors", "last": "weights-last.safetensors"}
 
@@ -39,7 +39,7 @@ class RunRecipe(pydantic.BaseModel):
     model: str
     paper: str
     dataset: str
-    dataset_md5: str | None
+    dataset_md5: str
     labels: tuple[str, ...]
     values: Values
     size: tuple[int, ...]
@@ -77,6 +77,25 @@ class RunRecipe(pydantic.BaseModel):
         return self.model_dump(exclude={"versions"}) == other.model_dump(exclude={"versions"})
 
 
+class WeightsMetrics(pydantic.BaseModel):
+    """Figures of one set of weights: the temperature fitted on validation, and per split auc, accuracy at threshold
+    0.5, accuracy_batch_mean (hse-2024's mean over batches), loss, ece, and ece_calibrated (after the temperature)."""
+
+    temperature: float
+    val: dict[str, float]
+    test: dict[str, float]
+
+
+class RunMetrics(pydantic.BaseModel):
+    """``metrics.json``.  Epochs are counted from 0, as in ``history.csv``; seconds are those of the epochs."""
+
+    epochs: int
+    best_epoch: int
+    seconds: float
+    best: WeightsMetrics
+    last: WeightsMetrics
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """Reads and writes the files of one run."""
@@ -92,18 +111,10 @@ class RunFolder:
         return (self.path / "metrics.json").is_file()
 
     def recipe(self) -> RunRecipe:
-        try:
-            return RunRecipe.model_validate_json(self._existing("recipe.json").read_bytes())
-        except pydantic.ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "the file"
-            raise LiquidLensError(f"{self.path}/recipe.json is not a recipe: {where}: {first['msg']}.") from error
+        return self._read("recipe.json", RunRecipe)
 
-    def metrics(self) -> dict[str, Any]:
-        try:
-            return json.loads(self._existing("metrics.json").read_bytes())
-        except ValueError as error:
-            raise LiquidLensError(f"{self.path}/metrics.json is not JSON ({error}).") from error
+    def metrics(self) -> RunMetrics:
+        return self._read("metrics.json", RunMetrics)
 
     def load_model(self, which: Weights = "best") -> models.Classifier:
         """The trained model in evaluation mode."""
@@ -131,8 +142,16 @@ class RunFolder:
         partial.write_text(text, encoding="utf-8")
         os.replace(partial, self.path / name)
 
-    def write_json(self, name: str, value: Any) -> None:
-        self.write_text(name, json.dumps(value, indent=2) + "\n")
+    def write_json(self, name: str, content: pydantic.BaseModel) -> None:
+        self.write_text(name, content.model_dump_json(indent=2) + "\n")
+
+    def _read(self, name: str, kind: type[T]) -> T:
+        try:
+            return kind.model_validate_json(self._existing(name).read_bytes())
+        except pydantic.ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "the file"
+            raise LiquidLensError(f"{self.path / name} is damaged: {where}: {first['msg']}.") from error
 
     def _existing(self, name: str) -> Path:
         path = self.path / name

@@ -120,8 +120,8 @@ def test_the_bundle_is_complete(liquid_bundle, liquid_run):
     assert audit["parity"]["scans"] >= 120
     manifest = liquid_bundle.manifest
     assert manifest.parameters.trainable == manifest.parameters.published == 37265
-    assert manifest.metrics["test"].auc == liquid_run.metrics()["best"]["test"]["auc"]
-    assert manifest.temperature == liquid_run.metrics()["best"]["temperature"]
+    assert manifest.metrics["test"] == liquid_run.metrics().best.test
+    assert manifest.temperature == liquid_run.metrics().best.temperature
 
 
 def test_the_file_carries_no_trace_of_where_it_was_made(liquid_bundle, liquid_run):
@@ -165,8 +165,7 @@ def test_nothing_is_written_when_parity_fails(liquid_run, tmp_path, monkeypatch)
 
 def test_runs_whose_data_changed_are_refused(liquid_run, tmp_path):
     copy = RunFolder(shutil.copytree(liquid_run.path, tmp_path / "run"))
-    recipe = json.loads((copy.path / "recipe.json").read_text())
-    copy.write_json("recipe.json", {**recipe, "dataset_md5": "0" * 32})
+    copy.write_json("recipe.json", copy.recipe().model_copy(update={"dataset_md5": "0" * 32}))
     with pytest.raises(LiquidLensError, match="another version of phantom-vessel3d"):
         export.export(copy.path, tmp_path / "out")
 

@@ -36,10 +36,10 @@ def test_the_run_folder_is_complete_and_plain(liquid_run):
     history = list(csv.DictReader((liquid_run.path / "history.csv").open()))
     assert [row["epoch"] for row in history] == ["0", "1"]
     metrics = liquid_run.metrics()
-    assert metrics["best"]["val"]["loss"] == pytest.approx(min(float(row["val_loss"]) for row in history), rel=1e-4), (
+    assert metrics.best.val["loss"] == pytest.approx(min(float(row["val_loss"]) for row in history), rel=1e-4), (
         "weights.safetensors holds the epoch with the lowest validation loss"
     )
-    assert metrics["last"]["val"]["loss"] == pytest.approx(float(history[-1]["val_loss"]), rel=1e-4)
+    assert metrics.last.val["loss"] == pytest.approx(float(history[-1]["val_loss"]), rel=1e-4)
 
 
 def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path, monkeypatch):
@@ -113,8 +113,8 @@ def test_run_folders_that_lack_a_file(liquid_run, tmp_path, name):
     ("name", "content", "sentence"),
     [
         ("recipe.json", b"{}", "model: Field required"),
-        ("recipe.json", b"\xff", "is not a recipe"),
-        ("metrics.json", b"{", "is not JSON"),
+        ("recipe.json", b"\xff", "is damaged: the file: Invalid JSON"),
+        ("metrics.json", b"{", "is damaged: the file: Invalid JSON"),
         ("weights.safetensors", b"garbage", "does not hold the weights of LiqExp1N2"),
     ],
 )
