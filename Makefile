@@ -12,7 +12,7 @@ SEED ?= 0
 
 WORKSHOP := .venv/ready-$(ORT)
 DEVICE := .venv-serve/ready-$(ORT)
-PIP_QUIET := --quiet --disable-pip-version-check
+PIP_QUIET := -qq --disable-pip-version-check
 
 MAKEFLAGS += --jobs=2 --output-sync=line
 
@@ -20,7 +20,7 @@ MAKEFLAGS += --jobs=2 --output-sync=line
 .DEFAULT_GOAL := help
 
 help:  ## Show these targets.
-	@grep -hE '^[a-z]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 14
 
 $(WORKSHOP): pyproject.toml constraints/workshop.txt
 	rm -rf .venv && $(PYTHON) -m venv .venv
@@ -49,14 +49,17 @@ lint: $(WORKSHOP)  ## Check style and types.
 train: $(WORKSHOP)  ## Train: MODEL=LiqExp4N2 DATA=vesselmnist3d RECIPE=hse-2024 SEED=0
 	.venv/bin/liquidlens train $(MODEL) $(DATA) --recipe $(RECIPE) --seed $(SEED)
 
-export: $(WORKSHOP)  ## Export a run folder: RUN=runs/...
-	.venv/bin/liquidlens export $(or $(RUN),$(error say which run: make export RUN=runs/...))
+export: need-RUN $(WORKSHOP)  ## Export a run folder: RUN=runs/...
+	.venv/bin/liquidlens export $(RUN)
 
-predict: $(DEVICE)  ## Predict: MODEL=bundles/.../model.onnx SCANS="a.nii.gz b.npy"
-	.venv-serve/bin/liquidlens predict $(MODEL) $(or $(SCANS),$(error say which scans: make predict MODEL=... SCANS="..."))
+predict: need-SCANS $(DEVICE)  ## Predict: MODEL=bundles/.../model.onnx SCANS="a.nii.gz b.npy"
+	.venv-serve/bin/liquidlens predict $(MODEL) $(SCANS)
 
 bench: $(WORKSHOP)  ## Measure the liquid layer against ncps, and the exported files.
 	.venv/bin/python -m benchmarks.liquid
+
+need-%:
+	@: $(or $($*),$(error $* is missing; `make help` shows how to give it))
 
 clean:  ## Remove both environments.
 	rm -rf .venv .venv-serve

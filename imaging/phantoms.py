@@ -50,12 +50,13 @@ def _vessel(rng: np.random.Generator, aneurysm: bool) -> NDArray[np.bool_]:
         centre = line[at] + side / np.linalg.norm(side) * (radius + 0.6 * bulge)
         balls.append(np.append(centre, bulge)[None])
 
-    grid = np.indices((SIZE,) * 3).reshape(3, -1).T - (SIZE - 1) / 2
-    roughness = rng.normal(0, 0.25, len(grid))
-    inside = np.zeros(len(grid), bool)
-    for *centre, size in np.concatenate(balls):
-        inside |= ((grid - centre) ** 2).sum(1) < (size + roughness) ** 2
-    return inside.reshape((SIZE,) * 3)
+    axis = np.arange(SIZE) - (SIZE - 1) / 2
+    roughness = rng.normal(0, 0.25, (SIZE,) * 3)
+    inside = np.zeros((SIZE,) * 3, bool)
+    for x, y, z, size in np.concatenate(balls):
+        distance = np.sqrt(((axis - x) ** 2)[:, None, None] + ((axis - y) ** 2)[:, None] + (axis - z) ** 2)
+        inside |= distance < size + roughness
+    return inside
 
 
 def _direction(rng: np.random.Generator) -> NDArray[np.float64]:

@@ -11,8 +11,9 @@ import pytest
 from imaging import phantoms
 
 
-def liquidlens(*arguments, code=0) -> subprocess.CompletedProcess:
-    done = subprocess.run([sys.executable, "-m", "liquidlens", *map(str, arguments)], capture_output=True, text=True)
+def liquidlens(*arguments, code=0, cwd=None) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "liquidlens", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd)
     assert done.returncode == code, done.stderr
     return done
 
@@ -100,11 +101,11 @@ def test_a_broken_scan_does_not_lose_the_others(liquid_bundle, scan, tmp_path):
 
 
 def test_names_of_files_are_not_markup(liquid_bundle, scan, tmp_path):
-    path = tmp_path / "[red]a[/b].npy"
-    shutil.copy(scan, path)
-    assert "[red]a[/b].npy" in "".join(
-        cell.strip() for cell in liquidlens("predict", liquid_bundle.model, path).stdout.split("│")
-    )
+    shutil.copy(scan, tmp_path / "[red]a[bold].npy")
+    done = liquidlens("predict", liquid_bundle.model, "[red]a[bold].npy", cwd=tmp_path)
+    assert "[red]a[bold].npy" in done.stdout
+    done = liquidlens("predict", liquid_bundle.model, "[red]b[/].npy", cwd=tmp_path, code=2)
+    assert "[red]b[/].npy: there is no such file" in done.stderr
 
 
 def test_debug_shows_the_traceback(tmp_path):

@@ -69,5 +69,5 @@ def test_unknown_names_and_folders():
 def test_phantoms_need_nothing():
     phantom = datasets.load("phantom-vessel3d")
     assert phantom.synthetic
-    assert [len(phantom.labels[split]) for split in datasets.SPLITS] == [480, 120, 240]
+    assert [len(phantom.labels[split]) for split in datasets.SPLITS] == [1000, 200, 300]
     assert phantom.labels["test"].dtype == np.int64
