@@ -14,8 +14,6 @@ WORKSHOP := .venv/ready-$(ORT)
 DEVICE := .venv-serve/ready-$(ORT)
 PIP_QUIET := -qq --disable-pip-version-check
 
-MAKEFLAGS += --jobs=2 --output-sync=line
-
 .PHONY: help demo test lint train export predict bench environments clean
 .DEFAULT_GOAL := help
 
@@ -33,12 +31,13 @@ $(DEVICE): pyproject.toml constraints/device.txt
 	.venv-serve/bin/pip install $(PIP_QUIET) -c constraints/device.txt -e '.[serve,$(ORT)]'
 	touch $@
 
-environments: $(WORKSHOP) $(DEVICE)  ## Make both environments.
+environments:  ## Make both environments, side by side.
+	@$(MAKE) --no-print-directory --jobs=2 $(WORKSHOP) $(DEVICE)
 
-demo: $(WORKSHOP) $(DEVICE)  ## Train a liquid model, export it, predict test scans from files, print a summary.
+demo: environments  ## Train a liquid model, export it, predict test scans from files, print a summary.
 	.venv/bin/python -m benchmarks.demo --device .venv-serve/bin/liquidlens
 
-test: $(WORKSHOP) $(DEVICE)  ## Run all tests; set LIQUIDLENS_DATA to test on real data too.
+test: environments  ## Run all tests; set LIQUIDLENS_DATA to test on real data too.
 	.venv/bin/python -m pytest
 
 lint: $(WORKSHOP)  ## Check style and types.

@@ -2,8 +2,9 @@
 
 import json
 import sys
+import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 from rich.console import Console
@@ -30,7 +31,7 @@ DataRoot = Annotated[
 
 @app.callback()
 def options(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
-    # `main` reads --debug; the option stands here for the help.  The help's first lines are those of `app`.
+    # `main` reads --debug, anywhere on the command line; here it stands for the help, whose text is that of `app`.
     pass
 
 
@@ -52,7 +53,9 @@ def train(
     model: Annotated[str, typer.Argument(help="A name that `liquidlens models` lists.")],
     data: Annotated[str, typer.Argument(help="vesselmnist3d, adrenalmnist3d, nodulemnist3d or phantom-vessel3d.")],
     recipe: Annotated[str, typer.Option(help="hse-2024: as published. quick: a useful model in minutes.")] = "hse-2024",
-    seed: Annotated[int, typer.Option(help="Determines initialisation, batches and augmentation.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="Determines initialisation, batches and dropout.")
+    ] = 0,
     epochs: Annotated[int | None, typer.Option(min=1, help="Another limit of epochs than the recipe's.")] = None,
     data_root: DataRoot = None,
     runs: Annotated[Path, typer.Option(help="Folder for run folders.")] = Path("runs"),
@@ -75,15 +78,15 @@ def train(
 def export(
     run: Annotated[Path, typer.Argument(help="A run folder that `liquidlens train` left.")],
     out: Annotated[Path | None, typer.Option(help="Folder for the bundle; by default bundles/NAME-OF-RUN.")] = None,
-    weights: Annotated[str, typer.Option(help="best: lowest validation loss. last: after the last epoch.")] = "best",
+    weights: Annotated[
+        Literal["best", "last"], typer.Option(help="best: lowest validation loss. last: after the last epoch.")
+    ] = "best",
     data_root: DataRoot = None,
 ) -> None:
     """Export a trained run to one complete ONNX file, checked against torch on real scans."""
     from export import export as export_run
 
-    if weights not in ("best", "last"):
-        raise typer.BadParameter("best or last", param_hint="--weights")
-    bundle = export_run(run, out, weights, data_root)  # type: ignore[arg-type]
+    bundle = export_run(run, out, weights, data_root)
     parity = bundle.parity
     console.print(
         f"{bundle.model}: {bundle.model.stat().st_size:,} bytes, {bundle.manifest.parameters.trainable:,} parameters.",
@@ -114,11 +117,12 @@ def predict(
     failures: list[str] = []
     for source in scans:
         try:
-            rows.append({"scan": source, **vars(predictor.predict(read(source)))})
+            scan = read(source)
+            rows.append({"scan": source, **vars(predictor.predict(scan, name=source))})
         except LiquidLensError as error:
-            sentence = str(error) if str(error).startswith(source) else f"{source}: {error}"
-            rows.append({"scan": source, "error": sentence})
-            failures.append(sentence)
+            _show_traceback()
+            rows.append({"scan": source, "error": str(error)})
+            failures.append(str(error))
     if as_json:
         print(json.dumps({"model": predictor.manifest.model, "predictions": rows}, indent=2))
     elif len(failures) < len(rows):
@@ -152,17 +156,26 @@ def _print_predictions(rows: list[dict], manifest: "Manifest") -> None:
 
 def main() -> None:
     """Run the command line.  Errors that a person can mend are one sentence on stderr and exit code 2."""
-    if "--debug" in sys.argv:
-        app()
     try:
-        app()
+        app([argument for argument in sys.argv[1:] if argument != "--debug"])
     except LiquidLensError as error:
+        _show_traceback()
         _fail(str(error), code=getattr(error, "exit_code", 2))
+    except OSError as error:
+        _show_traceback()
+        _fail(f"{error.filename or 'the system'}: {error.strerror or error}.")
     except ModuleNotFoundError as error:
+        _show_traceback()
         _fail(
             f"this command needs the package {error.name}, which is not installed in this environment: the workshop "
             "(.venv) trains and exports, the device (.venv-serve) predicts; `make environments` makes both."
         )
+
+
+def _show_traceback() -> None:
+    """With --debug anywhere on the command line, show where the error at hand comes from."""
+    if "--debug" in sys.argv:
+        traceback.print_exc()
 
 
 def _fail(*sentences: str, code: int = 2) -> NoReturn:

@@ -1,4 +1,4 @@
-"""Reading scans into arrays, and phantoms.  Numpy only: no torch, nothing about models."""
+"""Reading scans into arrays, and phantoms.  No torch, nothing about models."""
 
 from imaging.errors import LiquidLensError
 from imaging.read import read

@@ -4,10 +4,10 @@ A file that holds several scans is read by naming one after a ``#``: ``vesselmni
 one array of an archive, ``scans.npy#7`` item 7 of a stack, ``series.nii.gz#2`` one volume of a 4D image.
 """
 
-import zipfile
-import zlib
+import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,18 +20,22 @@ def read(source: str | Path) -> Scan:
     """Read one scan.
 
     source: a path that ends in .npy, .npz, .nii or .nii.gz, optionally with ``#selection`` (see this module's text).
-    Raises LiquidLensError, naming the file, if it is missing, broken, of another kind, or holds no single scan.
+    Raises LiquidLensError, naming the source, if it is missing, broken, of another kind, or holds no single scan.
     """
-    path, selection = _split(str(source))
-    reader = next((read for suffix, read in _READERS.items() if path.name.lower().endswith(suffix)), None)
-    if reader is None:
-        raise LiquidLensError(f"{path}: this kind of file cannot be read; known kinds are {', '.join(_READERS)}.")
-    if not path.is_file():
-        raise LiquidLensError(f"{path}: there is no such file.")
+    kind = None
     try:
-        return reader(path, selection)
+        path, selection = _split(str(source))
+        kind = next((suffix for suffix in _READERS if path.name.lower().endswith(suffix)), None)
+        if kind is None:
+            raise LiquidLensError(f"this kind of file cannot be read; known kinds are {', '.join(_READERS)}.")
+        if not path.is_file():
+            raise LiquidLensError("there is no such file.")
+        return _READERS[kind](path, selection)
     except LiquidLensError as error:
-        raise LiquidLensError(f"{path}: {error}") from error
+        raise LiquidLensError(f"{source}: {error}") from error
+    except Exception as error:  # a damaged file leads its reader into all kinds of errors
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise LiquidLensError(f"{source}: not a readable {kind or ''} file; it may be damaged ({reason}).") from error
 
 
 def _split(source: str) -> tuple[Path, str]:
@@ -43,29 +47,23 @@ def _split(source: str) -> tuple[Path, str]:
 
 
 def _read_npy(path: Path, selection: str) -> Scan:
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise LiquidLensError(f"not a readable .npy file ({error}).") from error
-    return _scan_of(array, selection, "")
+    with path.open("rb") as file:
+        return _scan_of(np.lib.format.read_array(file, allow_pickle=False), selection, "")
 
 
 def _read_npz(path: Path, selection: str) -> Scan:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            names = list(archive.files)
-            if not names:
-                raise LiquidLensError("the archive is empty.")
-            name, _, item = selection.partition("/")
-            if not selection and len(names) == 1:
-                name = names[0]
-            if name not in names:
-                raise LiquidLensError(
-                    f"the archive holds {', '.join(names)}; name one scan, as in {path.name}#{names[0]}/0."
-                )
-            return _scan_of(archive[name], item, f"{name}/")
-    except (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise LiquidLensError(f"not a readable .npz archive; it may be truncated ({error}).") from error
+    with np.lib.npyio.NpzFile(path.open("rb"), own_fid=True, allow_pickle=False) as archive:
+        names = list(archive.files)
+        if not names:
+            raise LiquidLensError("the archive is empty.")
+        name, _, item = selection.partition("/")
+        if not selection and len(names) == 1:
+            name = names[0]
+        if name not in names:
+            raise LiquidLensError(
+                f"the archive holds {', '.join(names)}; name one scan, as in {path.name}#{names[0]}/0."
+            )
+        return _scan_of(np.asarray(archive[name]), item, f"{name}/")
 
 
 def _scan_of(array: NDArray, item: str, prefix: str) -> Scan:
@@ -73,11 +71,17 @@ def _scan_of(array: NDArray, item: str, prefix: str) -> Scan:
     if array.dtype.kind not in "biuf":
         raise LiquidLensError(f"pixels are numbers, this array holds {array.dtype}.")
     if item:
-        array = array[_index(item, len(array) if array.ndim else 0)]
+        if array.ndim < 3:
+            raise LiquidLensError(f"this is no stack of scans, there is no item {item!r}.")
+        array = array[_index(item, len(array))]
     elif array.ndim == 4:
         raise LiquidLensError(f"a stack of {len(array)} volumes; name one of them, as in #{prefix}0.")
+    return Scan(_float32(array))
+
+
+def _float32(array: NDArray) -> NDArray[np.float32]:
     with np.errstate(over="ignore"):  # what overflows becomes infinite, which Scan refuses with a sentence
-        return Scan(array.astype(np.float32))
+        return np.ascontiguousarray(array, dtype=np.float32)
 
 
 def _index(item: str, length: int) -> int:
@@ -89,27 +93,26 @@ def _index(item: str, length: int) -> int:
 def _read_nifti(path: Path, selection: str) -> Scan:
     import nibabel  # here, because it takes a quarter of a second that arrays need not pay
 
-    try:
-        image = nibabel.Nifti1Image.from_filename(path)
-        to_lps = nibabel.orientations.ornt_transform(
-            nibabel.orientations.io_orientation(image.affine), nibabel.orientations.axcodes2ornt("LPS")
-        )
-        data = np.asanyarray(image.dataobj)
-    except Exception as error:  # nibabel's readers raise whatever the broken header leads to
-        raise LiquidLensError(f"not a readable NIfTI file ({error}).") from error
-    if data.ndim == 4 and (selection or data.shape[3] == 1):
-        data = data[..., _index(selection or "0", data.shape[3])]
+    logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # what it complains of also arrives as an exception
+    image: Any = nibabel.load(path)
+    to_lps = nibabel.orientations.ornt_transform(
+        nibabel.orientations.io_orientation(image.affine), nibabel.orientations.axcodes2ornt("LPS")
+    )
+    data = np.asanyarray(image.dataobj)
     if data.ndim == 4:
-        raise LiquidLensError(f"a 4D image of {data.shape[3]} volumes; name one of them, as in {path.name}#0.")
+        if not selection and data.shape[3] > 1:
+            raise LiquidLensError(f"a 4D image of {data.shape[3]} volumes; name one of them, as in {path.name}#0.")
+        data = data[..., _index(selection or "0", data.shape[3])]
+    elif selection:
+        raise LiquidLensError(f"this image is one volume, there is no item {selection!r}.")
     if data.ndim != 3:
         raise LiquidLensError(f"a volume has 3 axes, this image has {data.ndim}.")
     if data.dtype.kind not in "biuf":
         raise LiquidLensError(f"pixels are numbers, this image holds {data.dtype}.")
     oriented = nibabel.orientations.apply_orientation(data, to_lps)
     zooms = [float(zoom) for zoom in image.header.get_zooms()[:3]]
-    spacing = [zooms[list(to_lps[:, 0]).index(axis)] for axis in range(3)]
-    pixels = np.ascontiguousarray(oriented.transpose(2, 1, 0), dtype=np.float32)
-    return Scan(pixels, spacing=(spacing[2], spacing[1], spacing[0]))
+    spacing = tuple(zooms[list(to_lps[:, 0]).index(axis)] for axis in (2, 1, 0))
+    return Scan(_float32(oriented.transpose(2, 1, 0)), spacing)
 
 
 _READERS: dict[str, Callable[[Path, str], Scan]] = {

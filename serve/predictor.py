@@ -1,4 +1,4 @@
-"""The predictor: one exported file, loaded and ready to judge scans.  Numpy and ONNX Runtime only."""
+"""The predictor: one exported file, loaded and ready to judge scans.  No torch, no onnx."""
 
 import hashlib
 import time
@@ -48,22 +48,28 @@ class Predictor:
             raise LiquidLensError(f"{self.path}: not a readable ONNX file ({_first_line(error)}).") from error
         try:
             self.manifest = Manifest.from_metadata(self.session.get_modelmeta().custom_metadata_map)
+            self._warm_up()
         except LiquidLensError as error:
             raise LiquidLensError(f"{self.path}: {error}") from error
 
-    def predict(self, scan: Scan) -> Prediction:
-        """Judge one scan.  Raises LiquidLensError if the model reads volumes and this is an image, or the reverse."""
+    def predict(self, scan: Scan, name: str = "the scan") -> Prediction:
+        """Judge one scan; `name` is what errors call it.
+
+        Raises LiquidLensError if the model reads volumes and this is an image, or the reverse, and if the pixels are so
+        large that the answer is not a number.
+        """
         expected = len(self.manifest.input.size)
         if scan.pixels.ndim != expected:
             kinds = {2: "a 2D image", 3: "a volume"}
             raise LiquidLensError(
-                f"{self.manifest.model} reads {kinds[expected]}, and this scan is {kinds[scan.pixels.ndim]}."
+                f"{name}: {self.manifest.model} reads {kinds[expected]}, and this is {kinds[scan.pixels.ndim]}."
             )
         started = time.perf_counter()
         outputs = self.run(scan.pixels[None])
         milliseconds = 1000 * (time.perf_counter() - started)
-        probabilities = outputs["probabilities"][0]
-        score = float(outputs["ood"][0])
+        probabilities, score = outputs["probabilities"][0], float(outputs["ood"][0])
+        if not np.isfinite([*probabilities, score]).all():
+            raise LiquidLensError(f"{name}: the pixel values are too large, the model's answer is not a number.")
         return Prediction(
             label=self._label(probabilities),
             probabilities={label: float(p) for label, p in zip(self.manifest.labels, probabilities, strict=True)},
@@ -72,11 +78,23 @@ class Predictor:
             milliseconds=milliseconds,
         )
 
-    def run(self, scans: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    def run(self, scans: NDArray) -> dict[str, NDArray[np.float32]]:
         """The outputs by name for raw scans of one size, (batch, slices, rows, columns) or (batch, rows, columns)."""
         names = [output.name for output in self.session.get_outputs()]
-        values = self.session.run(names, {"scan": np.ascontiguousarray(scans, np.float32)})
+        try:
+            values = self.session.run(names, {"scan": np.ascontiguousarray(scans, np.float32)})
+        except Exception as error:
+            raise LiquidLensError(f"ONNX Runtime cannot run {self.path} ({_first_line(error)}).") from error
         return dict(zip(names, values, strict=True))
+
+    def _warm_up(self) -> None:
+        """Run once, so that the first scan is not slower than the others; and see that graph and manifest agree."""
+        outputs = self.run(np.zeros((1, *self.manifest.input.size), np.float32))
+        expected = {"probabilities": (1, len(self.manifest.labels)), "ood": (1,)}
+        for name, shape in expected.items():
+            found = outputs[name].shape if name in outputs else "missing"
+            if found != shape:
+                raise LiquidLensError(f"the graph does not fit its manifest: output {name} is {found}, not {shape}.")
 
     def _label(self, probabilities: NDArray[np.float32]) -> str:
         if len(self.manifest.labels) == 2:
@@ -87,7 +105,7 @@ class Predictor:
         sums = self.path.with_name("SHA256SUMS")
         if not sums.is_file():
             return
-        for line in sums.read_text(encoding="utf-8").splitlines():
+        for line in sums.read_text(encoding="utf-8", errors="replace").splitlines():
             expected, _, name = line.partition("  ")
             if name == self.path.name and expected != found:
                 raise LiquidLensError(
@@ -96,4 +114,4 @@ class Predictor:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:200]
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -1,8 +1,11 @@
 """Shared fixtures: real data where there is any, and one small trained run with its bundle."""
 
+import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+import onnx
 import pytest
 
 import export
@@ -21,9 +24,12 @@ def data_root() -> Path:
 
 @pytest.fixture(scope="session")
 def medmnist_root(data_root: Path) -> Path:
-    if not (data_root / "medmnist" / "vesselmnist3d.npz").is_file():
-        pytest.skip(f"needs medmnist/vesselmnist3d.npz in {data_root}")
-    return data_root / "medmnist"
+    """The folder with MedMNIST files: the data root or its subfolder, as `train.datasets` looks for them."""
+    needed = ("adrenalmnist3d.npz", "vesselmnist3d.npz", "vesselmnist3d_64.npz")
+    for folder in (data_root, data_root / "medmnist"):
+        if all((folder / name).is_file() for name in needed):
+            return folder
+    pytest.skip(f"needs {', '.join(needed)} in {data_root}")
 
 
 @pytest.fixture(scope="session")
@@ -36,3 +42,12 @@ def liquid_run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 @pytest.fixture(scope="session")
 def liquid_bundle(liquid_run: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> export.Bundle:
     return export.export(liquid_run.path, tmp_path_factory.mktemp("bundle"))
+
+
+def changed_metadata(bundle: export.Bundle, change: Callable[[dict], dict[str, str]]) -> onnx.ModelProto:
+    """The bundle's model with other metadata: what `change` makes of its manifest's JSON."""
+    proto = onnx.load(bundle.model)
+    manifest = json.loads(proto.metadata_props[0].value)
+    del proto.metadata_props[:]
+    onnx.helper.set_model_props(proto, change(manifest))
+    return proto

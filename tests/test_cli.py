@@ -6,9 +6,12 @@ import subprocess
 import sys
 
 import numpy as np
+import onnx
 import pytest
 
 from imaging import phantoms
+from serve.manifest import KEY
+from tests.conftest import changed_metadata
 
 
 def liquidlens(*arguments, code=0, cwd=None) -> subprocess.CompletedProcess:
@@ -65,8 +68,13 @@ def bad_inputs(tmp_path, bundle, run, scan):
     np.save(nan, np.full((28, 28, 28), np.nan))
     incomplete = shutil.copytree(run.path, tmp_path / "incomplete")
     (incomplete / "weights.safetensors").unlink()
-    foreign = tmp_path / "foreign.onnx"
-    foreign.write_bytes(b"not onnx")
+    (tmp_path / "broken.onnx").write_bytes(b"not onnx")
+    onnx.save(changed_metadata(bundle, lambda manifest: {"author": "somebody"}), tmp_path / "foreign.onnx")
+    reads_images = changed_metadata(
+        bundle, lambda m: {KEY: json.dumps({**m, "input": {**m["input"], "size": [28, 28]}})}
+    )
+    onnx.save(reads_images, tmp_path / "images.onnx")
+    (tmp_path / "file").write_bytes(b"")
     return [
         (("train", "LiqExp4N22", "vesselmnist3d"), "Did you mean LiqExp4N2"),
         (("train", "LiqExp4N2", "vesselmnist"), "Did you mean vesselmnist3d"),
@@ -74,10 +82,13 @@ def bad_inputs(tmp_path, bundle, run, scan):
         (("export", tmp_path / "nowhere"), "There is no run folder"),
         (("export", incomplete), "it has no weights.safetensors"),
         (("predict", tmp_path / "none.onnx", scan), "there is no such file"),
-        (("predict", foreign, scan), "not a readable ONNX file"),
+        (("predict", tmp_path / "broken.onnx", scan), "not a readable ONNX file"),
+        (("predict", tmp_path / "foreign.onnx", scan), "the file carries no LiquidLens manifest"),
+        (("predict", tmp_path / "images.onnx", scan), "ONNX Runtime cannot run"),
+        (("train", "CNNExp4N1", "phantom-vessel3d", "--runs", tmp_path / "file"), "file/"),
         (("predict", model, tmp_path / "none.npy"), "there is no such file"),
-        (("predict", model, cut), "it may be truncated"),
-        (("predict", model, image), "image.npy: LiqExp1N2 reads a volume, and this scan is a 2D image"),
+        (("predict", model, cut), "cut.npz: not a readable .npz file"),
+        (("predict", model, image), "image.npy: LiqExp1N2 reads a volume, and this is a 2D image"),
         (("predict", model, nan), "21952 of 21952 pixels are not finite"),
     ]
 
@@ -108,7 +119,10 @@ def test_names_of_files_are_not_markup(liquid_bundle, scan, tmp_path):
     assert "[red]b[/].npy: there is no such file" in done.stderr
 
 
-def test_debug_shows_the_traceback(tmp_path):
-    done = liquidlens("--debug", "predict", tmp_path / "none.onnx", tmp_path / "none.npy", code=1)
+@pytest.mark.parametrize("at", [0, 1, 4])
+def test_debug_shows_the_traceback_wherever_it_stands(liquid_bundle, tmp_path, at):
+    arguments = ["predict", liquid_bundle.model, tmp_path / "none.npy", "--json"]
+    arguments.insert(at, "--debug")
+    done = liquidlens(*arguments, code=2)
     assert "Traceback" in done.stderr
-    assert "there is no such file" in done.stderr
+    assert "Error: " in done.stderr

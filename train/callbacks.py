@@ -32,8 +32,10 @@ class StopOnRise(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert isinstance(module, TrainingModule)
-        if not trainer.sanity_checking:
-            trainer.should_stop = self.should_stop(module.epoch_metrics["val_loss"])
+        trainer.should_stop = self.should_stop(module.epoch_metrics["val_loss"])
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        trainer.should_stop = self.count >= self.patience  # a run that was interrupted between stopping and its end
 
     def state_dict(self) -> dict[str, float]:
         return {"lowest": self.lowest, "count": self.count}
@@ -84,16 +86,21 @@ class Recorder(pl.Callback):
 
 
 class ProgressLines(pl.Callback):
-    """Ten lines over the whole training, for logs and pipes, where a progress bar shows nothing."""
+    """A line every half minute, for logs and pipes, where a progress bar shows nothing."""
+
+    SECONDS = 30
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert isinstance(module, TrainingModule)
-        epochs = module.training_settings.max_epochs
-        done = trainer.current_epoch + 1
-        if done % max(1, epochs // 10) == 0:
-            figures = module.epoch_metrics
-            loss, area = figures["val_loss"], figures["val_auc"]
-            print(f"epoch {done}/{epochs}: validation loss {loss:.3f}, AUC {area:.3f}", flush=True)
+        if time.monotonic() - self._last < self.SECONDS:
+            return
+        self._last = time.monotonic()
+        done, epochs, figures = trainer.current_epoch + 1, module.training_settings.max_epochs, module.epoch_metrics
+        loss, area = figures["val_loss"], figures["val_auc"]
+        print(f"epoch {done} of at most {epochs}: validation loss {loss:.3f}, AUC {area:.3f}", flush=True)
 
 
 def progress_display() -> pl.Callback:

@@ -4,6 +4,7 @@ A dataset is looked for in ``--data-root``, ``$LIQUIDLENS_DATA``, MedMNIST's def
 ``medmnist``), and is downloaded from its official address otherwise.  Its MD5 must be the official one in every case.
 """
 
+import functools
 import hashlib
 import os
 import zipfile
@@ -60,8 +61,7 @@ def load(name: str, data_root: str | Path | None = None, size: int = 28) -> Data
     DataUnavailableError if there is none to be had.
     """
     if name == PHANTOM:
-        arrays = phantoms.vessel3d()
-        return _dataset(name, phantoms.LABELS, "mask", _md5(b"".join(a.tobytes() for a in arrays.values())), arrays)
+        return _phantom()
     if name not in MEDMNIST:
         raise unknown("dataset", name, names())
     facts = INFO[name]
@@ -81,6 +81,12 @@ def load(name: str, data_root: str | Path | None = None, size: int = 28) -> Data
     return _dataset(name, label_names, MEDMNIST[name], md5, arrays)
 
 
+@functools.cache  # they take seconds to make, and nobody writes to them
+def _phantom() -> Dataset:
+    arrays = phantoms.vessel3d()
+    return _dataset(PHANTOM, phantoms.LABELS, "mask", _md5(b"".join(a.tobytes() for a in arrays.values())), arrays)
+
+
 def _dataset(name: str, label_names, values: Values, md5: str, arrays: dict[str, NDArray]) -> Dataset:
     return Dataset(
         name=name,
@@ -97,13 +103,13 @@ def _md5(content: bytes) -> str:
 
 
 def _roots(data_root: str | Path | None) -> Iterator[Path]:
-    if data_root is not None:
-        if not Path(data_root).is_dir():
-            raise LiquidLensError(f"The data root {data_root} is not a folder.")
-        yield Path(data_root)
-    if os.environ.get("LIQUIDLENS_DATA"):
-        yield Path(os.environ["LIQUIDLENS_DATA"])
-    yield Path(DEFAULT_ROOT)
+    for origin, root in (("--data-root", data_root), ("LIQUIDLENS_DATA", os.environ.get("LIQUIDLENS_DATA"))):
+        if root:
+            if not Path(root).is_dir():
+                raise LiquidLensError(f"{origin} names {root}, which is not a folder.")
+            yield Path(root)
+    if DEFAULT_ROOT is not None:  # medmnist could not make ~/.medmnist
+        yield Path(DEFAULT_ROOT)
 
 
 def _find(file_name: str, data_root: str | Path | None) -> Path | None:
@@ -112,7 +118,8 @@ def _find(file_name: str, data_root: str | Path | None) -> Path | None:
 
 
 def _download(file_name: str, url: str, md5: str) -> Path:
-    """Fetch an official file into MedMNIST's default folder; medmnist's own download needs torchvision."""
+    """Fetch an official file into MedMNIST's default folder (pooch's own, if there is none); medmnist's own download
+    needs torchvision."""
     import pooch
 
     try:

@@ -36,7 +36,7 @@ def train(
 ) -> RunFolder:
     """Train `model` on the dataset `data`; returns the finished run folder ``runs/DATA-MODEL-RECIPE-seedSEED``.
 
-    An interrupted run goes on where it stopped, with the same result as an uninterrupted one; a finished one is
+    An interrupted run goes on where it stopped, with the same result (on the same machine); a finished one is
     returned as it is.  Raises LiquidLensError for unknown names, missing data, or a folder that holds another run.
     """
     try:
@@ -85,7 +85,7 @@ def predict_logits(model: models.Classifier, inputs: Tensor) -> Tensor:
 
 def _open_folder(path: Path, recipe: RunRecipe) -> RunFolder:
     folder = RunFolder(path)
-    if (path / "recipe.json").is_file():
+    if (path / "recipe.json").is_file() or (path / "metrics.json").is_file():
         if not folder.recipe().same_run(recipe):
             raise LiquidLensError(
                 f"{path} holds a run with other settings (see its recipe.json): remove it or name another --runs."
@@ -109,6 +109,7 @@ def _run_trainer(module: TrainingModule, train_loader, val_loader, recorder: Rec
         warnings.filterwarnings("ignore", ".*does not have many workers.*")  # the arrays are in memory already
         warnings.filterwarnings("ignore", ".*LeafSpec.*")  # Lightning's use of a name that torch has renamed
         trainer = pl.Trainer(
+            devices=1,  # a run folder has one writer
             max_epochs=settings.max_epochs,
             gradient_clip_val=settings.clip_gradient,
             callbacks=callbacks,
@@ -118,11 +119,18 @@ def _run_trainer(module: TrainingModule, train_loader, val_loader, recorder: Rec
             enable_model_summary=False,
             logger=False,
         )
-        checkpoint = recorder.folder.checkpoint
-        resume = str(checkpoint) if checkpoint.is_file() else None
-        trainer.fit(module, train_loader, val_loader, ckpt_path=resume, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+        trainer.fit(module, train_loader, val_loader, ckpt_path=_resume_from(recorder.folder), weights_only=True)
+
+
+def _resume_from(folder: RunFolder) -> Path | None:
+    """The checkpoint of an interrupted run, if there is a sound one."""
+    if not folder.checkpoint.is_file():
+        return None
+    try:
+        torch.load(folder.checkpoint, weights_only=True, map_location="cpu")
+    except Exception as error:  # a damaged archive raises whatever it leads to
+        raise LiquidLensError(f"{folder.checkpoint} is damaged: remove {folder.path} to train anew.") from error
+    return folder.checkpoint
 
 
 def _final_metrics(folder: RunFolder, recorder: Recorder, inputs, labels) -> RunMetrics:

@@ -88,8 +88,6 @@ class TrainingModule(pl.LightningModule):
         self._validation.append((self.model(inputs)[:, 0], labels))
 
     def on_validation_epoch_end(self) -> None:
-        if not self._losses:
-            return  # Lightning's check of the validation loop before training
         self.epoch_metrics = {
             "epoch": self.current_epoch,
             "train_loss": float(torch.stack(self._losses).mean()),

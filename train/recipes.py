@@ -2,9 +2,9 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from imaging.errors import unknown
+from imaging.errors import LiquidLensError, unknown
 
 
 class Training(BaseModel):
@@ -47,5 +47,8 @@ def training(recipe: str, epochs: int | None = None) -> Training:
     """The settings of a recipe, with another limit of epochs if given.  Raises LiquidLensError for an unknown name."""
     if recipe not in RECIPES:
         raise unknown("recipe", recipe, RECIPES)
-    settings = RECIPES[recipe]
-    return settings if epochs is None else settings.model_copy(update={"max_epochs": epochs})
+    settings = RECIPES[recipe].model_dump()
+    try:
+        return Training(**settings if epochs is None else {**settings, "max_epochs": epochs})
+    except ValidationError as error:
+        raise LiquidLensError(f"A run has at least one epoch, not {epochs}.") from error

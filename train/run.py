@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, Self, TypeVar
 
 import pydantic
 import safetensors
@@ -47,6 +47,17 @@ class RunRecipe(pydantic.BaseModel):
     training: Training
     seed: int
     versions: dict[str, str]
+
+    @pydantic.model_validator(mode="after")
+    def _input_fits_the_model(self) -> Self:
+        try:
+            expected = models.entry(self.model).input_shape[1:]
+        except LookupError as error:
+            raise ValueError(str(error)) from error
+        if self.size != expected:
+            raise ValueError(f"{self.model} reads {expected}, not {self.size}")
+        InputContract(self.values, self.size, self.window)  # raises ValueError if the window does not fit the values
+        return self
 
     @classmethod
     def resolve(cls, model: str, dataset: Dataset, training: Training, seed: int) -> "RunRecipe":
@@ -108,7 +119,7 @@ class RunFolder:
 
     @property
     def finished(self) -> bool:
-        return (self.path / "metrics.json").is_file()
+        return all((self.path / name).is_file() for name in ("recipe.json", "metrics.json", *WEIGHT_FILES.values()))
 
     def recipe(self) -> RunRecipe:
         return self._read("recipe.json", RunRecipe)
@@ -160,5 +171,5 @@ class RunFolder:
         if not self.path.is_dir():
             raise LiquidLensError(f"There is no run folder {self.path}; `liquidlens train` makes one.")
         raise LiquidLensError(
-            f"{self.path} is not a finished run: it has no {name}.  Finish it with the same `liquidlens train`."
+            f"{self.path} is not a finished run: it has no {name}. The same `liquidlens train` command finishes it."
         )

@@ -45,7 +45,10 @@ def differences(content: bytes, model: CompleteModel, shape, low=0, high=256) ->
     found = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"]).run(names, {"scan": scans})
     for name, a, b in zip(names, found, expected, strict=True):
         assert a.shape == b.shape, name
-    return {name: float(np.abs(a - b.numpy()).max()) for name, a, b in zip(names, found, expected, strict=True)}
+    return {
+        name: float((np.abs(a - b.numpy()) / (np.maximum(1, b.numpy()) if name == "ood" else 1)).max())
+        for name, a, b in zip(names, found, expected, strict=True)
+    }
 
 
 @pytest.mark.parametrize(
@@ -57,8 +60,8 @@ def test_files_equal_torch_for_any_batch_and_scan_size(name):
     for shape in SIZES:
         found = differences(content, model, shape)
         assert ("slice_logits" in found) == (name != "CNNExp3N6")
-        for output in ("logits", "probabilities", "slice_logits"):
-            assert found.get(output, 0) <= 1e-5, (shape, output)
+        for output, difference in found.items():
+            assert difference <= 1e-5, (shape, output)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +72,7 @@ def test_files_for_grey_values_and_hounsfield_units(values, window, low, high):
     content = serialize(to_onnx(model), {})
     for shape in SIZES:
         found = differences(content, model, shape, low, high)
-        assert max(found["logits"], found["probabilities"]) <= 1e-5, shape
+        assert max(found.values()) <= 1e-5, (shape, found)
 
 
 def test_the_reference_evaluator_computes_the_same():
@@ -117,7 +120,7 @@ def test_the_bundle_is_complete(liquid_bundle, liquid_run):
     assert audit["bytes"] == liquid_bundle.model.stat().st_size <= 120_000
     assert audit["parity"]["max_logit_difference"] <= 1e-4
     assert audit["parity"]["changed_labels"] == 0
-    assert audit["parity"]["scans"] >= 120
+    assert audit["parity"]["scans"] == 200
     manifest = liquid_bundle.manifest
     assert manifest.parameters.trainable == manifest.parameters.published == 37265
     assert manifest.metrics["test"] == liquid_run.metrics().best.test

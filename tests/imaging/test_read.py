@@ -1,5 +1,7 @@
 """Reading scans: arrays, archives and NIfTI volumes; and what is refused, with which sentence."""
 
+import zipfile
+
 import nibabel
 import numpy as np
 import pytest
@@ -110,6 +112,48 @@ def test_truncated_files_are_refused_by_name(tmp_path, volume, suffix, kept):
     path.write_bytes(content[: int(len(content) * kept) if isinstance(kept, float) else kept])
     with pytest.raises(LiquidLensError, match=rf"cut{suffix}: not a readable"):
         read(path)
+
+
+def evil_files(folder):
+    """Files that lead NumPy's and nibabel's readers into errors of many kinds."""
+    np.save(folder / "array.npy", np.zeros((3, 3, 3)))
+    np.savez(folder / "archive.npz", np.zeros((3, 3, 3)))
+    yield "archive named npy", (folder / "archive.npz").read_bytes(), ".npy"
+    yield "array named npz", (folder / "array.npy").read_bytes(), ".npz"
+    head = (folder / "array.npy").read_bytes()
+    for what, shape in (("huge", b"(9999999, 9999999, 99)"), ("absurd", b"(10**99,)"), ("broken", b"(3, 3, ")):
+        yield what, head.replace(b"(3, 3, 3)", shape), ".npy"
+    with zipfile.ZipFile(folder / "text.zip", "w") as archive:
+        archive.writestr("scan.txt", "no array")
+    yield "text in an archive", (folder / "text.zip").read_bytes(), ".npz"
+    content = bytearray((folder / "archive.npz").read_bytes())
+    content[6] |= 1  # the flag of an encrypted member
+    content[content.rindex(b"PK\x01\x02") + 8] |= 1
+    yield "encrypted", bytes(content), ".npz"
+
+
+def test_evil_files_are_answered_with_a_sentence(tmp_path):
+    for what, content, suffix in evil_files(tmp_path):
+        path = tmp_path / f"evil{suffix}"
+        path.write_bytes(content)
+        with pytest.raises(LiquidLensError, match=r"evil\.np[yz]: ") as caught:
+            read(path)
+        assert "\n" not in str(caught.value), what
+    with pytest.raises(LiquidLensError):
+        read("x" * 5000 + ".npy")
+
+
+def test_nifti_2_is_read(tmp_path, volume):
+    nibabel.save(nibabel.Nifti2Image(volume.transpose(2, 1, 0), np.diag([-1.0, -1, 1, 1])), tmp_path / "scan.nii")
+    assert np.array_equal(read(tmp_path / "scan.nii").pixels, volume)
+
+
+def test_an_item_of_what_is_no_stack(tmp_path, volume):
+    save_nifti(tmp_path / "scan.nii", volume)
+    np.save(tmp_path / "image.npy", np.zeros((4, 4)))
+    for name in ("scan.nii#7", "image.npy#0"):
+        with pytest.raises(LiquidLensError, match=f"{name}: .* there is no item"):
+            read(tmp_path / name)
 
 
 def test_pickled_arrays_are_not_loaded(tmp_path):

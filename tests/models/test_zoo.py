@@ -5,6 +5,7 @@ import torch
 
 import models
 from models import hse2024
+from models.liquid import LTC
 
 
 def test_parameter_counts_equal_table_1():
@@ -63,3 +64,24 @@ def test_batch_norm_of_3n3_uses_the_statistics_of_each_slice():
 def test_unknown_name_names_the_nearest():
     with pytest.raises(LookupError, match="LiqExp4N2"):
         models.build("LiqExp4N")
+
+
+@pytest.mark.parametrize(
+    ("name", "sensory", "internal"),
+    [
+        ("LiqExp1N2", [2400], [63]),
+        ("LiqExp1N5", [800, 28], [21, 8]),
+        ("LiqExp1N6", [3600], [112]),
+        ("LiqExp2N2", [8400], [441]),
+        ("LiqExp2N5", [8400, 98], [441, 49]),
+        ("LiqExp3N2", [1536], [62]),
+        ("LiqExp4N2", [864], [63]),
+        ("LiqExp4N6", [3456], [63]),
+        ("LiqExp5N1", [400], [5]),
+    ],
+)
+def test_wirings_have_the_synapses_of_the_published_source(name, sensory, internal):
+    """Parameter counts cannot tell "Auto" from "Full" in Table 1; the synapses that exist do."""
+    layers = [module for module in models.build(name).modules() if isinstance(module, LTC)]
+    assert [int(layer.wires().sensory_exists.sum()) for layer in layers] == sensory
+    assert [len(layer.wires().source) for layer in layers] == internal

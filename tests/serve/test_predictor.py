@@ -8,8 +8,9 @@ import onnx
 import pytest
 
 from imaging import LiquidLensError, Scan, phantoms
-from serve.manifest import KEY, Manifest
+from serve.manifest import KEY, Input, Manifest, OutOfDistribution, Parameters, Provenance
 from serve.predictor import Predictor
+from tests.conftest import changed_metadata
 
 
 @pytest.fixture(scope="module")
@@ -18,12 +19,8 @@ def predictor(liquid_bundle) -> Predictor:
 
 
 def with_metadata(liquid_bundle, tmp_path, change) -> str:
-    """A copy of the exported file with another manifest; `change` maps its JSON to new metadata."""
-    proto = onnx.load(liquid_bundle.model)
-    manifest = json.loads(proto.metadata_props[0].value)
-    del proto.metadata_props[:]
-    onnx.helper.set_model_props(proto, change(manifest))
-    onnx.save(proto, tmp_path / "changed.onnx")
+    """A copy of the exported file with other metadata, see `changed_metadata`."""
+    onnx.save(changed_metadata(liquid_bundle, change), tmp_path / "changed.onnx")
     return str(tmp_path / "changed.onnx")
 
 
@@ -48,15 +45,75 @@ def test_the_threshold_of_the_manifest_decides(liquid_bundle, tmp_path):
 
 
 def test_images_and_volumes_are_not_mixed_up(predictor, liquid_bundle, tmp_path):
-    with pytest.raises(LiquidLensError, match="LiqExp1N2 reads a volume, and this scan is a 2D image"):
-        predictor.predict(Scan(np.zeros((28, 28), np.float32)))
-    reads_images = with_metadata(
-        liquid_bundle,
-        tmp_path,
-        lambda manifest: {KEY: json.dumps({**manifest, "input": {**manifest["input"], "size": [28, 28]}})},
+    with pytest.raises(LiquidLensError, match="here: LiqExp1N2 reads a volume, and this is a 2D image"):
+        predictor.predict(Scan(np.zeros((28, 28), np.float32)), name="here")
+
+
+def test_a_model_of_images_refuses_volumes(tmp_path):
+    """A real file that reads images: the mean grey value decides."""
+    make = onnx.helper
+    graph = make.make_graph(
+        [
+            make.make_node("ReduceMean", ["scan", "axes"], ["ood"], keepdims=0),
+            make.make_node("Div", ["ood", "range"], ["share"]),
+            make.make_node("Sub", ["one", "share"], ["rest"]),
+            make.make_node("Unsqueeze", ["share", "last"], ["p1"]),
+            make.make_node("Unsqueeze", ["rest", "last"], ["p0"]),
+            make.make_node("Concat", ["p0", "p1"], ["probabilities"], axis=1),
+        ],
+        "brightness",
+        [make.make_tensor_value_info("scan", onnx.TensorProto.FLOAT, ["batch", "height", "width"])],
+        [
+            make.make_tensor_value_info("probabilities", onnx.TensorProto.FLOAT, ["batch", 2]),
+            make.make_tensor_value_info("ood", onnx.TensorProto.FLOAT, ["batch"]),
+        ],
+        [
+            make.make_tensor("axes", onnx.TensorProto.INT64, [2], [1, 2]),
+            make.make_tensor("last", onnx.TensorProto.INT64, [1], [1]),
+            make.make_tensor("range", onnx.TensorProto.FLOAT, [], [255.0]),
+            make.make_tensor("one", onnx.TensorProto.FLOAT, [], [1.0]),
+        ],
     )
-    with pytest.raises(LiquidLensError, match="reads a 2D image, and this scan is a volume"):
-        Predictor(reads_images).predict(Scan(np.zeros((28, 28, 28), np.float32)))
+    proto = make.make_model(graph, opset_imports=[make.make_opsetid("", 20)], ir_version=10)
+    manifest = Manifest(
+        model="Brightness",
+        paper="none",
+        labels=("dark", "bright"),
+        input=Input(values="grey", size=(28, 28)),
+        threshold=0.5,
+        temperature=1.0,
+        out_of_distribution=OutOfDistribution(threshold=300, quantile=1),
+        parameters=Parameters(published=0, trainable=0),
+        metrics={},
+        provenance=Provenance(
+            dataset="none", dataset_md5="", recipe="", seed=0, weights="best", weights_sha256="", versions={}
+        ),
+    )
+    make.set_model_props(proto, {KEY: manifest.to_json()})
+    onnx.save(proto, tmp_path / "images.onnx")
+    predictor = Predictor(tmp_path / "images.onnx")
+    assert predictor.predict(Scan(np.full((5, 9), 250, np.float32))).label == "bright"
+    with pytest.raises(LiquidLensError, match="Brightness reads a 2D image, and this is a volume"):
+        predictor.predict(Scan(np.zeros((28, 28, 28), np.float32)))
+
+
+def test_pixels_beyond_reason_are_refused(predictor):
+    pixels = np.full((4, 4, 4), 3e38, np.float32)
+    pixels[0] *= -1
+    with pytest.raises(LiquidLensError, match="not a number"):
+        predictor.predict(Scan(pixels))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda m: {**m, "labels": ["a", "b", "c"]}, r"output probabilities is \(1, 2\), not \(1, 3\)"),
+        (lambda m: {**m, "input": {**m["input"], "size": [28, 28]}}, "ONNX Runtime cannot run"),
+    ],
+)
+def test_a_manifest_of_another_graph(liquid_bundle, tmp_path, change, sentence):
+    with pytest.raises(LiquidLensError, match=sentence):
+        Predictor(with_metadata(liquid_bundle, tmp_path, lambda manifest: {KEY: json.dumps(change(manifest))}))
 
 
 def test_a_file_without_our_manifest(liquid_bundle, tmp_path):

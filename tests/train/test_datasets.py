@@ -66,6 +66,18 @@ def test_unknown_names_and_folders():
         datasets.load("vesselmnist3d", "/nowhere/at/all")
 
 
+def test_a_variable_that_names_no_folder_is_not_ignored(monkeypatch):
+    monkeypatch.setenv("LIQUIDLENS_DATA", "/nowhere/at/all")
+    with pytest.raises(LiquidLensError, match="LIQUIDLENS_DATA names /nowhere/at/all"):
+        datasets.load("vesselmnist3d")
+
+
+def test_without_a_home_folder(monkeypatch):
+    monkeypatch.setattr(datasets, "DEFAULT_ROOT", None)
+    with pytest.raises(datasets.DataUnavailableError):
+        datasets.load("vesselmnist3d")
+
+
 def test_phantoms_need_nothing():
     phantom = datasets.load("phantom-vessel3d")
     assert phantom.synthetic

@@ -12,6 +12,7 @@ import train
 from imaging import LiquidLensError
 from train import fit, initialise
 from train.callbacks import Recorder
+from train.recipes import Training
 from train.run import RunFolder
 
 MODEL, DATA = "CNNExp4N1", "phantom-vessel3d"
@@ -73,6 +74,35 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path, monkeypatch
     assert [row["epoch"] for row in csv.DictReader((resumed.path / "history.csv").open())] == ["0", "1", "2"]
 
 
+def test_a_run_that_had_stopped_early_is_not_trained_further(tmp_path, monkeypatch):
+    """The power may also fail between the last epoch and metrics.json."""
+    impatient = Training(recipe="impatient", learning_rate=0.05, batch_size=64, max_epochs=30, patience=1, tolerance=0)
+    monkeypatch.setattr(fit, "training_settings", lambda recipe, epochs: impatient)
+    whole = run(tmp_path / "whole")
+    assert whole.metrics().epochs < 30
+    monkeypatch.setattr(fit, "_final_metrics", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run(tmp_path / "cut")
+    monkeypatch.undo()
+    monkeypatch.setattr(fit, "training_settings", lambda recipe, epochs: impatient)
+    assert run(tmp_path / "cut").metrics().epochs == whole.metrics().epochs
+
+
+def test_a_damaged_checkpoint_is_named(liquid_run, tmp_path):
+    copy = RunFolder(shutil.copytree(liquid_run.path, tmp_path / liquid_run.path.name))
+    (copy.path / "metrics.json").unlink()
+    copy.checkpoint.write_bytes(b"half a checkpoint")
+    with pytest.raises(LiquidLensError, match=r"unfinished\.ckpt is damaged: remove"):
+        train.train("LiqExp1N2", DATA, "quick", epochs=2, runs=tmp_path, progress=False)
+
+
+def test_results_without_their_recipe_are_not_taken_for_a_run(liquid_run, tmp_path):
+    copy = RunFolder(shutil.copytree(liquid_run.path, tmp_path / liquid_run.path.name))
+    (copy.path / "recipe.json").unlink()
+    with pytest.raises(LiquidLensError, match=r"it has no recipe\.json"):
+        train.train("LiqExp1N2", DATA, "quick", epochs=2, runs=tmp_path, progress=False)
+
+
 def test_a_finished_run_is_not_run_twice(liquid_run, monkeypatch):
     monkeypatch.setattr(fit, "_run_trainer", lambda *_: pytest.fail("it trained again"))
     again = train.train("LiqExp1N2", DATA, "quick", epochs=2, runs=liquid_run.path.parent, progress=False)
@@ -98,6 +128,8 @@ def test_unknown_names(tmp_path):
         train.train("CNNExp4N11", DATA, runs=tmp_path)
     with pytest.raises(LiquidLensError, match="Did you mean quick"):
         train.train(MODEL, DATA, recipe="quik", runs=tmp_path)
+    with pytest.raises(LiquidLensError, match="at least one epoch"):
+        train.train(MODEL, DATA, epochs=0, runs=tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -113,6 +145,9 @@ def test_run_folders_that_lack_a_file(liquid_run, tmp_path, name):
     ("name", "content", "sentence"),
     [
         ("recipe.json", b"{}", "model: Field required"),
+        ("recipe.json", {"size": [28, 28]}, "LiqExp1N2 reads"),
+        ("recipe.json", {"values": "hu"}, "a window belongs to"),
+        ("recipe.json", {"model": "LiqExp9N9"}, "There is no model named"),
         ("recipe.json", b"\xff", "is damaged: the file: Invalid JSON"),
         ("metrics.json", b"{", "is damaged: the file: Invalid JSON"),
         ("weights.safetensors", b"garbage", "does not hold the weights of LiqExp1N2"),
@@ -120,6 +155,8 @@ def test_run_folders_that_lack_a_file(liquid_run, tmp_path, name):
 )
 def test_run_folders_with_broken_files(liquid_run, tmp_path, name, content, sentence):
     copy = RunFolder(shutil.copytree(liquid_run.path, tmp_path / "run"))
+    if isinstance(content, dict):
+        content = json.dumps({**json.loads((copy.path / name).read_text()), **content}).encode()
     (copy.path / name).write_bytes(content)
     with pytest.raises(LiquidLensError, match=sentence):
         copy.recipe(), copy.metrics(), copy.load_model()
