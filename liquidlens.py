@@ -54,7 +54,7 @@ def train(
     data: Annotated[str, typer.Argument(help="vesselmnist3d, adrenalmnist3d, nodulemnist3d or phantom-vessel3d.")],
     recipe: Annotated[str, typer.Option(help="hse-2024: as published. quick: a useful model in minutes.")] = "hse-2024",
     seed: Annotated[
-        int, typer.Option(min=0, max=2**32 - 1, help="Determines initialisation, batches and dropout.")
+        int, typer.Option(min=0, max=2**32 - 1, help="Determines initialisation, batches, dropout and augmentation.")
     ] = 0,
     epochs: Annotated[int | None, typer.Option(min=1, help="Another limit of epochs than the recipe's.")] = None,
     data_root: DataRoot = None,

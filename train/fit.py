@@ -58,7 +58,7 @@ def train(
         initialise.from_labels(network, labels["train"])
     recorder = Recorder(folder)
     _run_trainer(
-        TrainingModule(network, settings, seed),
+        TrainingModule(network, settings, seed, masks=resolved.values == "mask"),
         loader(inputs["train"], labels["train"], settings.batch_size, seed),
         loader(inputs["val"], labels["val"], BATCH),
         recorder,

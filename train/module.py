@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Sampler, TensorDataset
 
 from models import Classifier
 from serve import metrics
+from train.augment import jitter
 from train.recipes import Training
 
 
@@ -51,9 +52,10 @@ class TrainingModule(pl.LightningModule):
     figures stand in ``epoch_metrics``; validation loss and accuracy are unweighted means over batches, as in hse-2024.
     """
 
-    def __init__(self, model: Classifier, training: Training, seed: int):
+    def __init__(self, model: Classifier, training: Training, seed: int, masks: bool):
         super().__init__()
         self.model = model
+        self.masks = masks  # the inputs are 0 or 1, and stay so under augmentation
         self.training_settings = training
         self.seed = seed
         self.epoch_metrics: dict[str, float] = {}
@@ -71,11 +73,14 @@ class TrainingModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_train_epoch_start(self) -> None:
-        torch.manual_seed(self.seed * 1_000_003 + self.current_epoch)  # dropout, also after resuming
+        torch.manual_seed(self.seed * 1_000_003 + self.current_epoch)  # dropout and augmentation, also after resuming
         self._losses = []
 
     def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         inputs, labels = batch
+        settings = self.training_settings
+        if settings.shift or settings.scale:
+            inputs = jitter(inputs, self.masks, settings.shift, settings.scale)
         loss = binary_cross_entropy_with_logits(self.model(inputs)[:, 0], labels)
         self._losses.append(loss.detach())
         return loss

@@ -21,6 +21,9 @@ class Training(BaseModel):
     #: Stop after this many epochs whose validation loss exceeds the best by more than `tolerance`; None: never.
     patience: int | None = None
     tolerance: float = 0.001
+    #: Augmentation, see `train.augment.jitter`: largest shift in pixels, and largest relative change of size.
+    shift: float = Field(default=0.0, ge=0)
+    scale: float = Field(default=0.0, ge=0, lt=1)
     #: Start liquid models at the share of each class: see `train.initialise`.
     initialise_from_labels: bool = False
     #: Largest norm of the gradient; None: not clipped.
@@ -36,7 +39,9 @@ RECIPES = {
         learning_rate=3e-3,
         schedule="one-cycle",
         batch_size=32,
-        max_epochs=40,
+        max_epochs=60,
+        shift=2.0,
+        scale=0.1,
         initialise_from_labels=True,
         clip_gradient=1.0,
     ),
