@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -93,7 +93,7 @@ def _activations(network: models.Classifier, inputs: torch.Tensor) -> torch.Tens
 
 def _write(bundle: Bundle, content: bytes) -> None:
     """Write the files whole, the checksums last."""
-    audit = {"bytes": len(content), "parity": bundle.parity.to_json(), "manifest": bundle.manifest.model_dump()}
+    audit = {"bytes": len(content), "parity": asdict(bundle.parity), "manifest": bundle.manifest.model_dump()}
     files = {"model.onnx": content, "audit.json": (json.dumps(audit, indent=2) + "\n").encode()}
     sums = "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in files.items())
     bundle.path.mkdir(parents=True, exist_ok=True)

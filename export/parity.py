@@ -1,6 +1,6 @@
 """Parity: the exported file against the torch model it came from, on real scans."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import onnxruntime
@@ -35,9 +35,6 @@ class Parity:
     max_logit_difference: float
     max_difference: dict[str, float]
     changed_labels: int
-
-    def to_json(self) -> dict:
-        return asdict(self)
 
 
 def check(content: bytes, model: CompleteModel, scans: NDArray) -> Parity:

@@ -18,7 +18,6 @@ from typing import Literal, Self, TypeVar
 import pydantic
 import safetensors
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 import models
 from imaging import LiquidLensError
@@ -134,17 +133,15 @@ class RunFolder:
         try:
             model = models.build(recipe.model)
             model.load_state_dict(load_file(path))
-        except (safetensors.SafetensorError, RuntimeError, LookupError) as error:
+        except (safetensors.SafetensorError, RuntimeError) as error:
             summary = re.sub(r"\s+", " ", str(error))[:200]
             raise LiquidLensError(f"{path} does not hold the weights of {recipe.model} ({summary}).") from error
         return model.eval()
 
     def save_weights(self, model: models.Classifier, which: Weights) -> None:
-        self.save_tensors(model.state_dict(), WEIGHT_FILES[which])
-
-    def save_tensors(self, tensors: dict[str, Tensor], name: str) -> None:
+        name = WEIGHT_FILES[which]
         partial = self.path / f"{name}.partial"
-        save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, partial)
+        save_file({key: tensor.contiguous() for key, tensor in model.state_dict().items()}, partial)
         os.replace(partial, self.path / name)
 
     def write_text(self, name: str, text: str) -> None:
