@@ -10,7 +10,9 @@ class Decision(NamedTuple):
 
     logits: Tensor  # (batch, K) before sigmoid (K = 1) or softmax
     slice_logits: Tensor | None  # (batch, slices, K) if the logits are the mean of one decision per slice
-    activations: Tensor  # (batch, slices, channels) mean of each map of the last convolution, for each slice
+    #: (batch, slices, channels): the mean of each map of the last convolution, for each slice of a volume; an image is
+    #: one slice.  Networks without convolutions give their last hidden layer.
+    activations: Tensor
 
 
 class Classifier(nn.Module):
@@ -22,3 +24,17 @@ class Classifier(nn.Module):
     def decide(self, inputs: Tensor) -> Decision:
         """Like ``forward``, with what led to the logits."""
         raise NotImplementedError
+
+
+class ImageClassifier(Classifier):
+    """Two modules in a row: `features` turns images (batch, channels, rows, columns) into maps (batch, channels, rows,
+    columns) or a vector (batch, features), `head` turns those into logits (batch, K)."""
+
+    def __init__(self, features: nn.Module, head: nn.Module):
+        super().__init__()
+        self.features, self.head = features, head
+
+    def decide(self, inputs: Tensor) -> Decision:
+        features = self.features(inputs)
+        activations = features.mean((2, 3)) if features.dim() == 4 else features
+        return Decision(self.head(features), None, activations.unsqueeze(1))

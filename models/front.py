@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-Values = Literal["grey", "hu", "mask"]
+Values = Literal["grey", "hu", "mask", "features"]
 
 
 #: Where a resized mask is cut.  A hair above 0.5: edges that fall exactly between two points are common, and rounding
@@ -21,22 +21,37 @@ HALF = 0.5 + 1e-4
 
 @dataclass(frozen=True)
 class InputContract:
-    """How raw pixels become the network's input in [0, 1].
+    """How raw pixels become the network's input.
 
     values: what the pixels mean.
         ``grey``: 8-bit grey values 0..255, or 16-bit ones 0..65535 if any pixel of the scan exceeds 255.
         ``hu``: CT numbers in Hounsfield units; `window` (low, high) is mapped to 0..1 and clipped.
         ``mask``: a segmented shape; any value above half of the scan's maximum is inside, and again after resizing.
+        ``features``: no pixels but feature maps, (channels, rows, columns) of this very size; taken as they are.
     size: the network's input size, (slices, rows, columns) or (rows, columns).
+    channels: 1, or 3 for colour images, whose raw pixels are (rows, columns, 3).
+    mean, std: the network's input is (x - mean) / std of the values x in [0, 1].
     """
 
     values: Values
     size: tuple[int, ...]
     window: tuple[float, float] | None = None
+    channels: int = 1
+    mean: float = 0.0
+    std: float = 1.0
 
     def __post_init__(self) -> None:
         if (self.values == "hu") != (self.window is not None):
             raise ValueError("a window belongs to the values 'hu', and to them alone")
+        if self.channels != 1 and self.values != "features" and (self.channels != 3 or len(self.size) != 2):
+            raise ValueError(f"scans are grey, or colour images; there are none of {self.channels} channels")
+        if not self.std > 0:
+            raise ValueError("std is a scale, above 0")
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one network input, (channels, *size)."""
+        return (self.channels, *self.size)
 
 
 def triangle_weights(length: Tensor, size: int) -> Tensor:
@@ -53,13 +68,16 @@ def triangle_weights(length: Tensor, size: int) -> Tensor:
 
 
 class Front(nn.Module):
-    """Maps raw pixels (batch, *any size) to the network's input (batch, 1, *contract.size), values in [0, 1]."""
+    """Maps raw pixels (batch, *any size), colour images (batch, rows, columns, 3), to the network's input
+    (batch, channels, *contract.size)."""
 
     def __init__(self, contract: InputContract):
         super().__init__()
         self.contract = contract
 
     def forward(self, scan: Tensor) -> Tensor:
+        if self.contract.values == "features":
+            return scan
         pixels = self._to_unit_range(scan)
         for axis, size in enumerate(self.contract.size, start=1):
             pixels = pixels.movedim(axis, -1)
@@ -67,7 +85,10 @@ class Front(nn.Module):
             pixels = (pixels @ triangle_weights(line, size).T).movedim(-1, axis)
         if self.contract.values == "mask":
             pixels = (pixels > HALF).to(pixels.dtype)
-        return pixels.unsqueeze(1)
+        pixels = pixels.movedim(-1, 1) if self.contract.channels == 3 else pixels.unsqueeze(1)
+        if (self.contract.mean, self.contract.std) == (0.0, 1.0):
+            return pixels
+        return (pixels - self.contract.mean) / self.contract.std
 
     def violation(self, scan: Tensor) -> Tensor:
         """How far the raw pixels are from what the contract allows, (batch,): 0 for legal ones.
@@ -76,7 +97,7 @@ class Front(nn.Module):
         one shows nothing, violation 1); grey values are not negative; Hounsfield units may be anything.
         """
         axes = tuple(range(1, scan.dim()))
-        if self.contract.values == "hu":
+        if self.contract.values in ("hu", "features"):
             return torch.zeros_like(scan.mean(axes))
         largest = scan.amax(axes, keepdim=True)
         if self.contract.values == "grey":

@@ -1,50 +1,19 @@
 """The zoo: every model by name, with the facts its paper states."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from difflib import get_close_matches
 
-from models import hse2024
+import torch
+
+from models import cmu, hse2024, kth2021, truong2022, tum2018
 from models.decision import Classifier
+from models.entry import Entry
 
-
-@dataclass(frozen=True)
-class Entry:
-    """One model of the zoo."""
-
-    name: str
-    paper: str
-    #: Shape of one input without the batch axis, (channels, [slices,] rows, columns); values in [0, 1].
-    input_shape: tuple[int, ...]
-    #: Number of logits K: 1 for a binary model (one sigmoid), else one per class.
-    outputs: int
-    #: Trainable parameters as the paper prints them.
-    published_parameters: int
-    #: True if the model reads its slices with a liquid layer.
-    liquid: bool
-    make: Callable[[], Classifier]
-
-
-def _entries() -> dict[str, Entry]:
-    return {
-        row.name: Entry(
-            name=row.name,
-            paper=hse2024.PAPER,
-            input_shape=hse2024.INPUT_SHAPE,
-            outputs=1,
-            published_parameters=row.parameters,
-            liquid=row.liquid,
-            make=row.build,
-        )
-        for row in hse2024.TABLE_1
-    }
-
-
-_ZOO = _entries()
+_ZOO = {entry.name: entry for paper in (hse2024, truong2022, tum2018, cmu, kth2021) for entry in paper.ENTRIES}
 
 
 def names() -> list[str]:
-    """All model names, in the order of the papers' tables."""
+    """All model names, paper by paper."""
     return list(_ZOO)
 
 
@@ -58,9 +27,31 @@ def entry(name: str) -> Entry:
         raise LookupError(f"There is no model named {name!r}. {hint}") from None
 
 
-def build(name: str) -> Classifier:
+def parameters(name: str) -> int:
+    """How many trainable parameters a model has, as its paper has it.  Raises LookupError if there is no such model."""
+    with torch.device("meta"):  # nothing is allocated
+        return sum(p.numel() for p in build(name).parameters() if p.requires_grad)
+
+
+def build(
+    name: str,
+    input_shape: tuple[int, ...] | None = None,
+    outputs: int | None = None,
+    flags: Iterable[str] = (),
+) -> Classifier:
     """A freshly initialised model that maps (batch, *input_shape) to logits (batch, outputs).
 
-    Raises LookupError if there is no such model.  Initialisation draws from torch's global random generator.
+    input_shape, outputs: by default the paper's; with others, parameter counts are not the paper's.  flags: names of
+    the entry's switches to turn on.  Raises LookupError if there is no such model, ValueError if it has no such flag or
+    cannot be built for the shape.  Initialisation draws from torch's global random generator.
     """
-    return entry(name).make()
+    facts = entry(name)
+    for flag in flags:
+        if flag not in facts.flags:
+            offer = f"its flags are {', '.join(facts.flags)}" if facts.flags else "it has none"
+            raise ValueError(f"{name} has no flag {flag!r}: {offer}.")
+    expected = len(facts.input_shape)
+    if input_shape is not None and len(input_shape) != expected:
+        kinds = {3: "images", 4: "volumes"}
+        raise ValueError(f"{name} reads {kinds[expected]}, not {kinds.get(len(input_shape), 'such inputs')}.")
+    return facts.make(input_shape or facts.input_shape, outputs or facts.outputs, **dict.fromkeys(flags, True))
