@@ -1,7 +1,8 @@
-"""Reading one scan from a file: NumPy arrays and NIfTI volumes.
+"""Reading one scan from a file: NumPy arrays, NIfTI volumes, and PNG, JPEG, BMP and TIFF images.
 
 A file that holds several scans is read by naming one after a ``#``: ``vesselmnist3d.npz#test_images/7`` is item 7 of
-one array of an archive, ``scans.npy#7`` item 7 of a stack, ``series.nii.gz#2`` one volume of a 4D image.
+one array of an archive, ``scans.npy#7`` item 7 of a stack, ``series.nii.gz#2`` one volume of a 4D image,
+``pages.tif#0`` one page of a TIFF.
 """
 
 import logging
@@ -19,13 +20,14 @@ from imaging.scan import Scan
 def read(source: str | Path) -> Scan:
     """Read one scan.
 
-    source: a path that ends in .npy, .npz, .nii or .nii.gz, optionally with ``#selection`` (see this module's text).
+    source: a path that ends in .npy, .npz, .nii, .nii.gz, .png, .jpg, .jpeg, .bmp, .tif or .tiff, optionally with
+        ``#selection`` (see this module's text).
     Raises LiquidLensError, naming the source, if it is missing, broken, of another kind, or holds no single scan.
     """
     kind = None
     try:
         path, selection = _split(str(source))
-        kind = next((suffix for suffix in _READERS if path.name.lower().endswith(suffix)), None)
+        kind = kind_of(path)
         if kind is None:
             raise LiquidLensError(f"this kind of file cannot be read; known kinds are {', '.join(_READERS)}.")
         if not path.is_file():
@@ -36,6 +38,11 @@ def read(source: str | Path) -> Scan:
     except Exception as error:  # a damaged file leads its reader into all kinds of errors
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise LiquidLensError(f"{source}: not a readable {kind or ''} file; it may be damaged ({reason}).") from error
+
+
+def kind_of(path: Path) -> str | None:
+    """The ending by which `read` knows what a file holds, in lower case; None for files that it does not read."""
+    return next((suffix for suffix in _READERS if path.name.lower().endswith(suffix)), None)
 
 
 def _split(source: str) -> tuple[Path, str]:
@@ -115,9 +122,30 @@ def _read_nifti(path: Path, selection: str) -> Scan:
     return Scan(_float32(oriented.transpose(2, 1, 0)), spacing)
 
 
+def _read_image(path: Path, selection: str) -> Scan:
+    from PIL import Image, ImageOps  # here, as nibabel
+
+    with Image.open(path, formats=["PNG", "JPEG", "BMP", "TIFF"]) as image:
+        pages = getattr(image, "n_frames", 1)
+        if pages > 1 and not selection:
+            raise LiquidLensError(f"an image of {pages} pages; name one of them, as in {path.name}#0.")
+        if pages == 1 and selection:
+            raise LiquidLensError(f"this is one image, there is no item {selection!r}.")
+        image.seek(_index(selection or "0", pages))
+        upright = ImageOps.exif_transpose(image)
+    deep = upright.mode.startswith("I") or upright.mode == "F"  # more than 8 bits: the numbers as they are
+    return Scan(_float32(np.array(upright if deep else upright.convert("L"))))
+
+
 _READERS: dict[str, Callable[[Path, str], Scan]] = {
     ".npy": _read_npy,
     ".npz": _read_npz,
     ".nii": _read_nifti,
     ".nii.gz": _read_nifti,
+    ".png": _read_image,
+    ".jpg": _read_image,
+    ".jpeg": _read_image,
+    ".bmp": _read_image,
+    ".tif": _read_image,
+    ".tiff": _read_image,
 }

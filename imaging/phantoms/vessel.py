@@ -1,34 +1,29 @@
-"""Synthetic scans for machines without data: vessel segments with or without an aneurysm.
+"""Vessel segments with or without an aneurysm.
 
 They follow VesselMNIST3D's file format, and its task in small: a curved tube crosses the cube at random orientation and
-radius, may branch, has a rough surface; an aneurysm is a round bulge on its wall.  They are for trying the software,
-and no statement about real vessels.
+radius, may branch, has a rough surface; an aneurysm is a round bulge on its wall.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-LABELS = ("vessel", "aneurysm")
+from imaging.phantoms.draw import draw
+
+VESSEL_LABELS = ("vessel", "aneurysm")
 SPLITS = {"train": 1000, "val": 200, "test": 300}
 ANEURYSM_SHARE = 0.4
 SIZE = 28
 
 
-def vessel3d(seed: int = 0, splits: dict[str, int] | None = None) -> dict[str, NDArray[np.uint8]]:
-    """Vessel masks under MedMNIST's keys: ``train_images`` (n, 28, 28, 28) of 0 and 255, ``train_labels`` (n, 1), ...
+def vessel3d(seed: int = 0, splits: dict[str, int] | None = None) -> dict[str, NDArray]:
+    """Vessel masks under MedMNIST's keys: ``train_images`` (n, 28, 28, 28) uint8 of 0 and 255, ``train_labels`` (n, 1)
+    uint8, ..."""
+    return draw(_labelled_vessel, splits or SPLITS, seed)
 
-    Scan i of a split depends on the seed, the split and i alone, so that smaller splits are prefixes of larger ones.
-    """
-    arrays: dict[str, NDArray[np.uint8]] = {}
-    for which, (split, count) in enumerate((splits or SPLITS).items()):
-        images = np.zeros((count, SIZE, SIZE, SIZE), np.uint8)
-        labels = np.zeros((count, 1), np.uint8)
-        for i in range(count):
-            rng = np.random.default_rng([seed, which, i])
-            labels[i] = rng.random() < ANEURYSM_SHARE
-            images[i] = 255 * _vessel(rng, aneurysm=bool(labels[i, 0]))
-        arrays[f"{split}_images"], arrays[f"{split}_labels"] = images, labels
-    return arrays
+
+def _labelled_vessel(rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    label = np.array([rng.random() < ANEURYSM_SHARE], np.uint8)
+    return 255 * _vessel(rng, aneurysm=bool(label[0])).astype(np.uint8), label
 
 
 def _vessel(rng: np.random.Generator, aneurysm: bool) -> NDArray[np.bool_]:

@@ -1,0 +1,10 @@
+"""Synthetic data for machines without any: vessels, chest X-rays, and camera poses.
+
+They are for trying the software, and no statement about real vessels, chests or rooms.
+"""
+
+from imaging.phantoms.chest import CHEST_LABELS, chest_xray
+from imaging.phantoms.pose import pose
+from imaging.phantoms.vessel import VESSEL_LABELS, vessel3d
+
+__all__ = ["CHEST_LABELS", "VESSEL_LABELS", "chest_xray", "pose", "vessel3d"]

@@ -1,0 +1,137 @@
+"""The datasets by name: MedMNIST, the sets of the other papers, phantoms, and your own image folders.
+
+`train.datasets.registry` lists them, `train.datasets.places` says where their files are looked for, and
+`train.datasets.folders` how a folder of images becomes a dataset.
+"""
+
+import functools
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imaging import LiquidLensError
+from imaging.errors import unknown
+from train.datasets import folders, places
+from train.datasets.dataset import POSE, SPLITS, Dataset, DataUnavailableError, Scans, Task, md5_of
+from train.datasets.places import Arrays
+from train.datasets.registry import PHANTOM, SOURCES, Source
+
+__all__ = [
+    "PHANTOM", "POSE", "SPLITS", "DataUnavailableError", "Dataset", "Listing", "Scans", "Task", "load", "names",
+    "sources",
+]  # fmt: skip
+
+_LABELS: dict[Task, Callable[[NDArray], NDArray[Any]]] = {
+    "classes": lambda labels: labels.ravel().astype(np.int64),  # MedMNIST has a column of them
+    "multi-label": lambda labels: labels.astype(np.float32),
+    "pose": lambda labels: labels.astype(np.float32),
+}
+#: What NumPy, gzip and tarfile raise for a file that is not what its name says.
+_DAMAGED = (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, zlib.error)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """One line about a registered dataset.  where: a path on this machine, "made on the fly", "download", or "not on
+    this machine" for what cannot be downloaded either."""
+
+    name: str
+    size: str
+    label_names: tuple[str, ...]
+    licence: str
+    note: str
+    where: str
+
+
+def names() -> list[str]:
+    return list(SOURCES)
+
+
+def sources(data_root: str | Path | None = None) -> list[Listing]:
+    """Every registered dataset and where it is, found by looking for its files alone: nothing is read."""
+    return [
+        Listing(source.name, source.size, source.label_names, source.licence, source.note, _where(source, data_root))
+        for source in SOURCES.values()
+    ]
+
+
+def load(name: str, data_root: str | Path | None = None, skip_bad: bool = False) -> Dataset:
+    """Load a dataset.
+
+    name: a registered name; the path of an image folder; or ``folder:NAME``, a folder that is looked for where the
+        other datasets are.
+    skip_bad: leave out the images of a folder that cannot be read (`Dataset.skipped` says which); otherwise the first
+        of them is an error.
+
+    Raises LiquidLensError for an unknown name, for a file that is not the official one and for folders that are no
+    dataset, and its subclass DataUnavailableError if there is none to be had.
+    """
+    if name in SOURCES:
+        source = SOURCES[name]
+        return _make(name) if source.make else _read(source, data_root)
+    if name.startswith("folder:"):
+        return folders.load(places.find_folder(name.removeprefix("folder:"), data_root), skip_bad)
+    if Path(name).is_dir():
+        return folders.load(Path(name), skip_bad)
+    if "/" in name or "\\" in name:
+        raise DataUnavailableError(f"There is no image folder {name}.")
+    raise unknown("dataset", name, names())
+
+
+@functools.lru_cache(maxsize=4)  # they take seconds to make, and nobody writes to them
+def _make(name: str) -> Dataset:
+    source = SOURCES[name]
+    assert source.make is not None
+    arrays = source.make()
+    return _dataset(source, _content_md5(arrays), arrays)
+
+
+def _read(source: Source, data_root: str | Path | None) -> Dataset:
+    container, paths = places.obtain(source.name, source.containers, data_root, source.instead)
+    try:
+        arrays = container.read(*paths)
+    except _DAMAGED as error:
+        raise LiquidLensError(f"{paths[0]} cannot be read as a file of {source.name} ({error}).") from error
+    # A single file that everybody has is known by its own checksum; otherwise the same content has the same one,
+    # whichever container it came from.
+    md5 = container.files[0].md5 if len(source.containers) == len(container.files) == 1 else None
+    md5 = md5 or _content_md5(arrays)
+    if source.content_md5 not in (None, md5):
+        raise LiquidLensError(f"{paths[0]} does not hold the official {source.name}; remove it and try again.")
+    return _dataset(source, md5, arrays)
+
+
+def _dataset(source: Source, md5: str, arrays: Arrays) -> Dataset:
+    return Dataset(
+        name=source.name,
+        label_names=source.label_names,
+        values=source.values,
+        md5=md5,
+        scans={split: arrays[f"{split}_images"] for split in SPLITS},
+        labels={split: _LABELS[source.task](np.asarray(arrays[f"{split}_labels"])) for split in SPLITS},
+        task=source.task,
+        channels=source.channels,
+        window=source.window,
+        normalisation=source.normalisation,
+    )
+
+
+def _content_md5(arrays: Arrays) -> str:
+    return md5_of(np.asarray(arrays[f"{split}_{kind}"]).tobytes() for split in SPLITS for kind in ("images", "labels"))
+
+
+def _where(source: Source, data_root: str | Path | None) -> str:
+    if source.make:
+        return "made on the fly"
+    found = places.find(source.containers, data_root)
+    if found:
+        paths = found[1]
+        return str(paths[0] if len(paths) == 1 else paths[0].parent)
+    return "download" if any(container.downloadable for container in source.containers) else "not on this machine"

@@ -1,0 +1,131 @@
+"""What a dataset is: scans with labels in three splits, whatever they came from."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imaging import LiquidLensError
+from models.front import Values
+
+SPLITS = ("train", "val", "test")
+#: The label names of poses: the camera's position in metres and its unit quaternion.
+POSE = ("x", "y", "z", "qw", "qx", "qy", "qz")
+Task = Literal["classes", "multi-label", "pose"]
+#: n scans: an array (n, ...), or a sequence of arrays that may differ in size.
+Scans = NDArray[Any] | Sequence[NDArray[Any]]
+
+Item = TypeVar("Item")
+
+
+class DataUnavailableError(LiquidLensError):
+    """A dataset is neither on this machine nor to be had from its official address."""
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded(Sequence[NDArray[Any]], Generic[Item]):
+    """A sequence that decodes item i when it is asked for, so that a large set need not fit into memory decoded."""
+
+    items: Sequence[Item]
+    decode: Callable[[Item], NDArray[Any]]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @overload
+    def __getitem__(self, index: int) -> NDArray[Any]: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Decoded[Item]": ...
+    def __getitem__(self, index: int | slice) -> "NDArray[Any] | Decoded[Item]":
+        if isinstance(index, slice):
+            return Decoded(self.items[index], self.decode)
+        return self.decode(self.items[index])
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Scans with labels, in the splits ``train``, ``val`` and ``test``.
+
+    name: a registered name, or ``folder:`` and the name of an image folder.
+    label_names: the classes; the findings of a multi-label set; of poses `POSE`.
+    values, channels: what the pixels mean, and how many there are at each place (`models.front.InputContract`): 1, of
+        colour images 3; `window` belongs to the values "hu".
+    md5: of the official file where the dataset is one file, of all pixels and labels otherwise.
+    scans: split -> n raw scans: uint8 0..255 ("grey", "mask"), float32 Hounsfield units ("hu"), float16 0..1
+        ("features"); of an image folder float32 grey values 0..255 or 0..65535.  Volumes are (slices, rows, columns),
+        images (rows, columns) or, with 3 channels, (rows, columns, 3), feature maps (channels, rows, columns).
+    labels: split -> (n,) int64 indices into `label_names`; multi-label (n, K) float32 of 0 and 1; pose (n, 7) float32,
+        position and unit quaternion.
+    normalisation: mean and standard deviation of pixels in [0, 1], where the papers normalise with fixed numbers.
+    skipped: the files of an image folder that were left out, each a sentence that says why.
+
+    Raises LiquidLensError where labels do not belong to scans and classes.
+    """
+
+    name: str
+    label_names: tuple[str, ...]
+    values: Values
+    md5: str
+    scans: dict[str, Scans]
+    labels: dict[str, NDArray[Any]]
+    task: Task = "classes"
+    channels: int = 1
+    window: tuple[float, float] | None = None
+    normalisation: tuple[float, float] | None = None
+    skipped: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for split, scans in self.scans.items():
+            labels = self.labels[split]
+            if len(scans) == 0:
+                raise LiquidLensError(f"{self.name} has no scans in the split {split}.")
+            if len(scans) != len(labels):
+                raise LiquidLensError(f"{self.name} has {len(scans)} scans and {len(labels)} labels in {split}.")
+            if self.task == "classes":
+                self._check_classes(split, labels)
+            elif labels.shape[1:] != (len(self.label_names),):
+                raise LiquidLensError(
+                    f"{self.name} has labels of shape {labels.shape} in {split}, not {len(self.label_names)} per scan."
+                )
+
+    def _check_classes(self, split: str, labels: NDArray[np.int64]) -> None:
+        wrong = np.flatnonzero((labels < 0) | (labels >= len(self.label_names)))
+        if wrong.size:
+            raise LiquidLensError(
+                f"{self.name}: item {wrong[0]} of {split} has the label {labels[wrong[0]]}; "
+                f"the classes are 0 to {len(self.label_names) - 1} ({', '.join(self.label_names)})."
+            )
+
+    @property
+    def volumes(self) -> bool:
+        """Whether the scans are volumes, and not images or feature maps."""
+        return self.values != "features" and self.channels == 1 and self.scans["train"][0].ndim == 3
+
+    def measured_normalisation(self) -> tuple[float, float]:
+        """Mean and standard deviation of the training scans' pixels in [0, 1], from up to 1,000 scans."""
+        scans = self.scans["train"]
+        chosen = np.linspace(0, len(scans) - 1, min(len(scans), 1000)).astype(int)
+        pixels = np.concatenate([scans[i].ravel() for i in chosen]).astype(np.float64)
+        low, high = self.window or (0.0, 65535.0 if pixels.max() > 255 else 255.0)
+        pixels = np.clip((pixels - low) / (high - low), 0.0, 1.0)
+        return float(pixels.mean()), max(float(pixels.std()), 1e-3)
+
+    @property
+    def synthetic(self) -> bool:
+        return self.name.startswith("phantom-")
+
+
+def md5_of_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def md5_of(parts: Iterable[bytes]) -> str:
+    digest = hashlib.md5(usedforsecurity=False)  # the checksum that datasets publish, not a protection
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()

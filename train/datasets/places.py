@@ -1,0 +1,132 @@
+"""Where the files of a dataset are found, and how they are fetched.
+
+They are looked for in ``--data-root``, ``$LIQUIDLENS_DATA`` and MedMNIST's default folder, each also in the subfolders
+``medmnist``, ``vision``, ``cxr`` and ``lidc``, and are downloaded from their official address into the default folder
+otherwise.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from medmnist.info import DEFAULT_ROOT
+
+from imaging import LiquidLensError
+from train.datasets.dataset import DataUnavailableError, Scans, md5_of_file
+
+SUBFOLDERS = ("medmnist", "vision", "cxr", "lidc")
+
+#: A whole dataset under MedMNIST's keys: ``train_images``, ``train_labels``, ``val_images``, ...
+Arrays = Mapping[str, Scans]
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of a dataset.  name: with `/` where it has a folder of its own; url: None if there is no download;
+    md5: None if only the content is checked (`train.datasets.registry.Source.content_md5`)."""
+
+    name: str
+    md5: str | None = None
+    url: str | None = None
+
+
+@dataclass(frozen=True)
+class Container:
+    """One form in which a dataset's content is kept: its files, and what reads them (one path per file)."""
+
+    files: tuple[File, ...]
+    read: Callable[..., Arrays]
+
+    @property
+    def downloadable(self) -> bool:
+        return all(file.url for file in self.files)
+
+
+def find(containers: Sequence[Container], data_root: str | Path | None) -> tuple[Container, list[Path]] | None:
+    """The first container whose files lie together in one of the folders, and their paths."""
+    for folder in _folders(data_root):
+        for container in containers:
+            paths = [folder / file.name for file in container.files]
+            if all(path.is_file() for path in paths):
+                return container, paths
+    return None
+
+
+def obtain(
+    name: str, containers: Sequence[Container], data_root: str | Path | None, instead: str
+) -> tuple[Container, list[Path]]:
+    """The container of the dataset `name` that is on this machine, or else its official one after the download.
+
+    instead: what a person can use where there is none.
+    Raises DataUnavailableError, which says where the files were looked for, and LiquidLensError for a damaged file.
+    """
+    found = find(containers, data_root)
+    if found is None:
+        missing = " or ".join(container.files[0].name for container in containers)
+        absent = f"{name} is not on this machine ({missing} was looked for in {_looked(data_root)})"
+        found = _download(absent, containers, instead)
+    for file, path in zip(found[0].files, found[1], strict=True):
+        if file.md5 and md5_of_file(path) != file.md5:
+            raise LiquidLensError(
+                f"{path} is not the official {name} file (MD5 {file.md5}): it may be truncated; "
+                "remove it and try again."
+            )
+    return found
+
+
+def find_folder(name: str, data_root: str | Path | None) -> Path:
+    """An image folder by its path or by its name in one of the folders.  Raises DataUnavailableError."""
+    path = Path(name).expanduser()
+    candidates = [path] if path.is_absolute() else [folder / path for folder in _folders(data_root)]
+    for candidate in candidates:
+        if name and candidate.is_dir():
+            return candidate
+    where = "" if path.is_absolute() else f" in {_looked(data_root)}"
+    raise DataUnavailableError(
+        f"There is no image folder {name!r}{where}: point --data-root to the folder that has it."
+    )
+
+
+def _roots(data_root: str | Path | None) -> Iterator[Path]:
+    for origin, root in (("--data-root", data_root), ("LIQUIDLENS_DATA", os.environ.get("LIQUIDLENS_DATA"))):
+        if root:
+            if not Path(root).is_dir():
+                raise LiquidLensError(f"{origin} names {root}, which is not a folder.")
+            yield Path(root)
+    if DEFAULT_ROOT is not None:  # medmnist could not make ~/.medmnist
+        yield Path(DEFAULT_ROOT)
+
+
+def _folders(data_root: str | Path | None) -> Iterator[Path]:
+    for root in _roots(data_root):
+        yield root
+        yield from (root / folder for folder in SUBFOLDERS)
+
+
+def _looked(data_root: str | Path | None) -> str:
+    roots = ", ".join(map(str, _roots(data_root))) or "no folder at all"
+    return f"{roots}, each also in its subfolders {', '.join(SUBFOLDERS)}"
+
+
+def _download(absent: str, containers: Sequence[Container], instead: str) -> tuple[Container, list[Path]]:
+    """Fetch the official files into MedMNIST's default folder (pooch's, if there is none); medmnist's own download
+    needs torchvision."""
+    container = next((container for container in containers if container.downloadable), None)
+    if container is None:
+        raise DataUnavailableError(f"{absent} and cannot be downloaded: {instead}.")
+    import pooch
+
+    folder = Path(DEFAULT_ROOT or pooch.os_cache("liquidlens"))
+    paths = []
+    for file in container.files:
+        path = folder / file.name
+        try:
+            pooch.retrieve(file.url, known_hash=f"md5:{file.md5}", fname=path.name, path=path.parent)
+        except (OSError, ValueError) as error:
+            raise DataUnavailableError(
+                f"{absent} and could not be downloaded from {file.url} ({type(error).__name__}): point --data-root or "
+                f"LIQUIDLENS_DATA to the folder that has it, or {instead}."
+            ) from error
+        paths.append(path)
+    return container, paths
