@@ -3,6 +3,7 @@
 import json
 import sys
 import traceback
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
@@ -27,6 +28,8 @@ console = Console(markup=False, highlight=False)  # names of files and labels ar
 DataRoot = Annotated[
     Path | None, typer.Option(help="Folder with the datasets; otherwise $LIQUIDLENS_DATA, ~/.medmnist, or a download.")
 ]
+Runs = Annotated[Path, typer.Option(help="Folder for run folders.")]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out images of a folder that cannot be read.")]
 
 
 @app.callback()
@@ -35,43 +38,200 @@ def options(debug: Annotated[bool, typer.Option("--debug", help="Show the traceb
     pass
 
 
+Changes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="Another value for a field of the recipe: batch_size=32. Repeatable.", metavar="FIELD=VALUE"
+    ),
+]
+RecipeName = Annotated[
+    str | None,
+    typer.Option(help="By default that of the model's paper; without a name, lists them.", metavar="[NAME]"),
+]
+
+
 @app.command("models")
-def list_models() -> None:
-    """List the zoo: every model with its paper, input and parameter count."""
+def list_models(
+    find: Annotated[str, typer.Argument(help="Only names and papers that contain this.")] = "",
+) -> None:
+    """List the zoo: every model with its paper, input, outputs and parameters."""
     import models
 
-    table = Table("model", "paper", "input", "parameters", title=f"{len(models.names())} models")
-    table.columns[3].justify = "right"
-    for entry in map(models.entry, models.names()):
-        size = " x ".join(map(str, entry.input_shape))
-        table.add_row(entry.name, entry.paper, size, f"{entry.published_parameters:,}")
-    console.print(table)
+    entries = [e for e in map(models.entry, models.names()) if find.lower() in f"{e.paper} {e.name}".lower()]
+    if not entries:
+        _fail(f"No model and no paper has {find!r} in its name.")
+    rows = [
+        (
+            entry.name,
+            entry.paper,
+            "x".join(map(str, entry.input_shape)),
+            str(entry.outputs),
+            f"{models.parameters(entry.name):,}",
+            "-" if entry.published_parameters is None else f"{entry.published_parameters:,}",
+            ", ".join(entry.flags),
+        )
+        for entry in entries
+    ]
+    _print_columns(("model", "paper", "input", "logits", "parameters", "published", "flags"), rows, right={3, 4, 5})
+    console.print(f"{len(rows)} models; parameters are the trainable ones, published what the paper prints.")
+
+
+def _print_columns(header: tuple[str, ...], rows: Sequence[tuple[str, ...]], right: Container[int] = ()) -> None:
+    """Lines that a person can read and grep: columns side by side, never cut, the last one as long as it is."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    for row in (header, *rows):
+        cells = [
+            cell.rjust(width) if i in right else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        console.print("  ".join(cells).rstrip(), soft_wrap=True, style="bold" if row is header else None)
+
+
+@app.command("recipes")
+def list_recipes(name: Annotated[str | None, typer.Argument(help="Show all fields of this recipe.")] = None) -> None:
+    """List the recipes, or one recipe's fields."""
+    from train.recipes import RECIPES, training
+
+    if name is not None:
+        for field, value in training(name):
+            console.print(f"{field} = {json.dumps(value)}", soft_wrap=True)
+        return
+    _print_columns(("recipe", "in short"), [(settings.recipe, settings.about) for settings in RECIPES.values()])
+
+
+@app.command()
+def data(
+    name: Annotated[str | None, typer.Argument(help="Draw a contact sheet of this dataset or image folder.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where to; by default NAME.png.")] = None,
+    data_root: DataRoot = None,
+    skip_bad: SkipBad = False,
+) -> None:
+    """List the datasets and where each was found, or draw a contact sheet of one."""
+    from train import datasets
+
+    if name is None:
+        _print_columns(
+            ("dataset", "size", "classes", "licence", "where"),
+            [(s.name, s.size, str(len(s.label_names)), s.licence, s.where) for s in datasets.sources(data_root)],
+            right={2},
+        )
+        return
+    from train.datasets.contact_sheet import contact_sheet
+
+    dataset = datasets.load(name, data_root, skip_bad)
+    for sentence in dataset.skipped:
+        print(f"Skipped: {sentence}", file=sys.stderr)
+    picture = out or Path(f"{dataset.name.replace(':', '-')}.png")
+    contact_sheet(dataset).save(picture)
+    counts = ", ".join(f"{len(labels):,} {split}" for split, labels in dataset.labels.items())
+    console.print(f"{dataset.name}: {counts}. Contact sheet: {picture}", soft_wrap=True)
 
 
 @app.command()
 def train(
     model: Annotated[str, typer.Argument(help="A name that `liquidlens models` lists.")],
-    data: Annotated[str, typer.Argument(help="vesselmnist3d, adrenalmnist3d, nodulemnist3d or phantom-vessel3d.")],
-    recipe: Annotated[str, typer.Option(help="hse-2024: as published. quick: a useful model in minutes.")] = "hse-2024",
+    data: Annotated[str, typer.Argument(help="A name that `liquidlens data` lists, or a folder of images.")],
+    recipe: RecipeName = None,
     seed: Annotated[
         int, typer.Option(min=0, max=2**32 - 1, help="Determines initialisation, batches, dropout and augmentation.")
     ] = 0,
     epochs: Annotated[int | None, typer.Option(min=1, help="Another limit of epochs than the recipe's.")] = None,
+    changes: Changes = None,
+    flags: Annotated[
+        list[str] | None, typer.Option("--flag", help="A switch of the model, see `liquidlens models`. Repeatable.")
+    ] = None,
+    size: Annotated[str | None, typer.Option(help="Another input size than the paper's, such as 112 or 96x64.")] = None,
     data_root: DataRoot = None,
-    runs: Annotated[Path, typer.Option(help="Folder for run folders.")] = Path("runs"),
+    runs: Runs = Path("runs"),
+    skip_bad: SkipBad = False,
 ) -> None:
     """Train one model on one dataset; an interrupted run goes on where it stopped."""
     from train import train as train_model
 
-    folder = train_model(model, data, recipe, seed, epochs, data_root, runs)
+    folder = train_model(
+        model,
+        data,
+        recipe,
+        seed,
+        _changes(changes, epochs),
+        flags or (),
+        _size(size, model),
+        data_root,
+        runs,
+        skip_bad,
+    )
     metrics = folder.metrics()
-    table = Table("weights", "split", "AUC", "accuracy", "loss", title=str(folder.path))
+    names = [name for name in SHOWN if name in metrics.best.test]
+    table = Table("weights", "split", *names, title=str(folder.path))
     for weights, result in (("best", metrics.best), ("last", metrics.last)):
         for split, figures in (("validation", result.val), ("test", result.test)):
-            table.add_row(weights, split, *(f"{figures[key]:.3f}" for key in ("auc", "accuracy", "loss")))
+            table.add_row(weights, split, *(f"{figures[name]:.3f}" for name in names))
     console.print(table)
-    console.print(f"{metrics.epochs} epochs, lowest validation loss after {metrics.best_epoch + 1}.")
+    console.print(f"{metrics.epochs} epochs; the best weights are those after epoch {metrics.best_epoch + 1}.")
     console.print(f"Next: liquidlens export {folder.path}", soft_wrap=True)
+
+
+#: The figures that `train` prints; metrics.json has them all.
+SHOWN = ("auc", "accuracy", "f1", "dice", "recall", "position_error", "orientation_error", "loss")
+
+
+@app.command()
+def sweep(
+    data: Annotated[str, typer.Argument(help="A name that `liquidlens data` lists, or a folder of images.")],
+    models: Annotated[list[str], typer.Argument(help="Names that `liquidlens models` lists.")],
+    rates: Annotated[str, typer.Option(help="Learning rates, separated by commas.")] = "0.01,0.03,0.1,0.3,1,3,10",
+    seeds: Annotated[str, typer.Option(help="Seeds, separated by commas.")] = "0,1,2",
+    recipe: RecipeName = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Another limit of epochs than the recipe's.")] = None,
+    changes: Changes = None,
+    data_root: DataRoot = None,
+    runs: Runs = Path("runs"),
+    out: Annotated[Path, typer.Option(help="The table; the plot lies beside it, as .png.")] = Path("sweep.csv"),
+) -> None:
+    """Train models at several learning rates and plot their accuracy; an interrupted sweep goes on."""
+    from train.sweep import sweep as sweep_rates
+
+    table = sweep_rates(
+        models,
+        data,
+        _numbers(rates, float, "--rates"),
+        _numbers(seeds, int, "--seeds"),
+        _changes(changes, epochs),
+        out,
+        recipe=recipe,
+        data_root=data_root,
+        runs=runs,
+    )
+    console.print(f"{table} and {table.with_suffix('.png')}", soft_wrap=True)
+
+
+def _changes(assignments: list[str] | None, epochs: int | None) -> dict:
+    from train.recipes import parse_changes
+
+    changes = parse_changes(assignments or ())
+    return changes if epochs is None else {**changes, "max_epochs": epochs}
+
+
+def _numbers(text: str, kind: type, option: str) -> list:
+    try:
+        return [kind(part) for part in text.split(",") if part.strip()]
+    except ValueError as error:
+        raise LiquidLensError(f"{option} takes numbers separated by commas, not {text!r}.") from error
+
+
+def _size(text: str | None, model: str) -> tuple[int, ...] | None:
+    """ "112" or "96x64" as the input size of a model."""
+    if text is None:
+        return None
+    import models
+
+    numbers = text.lower().split("x")
+    if not all(number.isdecimal() and int(number) > 0 for number in numbers):
+        raise LiquidLensError(f"--size is a number of pixels, or rows x columns as in 96x64, not {text!r}.")
+    size = tuple(map(int, numbers))
+    if len(size) > 1 or model not in models.names():
+        return size
+    return size * (len(models.entry(model).input_shape) - 1)
 
 
 @app.command()
@@ -156,8 +316,11 @@ def _print_predictions(rows: list[dict], manifest: "Manifest") -> None:
 
 def main() -> None:
     """Run the command line.  Errors that a person can mend are one sentence on stderr and exit code 2."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    if arguments[-1:] == ["--recipe"]:
+        arguments = ["recipes"]
     try:
-        app([argument for argument in sys.argv[1:] if argument != "--debug"])
+        app(arguments)
     except LiquidLensError as error:
         _show_traceback()
         _fail(str(error), code=getattr(error, "exit_code", 2))

@@ -46,8 +46,9 @@ def main() -> None:
         shutil.rmtree(arguments.out / folder, ignore_errors=True)
 
     console.rule(f"1. Train {MODEL} on {data}, recipe {RECIPE}")
+    changes = {} if arguments.epochs is None else {"max_epochs": arguments.epochs}
     started = time.perf_counter()
-    run = train.train(MODEL, data, RECIPE, epochs=arguments.epochs, runs=arguments.out / "runs")
+    run = train.train(MODEL, data, RECIPE, changes=changes, runs=arguments.out / "runs")
     training_seconds = time.perf_counter() - started
 
     console.rule("2. Export to ONNX and check parity with torch")
@@ -63,7 +64,8 @@ def main() -> None:
     answer = subprocess.run([*command, *files, "--json"], check=True, capture_output=True, text=True).stdout
     predictions = json.loads(answer)["predictions"]
     parity, positive = bundle.parity, dataset.label_names[-1]
-    probabilities = np.array([prediction["probabilities"][positive] for prediction in predictions])
+    positives = np.array([prediction["probabilities"][positive] for prediction in predictions])
+    probabilities = np.column_stack([1 - positives, positives])
     truth = dataset.labels["test"]
 
     started = time.perf_counter()
@@ -94,12 +96,12 @@ def main() -> None:
 def _finer_auc(predictor: Predictor, data: str) -> str:
     """The same model on the dataset's 64-voxel files: the graph resizes them."""
     try:
-        finer = datasets.load(data, size=64)
+        finer = datasets.load(f"{data}_64")
     except datasets.DataUnavailableError:
         return "not at hand"
     parts = np.array_split(finer.scans["test"], 12)
-    logits = np.concatenate([predictor.run(part)["logits"][:, 0] for part in parts])
-    return f"{metrics.auc(finer.labels['test'], logits):.3f}"
+    probabilities = np.concatenate([predictor.run(part)["probabilities"] for part in parts])
+    return f"{metrics.auc(finer.labels['test'], probabilities):.3f}"
 
 
 def _write_nifti(scan: np.ndarray, folder: Path) -> str:
@@ -108,7 +110,7 @@ def _write_nifti(scan: np.ndarray, folder: Path) -> str:
     return str(path)
 
 
-def _write_scans(scans: np.ndarray, folder: Path) -> list[str]:
+def _write_scans(scans: datasets.Scans, folder: Path) -> list[str]:
     folder.mkdir(parents=True)
     paths = [folder / f"test-{i:03}.npy" for i in range(len(scans))]
     for path, scan in zip(paths, scans, strict=True):

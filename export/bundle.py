@@ -19,8 +19,8 @@ from imaging import LiquidLensError
 from models.front import Front
 from serve.manifest import KEY, Input, Manifest, OutOfDistribution, Parameters, Provenance
 from train import datasets
-from train.fit import prepare
-from train.run import WEIGHT_FILES, RunFolder, Weights
+from train.fit import splits
+from train.run import WEIGHT_FILES, RunFolder, RunRecipe, Weights
 
 
 @dataclass(frozen=True)
@@ -47,20 +47,25 @@ def export(
     """
     folder = RunFolder(Path(run))
     recipe, metrics, network = folder.recipe(), folder.metrics(), folder.load_model(weights)
-    dataset = datasets.load(recipe.dataset, data_root)
+    _check_exportable(recipe)
+    # Images that were left out of the training set are left out here, too; the MD5 tells whether the rest is the same.
+    dataset = datasets.load(recipe.dataset, data_root, skip_bad=True)
     if dataset.md5 != recipe.dataset_md5:
         raise LiquidLensError(f"{folder.path} was trained on another version of {recipe.dataset} than the one at hand.")
 
-    score = ood.fit(_activations(network, prepare(dataset.scans["train"], recipe)))
+    inputs, _ = splits(dataset, recipe)
+    score = ood.fit(_activations(network, inputs["train"]))
     with torch.no_grad():
-        usual = score(_activations(network, prepare(dataset.scans["val"], recipe))).numpy()
+        usual = score(_activations(network, inputs["val"])).numpy()
     figures = metrics.best if weights == "best" else metrics.last
-    model = CompleteModel(Front(recipe.contract), network, figures.temperature, score)
+    model = CompleteModel(Front(recipe.input), network, figures.temperature, score, recipe.task == "multi-label")
     manifest = Manifest(
         model=recipe.model,
         paper=recipe.paper,
         labels=recipe.labels,
-        input=Input(values=recipe.values, size=recipe.size, window=recipe.window),
+        flags=recipe.flags,
+        task="multi-label" if recipe.task == "multi-label" else "classes",
+        input=Input(**asdict(recipe.input)),
         threshold=0.5,
         temperature=figures.temperature,
         out_of_distribution=OutOfDistribution(threshold=float(np.quantile(usual, ood.QUANTILE)), quantile=ood.QUANTILE),
@@ -70,7 +75,7 @@ def export(
         ),
         metrics={"val": figures.val, "test": figures.test},
         provenance=Provenance(
-            dataset=recipe.dataset,
+            dataset=dataset.name,
             dataset_md5=recipe.dataset_md5,
             recipe=recipe.training.recipe,
             seed=recipe.seed,
@@ -80,10 +85,23 @@ def export(
         ),
     )
     content = serialize(to_onnx(model), {KEY: manifest.to_json()})
-    parity = check(content, model, dataset.scans["val"])
+    parity = check(content, model, dataset.scans["test" if recipe.training.validate_on_test else "val"])
     bundle = Bundle(Path(out) if out is not None else Path("bundles") / folder.path.resolve().name, manifest, parity)
     _write(bundle, content)
     return bundle
+
+
+def _check_exportable(recipe: RunRecipe) -> None:
+    """Some habits of the papers' sources have no meaning in a file that judges one scan."""
+    reasons = {
+        "source_layout": "it recurs over the scans of a batch, so its answer for a scan depends on the others",
+        "dropout_always": "its dropout is at random in evaluation, too",
+    }
+    for flag in recipe.flags:
+        if flag in reasons:
+            raise LiquidLensError(f"{recipe.model} with the flag {flag} cannot be exported: {reasons[flag]}.")
+    if recipe.task == "pose":
+        raise LiquidLensError(f"{recipe.model} cannot be exported: it reads another network's feature maps, not scans.")
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from export.ood import OodScore
 from models import Classifier
+from models.four_directions import Sweep
 from models.front import Front
 from models.liquid import LTC, FoldedLTC
 
@@ -17,25 +18,36 @@ VIOLATION_WEIGHT = 20.0
 class CompleteModel(nn.Module):
     """Front, network, temperature and out-of-distribution score: everything the exported file does.
 
-    Maps scans (batch, *any size) to logits (batch, 1), probabilities (batch, 2), the out-of-distribution score (batch,)
-    and, where the model decides per slice, slice logits (batch, slices, 1).  All logits are divided by the temperature,
-    so that the sigmoid of the logits is the probability of the second class.
+    Maps scans (batch, *any size) to logits (batch, K), probabilities (batch, classes), the out-of-distribution score
+    (batch,) and, where the model decides per slice, slice logits (batch, slices, K).  All logits are divided by the
+    temperature, so that probabilities are their sigmoid (of K = 1 that of the second class; of multi-label models one
+    each) or their softmax.  Recurrent layers start from zeros, where tum-2018 draws their states at random.
     """
 
-    def __init__(self, front: Front, network: Classifier, temperature: float, ood: OodScore):
+    def __init__(self, front: Front, network: Classifier, temperature: float, ood: OodScore, multi_label: bool = False):
         super().__init__()
         self.front, self.network, self.ood = front, network, ood
-        self.temperature = temperature
+        self.temperature, self.multi_label = temperature, multi_label
+        for module in network.modules():
+            if isinstance(module, Sweep):
+                module.random_states = False
 
     def forward(self, scan: Tensor) -> tuple[Tensor, ...]:
         decision = self.network.decide(self.front(scan))
         logits = decision.logits / self.temperature
-        positive = torch.sigmoid(logits)
         ood = self.ood(decision.activations) + VIOLATION_WEIGHT * self.front.violation(scan)
-        outputs = logits, torch.cat([1 - positive, positive], 1), ood
+        outputs = logits, self._probabilities(logits), ood
         if decision.slice_logits is None:
             return outputs
         return *outputs, decision.slice_logits / self.temperature
+
+    def _probabilities(self, logits: Tensor) -> Tensor:
+        if self.multi_label:
+            return torch.sigmoid(logits)
+        if logits.shape[1] > 1:
+            return torch.softmax(logits, 1)
+        positive = torch.sigmoid(logits)
+        return torch.cat([1 - positive, positive], 1)
 
     def folded(self) -> "CompleteModel":
         """A copy whose liquid layers are folded: what is traced to ONNX."""

@@ -16,9 +16,12 @@ SIZE_NAMES = {3: ("batch", "depth", "height", "width"), 2: ("batch", "height", "
 
 def to_onnx(model: CompleteModel) -> onnx.ModelProto:
     """Trace the folded model: input ``scan``, float32 and dynamic in every size; liquid layers become one ONNX Scan."""
-    dimensions = SIZE_NAMES[len(model.front.contract.size)]
+    contract = model.front.contract
+    dimensions = SIZE_NAMES[len(contract.size)]
     # At least two scans: torch.export takes a batch of one for a constant.  Distinct sizes keep the axes apart.
     example = torch.rand(2, *(30 + 3 * axis for axis in range(len(dimensions) - 1)))
+    if contract.channels == 3:
+        example = example[..., None].repeat(1, 1, 1, 3)
     twin = model.folded().eval()
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(

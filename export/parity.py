@@ -1,5 +1,7 @@
 """Parity: the exported file against the torch model it came from, on real scans."""
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +11,8 @@ from numpy.typing import NDArray
 
 from export.complete import CompleteModel, output_names
 from imaging import LiquidLensError
+from train.datasets import Scans
+from train.fit import chunks
 
 TOLERANCE = 1e-4
 OOD_TOLERANCE = 1e-3
@@ -37,8 +41,8 @@ class Parity:
     changed_labels: int
 
 
-def check(content: bytes, model: CompleteModel, scans: NDArray) -> Parity:
-    """Compare the file with the unfolded torch model on all of `scans` (n, *size), raw.
+def check(content: bytes, model: CompleteModel, scans: Scans) -> Parity:
+    """Compare the file with the unfolded torch model on all of `scans`, raw.
 
     Every scan goes through in batches of up to 64; batches of 1, 2 and 7 follow, and a batch of 2 enlarged to
     twice and reduced to half its size.  Raises AuditError if a logit differs by more than 1e-4, an
@@ -46,16 +50,11 @@ def check(content: bytes, model: CompleteModel, scans: NDArray) -> Parity:
     """
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     model.eval()
-    raw = np.asarray(scans, np.float32)
-    batches = [raw[i : i + 64] for i in range(0, len(raw), 64)] + [raw[:size] for size in BATCH_SIZES[:-1]]
-    enlarged = raw[:2]
-    for axis in range(1, raw.ndim):
-        enlarged = enlarged.repeat(2, axis)
-    batches += [enlarged, raw[(slice(0, 2), *[slice(None, None, 2)] * (raw.ndim - 1))]]
-
     worst: dict[str, float] = {}
     changed = 0
-    for batch in batches:
+    sizes: set[tuple[int, ...]] = set()
+    for batch in itertools.chain(chunks(scans, BATCH_SIZES[-1]), _other_batches(scans, len(model.front.contract.size))):
+        sizes.add(batch.shape[1:])
         with torch.no_grad():
             expected = model(torch.from_numpy(batch))
         names = output_names(expected)
@@ -65,10 +64,10 @@ def check(content: bytes, model: CompleteModel, scans: NDArray) -> Parity:
                 difference /= np.maximum(1, theirs.numpy())
             worst[name] = max(worst.get(name, 0.0), float(difference.max()))
             if name == "logits":
-                changed += int(((ours > 0) != (theirs.numpy() > 0)).sum())
+                changed += int((_decided(ours, model) != _decided(theirs.numpy(), model)).sum())
     parity = Parity(
-        scans=len(raw),
-        sizes=tuple(sorted({batch.shape[1:] for batch in batches})),
+        scans=len(scans),
+        sizes=tuple(sorted(sizes)),
         batch_sizes=BATCH_SIZES,
         max_logit_difference=worst["logits"],
         max_difference=worst,
@@ -81,3 +80,22 @@ def check(content: bytes, model: CompleteModel, scans: NDArray) -> Parity:
             "change. Nothing was written."
         )
     return parity
+
+
+def _other_batches(scans: Scans, axes: int) -> Iterator[NDArray[np.float32]]:
+    """Batches of 1, 2 and 7, and a batch of 2 enlarged to twice and reduced to half its size."""
+    first = next(chunks(scans, BATCH_SIZES[2]))
+    if len(first) < BATCH_SIZES[2]:
+        first = np.repeat(first[:1], BATCH_SIZES[2], 0)
+    for size in BATCH_SIZES[:-1]:
+        yield first[:size]
+    enlarged = first[:2]
+    for axis in range(1, 1 + axes):
+        enlarged = enlarged.repeat(2, axis)
+    yield enlarged
+    yield first[(slice(0, 2), *[slice(None, None, 2)] * axes)]
+
+
+def _decided(logits: NDArray, model: CompleteModel) -> NDArray:
+    """What the logits decide: the class, or of a multi-label model each label."""
+    return logits.argmax(1) if logits.shape[1] > 1 and not model.multi_label else logits > 0

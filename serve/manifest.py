@@ -15,7 +15,7 @@ FORMAT: Literal[1] = 1
 
 
 class _Part(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
 
 
 class Input(_Part):
@@ -24,11 +24,16 @@ class Input(_Part):
     values: ``grey`` (0..255, or 0..65535 if any pixel exceeds 255), ``hu`` (Hounsfield units, `window` mapped to 0..1
     and clipped), or ``mask`` (a segmented, cropped shape; what exceeds half of the maximum is inside).
     size: what the graph resizes to: (slices, rows, columns) of a volume, (rows, columns) of an image.
+    channels: 3 for colour images, (batch, rows, columns, 3).
+    mean, std: the network itself reads (x - mean) / std of the values x in 0..1.
     """
 
     values: Literal["grey", "hu", "mask"]
     size: tuple[int, ...] = pydantic.Field(min_length=2, max_length=3)
     window: tuple[float, float] | None = None
+    channels: Literal[1, 3] = 1
+    mean: float = 0.0
+    std: float = 1.0
 
 
 class OutOfDistribution(_Part):
@@ -42,9 +47,9 @@ class OutOfDistribution(_Part):
 
 
 class Parameters(_Part):
-    """Parameter counts: as the paper prints, and as torch counts trainable ones."""
+    """Parameter counts: as the paper prints (None: it prints none), and as torch counts trainable ones."""
 
-    published: int
+    published: int | None
     trainable: int
 
 
@@ -63,6 +68,9 @@ class Provenance(_Part):
 class Manifest(_Part):
     """The whole manifest.  The last label is the positive class of a binary model.
 
+    flags: the switches with which the model was built.
+    task: ``classes``, whose probabilities sum to 1, or ``multi-label``, whose probabilities are independent.
+
     metrics: split -> figures of the run, as in its metrics.json: before calibration, at threshold 0.5, except
     ``ece_calibrated``.
     """
@@ -70,6 +78,8 @@ class Manifest(_Part):
     format: Literal[1] = FORMAT
     model: str
     paper: str
+    flags: tuple[str, ...] = ()
+    task: Literal["classes", "multi-label"] = "classes"
     labels: tuple[str, ...] = pydantic.Field(min_length=2)
     input: Input
     threshold: float = pydantic.Field(ge=0, le=1)

@@ -18,7 +18,7 @@ class Prediction:
     """What a model says about one scan."""
 
     label: str
-    #: Calibrated probability per label; they sum to 1.
+    #: Calibrated probability per label; they sum to 1, except those of multi-label models.
     probabilities: dict[str, float]
     #: The out-of-distribution score, and whether it exceeds the model's threshold.
     ood_score: float
@@ -64,6 +64,10 @@ class Predictor:
             raise LiquidLensError(
                 f"{name}: {self.manifest.model} reads {kinds[expected]}, and this is {kinds[scan.pixels.ndim]}."
             )
+        if self.manifest.input.channels == 3:
+            raise LiquidLensError(
+                f"{name}: {self.manifest.model} reads colour images, and scans are read as grey ones."
+            )
         started = time.perf_counter()
         outputs = self.run(scan.pixels[None])
         milliseconds = 1000 * (time.perf_counter() - started)
@@ -79,7 +83,8 @@ class Predictor:
         )
 
     def run(self, scans: NDArray) -> dict[str, NDArray[np.float32]]:
-        """The outputs by name for raw scans of one size, (batch, slices, rows, columns) or (batch, rows, columns)."""
+        """The outputs by name for raw scans of one size: (batch, slices, rows, columns), (batch, rows, columns), or
+        (batch, rows, columns, 3) in colour."""
         names = [output.name for output in self.session.get_outputs()]
         try:
             values = self.session.run(names, {"scan": np.ascontiguousarray(scans, np.float32)})
@@ -89,7 +94,9 @@ class Predictor:
 
     def _warm_up(self) -> None:
         """Run once, so that the first scan is not slower than the others; and see that graph and manifest agree."""
-        outputs = self.run(np.zeros((1, *self.manifest.input.size), np.float32))
+        expects = self.manifest.input
+        colour = (3,) if expects.channels == 3 else ()
+        outputs = self.run(np.zeros((1, *expects.size, *colour), np.float32))
         expected = {"probabilities": (1, len(self.manifest.labels)), "ood": (1,)}
         for name, shape in expected.items():
             found = outputs[name].shape if name in outputs else "missing"
@@ -97,6 +104,13 @@ class Predictor:
                 raise LiquidLensError(f"the graph does not fit its manifest: output {name} is {found}, not {shape}.")
 
     def _label(self, probabilities: NDArray[np.float32]) -> str:
+        if self.manifest.task == "multi-label":
+            above = (
+                label
+                for label, p in zip(self.manifest.labels, probabilities, strict=True)
+                if p > self.manifest.threshold
+            )
+            return ", ".join(above) or "none"
         if len(self.manifest.labels) == 2:
             return self.manifest.labels[int(probabilities[1] > self.manifest.threshold)]
         return self.manifest.labels[int(probabilities.argmax())]

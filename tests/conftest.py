@@ -36,7 +36,8 @@ def medmnist_root(data_root: Path) -> Path:
 def liquid_run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """A liquid model trained on phantoms for two epochs: a real run, of little use."""
     runs = tmp_path_factory.mktemp("runs")
-    return train.train("LiqExp1N2", "phantom-vessel3d", "quick", epochs=2, runs=runs, progress=False)
+    changes = {"max_epochs": 2}
+    return train.train("LiqExp1N2", "phantom-vessel3d", "quick", changes=changes, runs=runs, progress=False)
 
 
 @pytest.fixture(scope="session")

@@ -3,16 +3,23 @@
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
 
 
 def negative_log_likelihood(logits: NDArray, labels: NDArray) -> float:
-    """Mean binary cross entropy of logits (n,) and labels (n,) of 0 and 1."""
-    return float(np.mean(np.logaddexp(0.0, logits) - labels * logits))
+    """Mean cross entropy of logits (n, K) and labels: class numbers (n,), or (n, K) of 0 and 1 for multi-label data.
+    One logit is that of class 1."""
+    if labels.ndim == 1 and logits.shape[1] > 1:
+        return float(-log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean())
+    truth = labels if labels.ndim == 2 else labels[:, None]
+    return float(np.mean(np.logaddexp(0.0, logits) - truth * logits))
 
 
 def fit_temperature(logits: NDArray, labels: NDArray) -> float:
     """The temperature in [0.05, 20] by which dividing the logits lowers the loss most; 1 if nothing lowers it."""
     logits = np.asarray(logits, np.float64)
+    if not np.isfinite(logits).all():
+        return 1.0  # a training that has diverged
     found = minimize_scalar(
         lambda log_t: negative_log_likelihood(logits / np.exp(log_t), labels),
         bounds=np.log([0.05, 20]),

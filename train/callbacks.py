@@ -10,51 +10,66 @@ import time
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import RichProgressBar
 
-from train.module import TrainingModule
+from train.module import TrainingModule, shown_figures
+from train.recipes import Training
 from train.run import RunFolder
 
 
-class StopOnRise(pl.Callback):
-    """hse-2024's early stopping: a new lowest validation loss resets the count, a loss above the lowest by more than
-    the tolerance adds one, anything between does neither; training stops when the count reaches the patience."""
+def badness(settings: Training, figures: dict[str, float]) -> float:
+    """What the best epoch has least of: validation loss, or minus validation accuracy; infinite if not a number."""
+    value = figures["val_loss"] if settings.select == "loss" else -figures["val_accuracy"]
+    return math.inf if math.isnan(value) else value
 
-    def __init__(self, patience: int, tolerance: float):
-        self.patience, self.tolerance = patience, tolerance
-        self.lowest, self.count = math.inf, 0
 
-    def should_stop(self, loss: float) -> bool:
-        """Take the next validation loss; True if training stops after it."""
-        if loss < self.lowest:
-            self.lowest, self.count = loss, 0
-        elif loss > self.lowest + self.tolerance:
+class EarlyStop(pl.Callback):
+    """Ends training when the papers would.
+
+    "rise" (hse-2024): a new best epoch resets the count, one worse than the best by more than the tolerance adds one,
+    anything between does neither; training ends when the count reaches the patience.
+    "no-gain" (tum-2018): training ends once more than `patience` epochs have passed since the best.
+    """
+
+    def __init__(self, settings: Training):
+        self.settings = settings
+        self.best, self.count = math.inf, 0
+
+    @property
+    def reached(self) -> bool:
+        return self.count >= self.settings.patience + (self.settings.stop == "no-gain")
+
+    def should_stop(self, value: float) -> bool:
+        """Take the next epoch's `badness`; True if training ends after it."""
+        if value < self.best:
+            self.best, self.count = value, 0
+        elif self.settings.stop == "no-gain" or value > self.best + self.settings.tolerance:
             self.count += 1
-        return self.count >= self.patience
+        return self.reached
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert isinstance(module, TrainingModule)
-        trainer.should_stop = self.should_stop(module.epoch_metrics["val_loss"])
+        trainer.should_stop = self.should_stop(badness(self.settings, module.epoch_metrics))
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        trainer.should_stop = self.count >= self.patience  # a run that was interrupted between stopping and its end
+        trainer.should_stop = self.reached  # a run that was interrupted between stopping and its end
 
     def state_dict(self) -> dict[str, float]:
-        return {"lowest": self.lowest, "count": self.count}
+        return {"best": self.best, "count": self.count}
 
     def load_state_dict(self, state_dict: dict[str, float]) -> None:
-        self.lowest, self.count = state_dict["lowest"], int(state_dict["count"])
+        self.best, self.count = state_dict["best"], int(state_dict["count"])
 
 
 class Recorder(pl.Callback):
     """Keeps the run folder up to date after every epoch: history, best weights, and the checkpoint to resume from."""
 
-    def __init__(self, folder: RunFolder):
-        self.folder = folder
+    def __init__(self, folder: RunFolder, settings: Training):
+        self.folder, self.settings = folder, settings
         self.history: list[dict[str, float]] = []
         self._started = 0.0
 
     @property
     def best_epoch(self) -> int:
-        return min(range(len(self.history)), key=lambda epoch: self.history[epoch]["val_loss"])
+        return min(range(len(self.history)), key=lambda epoch: badness(self.settings, self.history[epoch]))
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self._started = time.perf_counter()
@@ -65,24 +80,26 @@ class Recorder(pl.Callback):
         self.history.append({**module.epoch_metrics, "seconds": seconds})
         if self.best_epoch == len(self.history) - 1:
             self.folder.save_weights(module.model, "best")
-        self.folder.write_text("history.csv", self._as_csv())
+        self.folder.write_text("history.csv", as_csv(self.history))
         partial = self.folder.checkpoint.with_suffix(".partial")
         trainer.save_checkpoint(partial)
         os.replace(partial, self.folder.checkpoint)
-
-    def _as_csv(self) -> str:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, self.history[0], lineterminator="\n")
-        writer.writeheader()
-        for row in self.history:
-            writer.writerow({key: f"{value:.6g}" for key, value in row.items()})
-        return text.getvalue()
 
     def state_dict(self) -> dict[str, list[dict[str, float]]]:
         return {"history": self.history}
 
     def load_state_dict(self, state_dict: dict[str, list[dict[str, float]]]) -> None:
         self.history = state_dict["history"]
+
+
+def as_csv(rows: list[dict[str, float]]) -> str:
+    """Rows of numbers with a header line, to six digits."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({key: value if isinstance(value, str) else f"{value:.6g}" for key, value in row.items()})
+    return text.getvalue()
 
 
 class ProgressLines(pl.Callback):
@@ -98,9 +115,11 @@ class ProgressLines(pl.Callback):
         if time.monotonic() - self._last < self.SECONDS:
             return
         self._last = time.monotonic()
-        done, epochs, figures = trainer.current_epoch + 1, module.training_settings.max_epochs, module.epoch_metrics
-        loss, area = figures["val_loss"], figures["val_auc"]
-        print(f"epoch {done} of at most {epochs}: validation loss {loss:.3f}, AUC {area:.3f}", flush=True)
+        figures = module.epoch_metrics
+        words = ", ".join(f"{name.replace('_', ' ')} {figures[name]:.3f}" for name in shown_figures(figures))
+        print(
+            f"epoch {trainer.current_epoch + 1} of at most {module.training_settings.max_epochs}: {words}", flush=True
+        )
 
 
 def progress_display() -> pl.Callback:

@@ -1,66 +1,81 @@
 """Training one recipe with one seed into a run folder."""
 
 import logging
+import sys
 import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import ProgressBar
+from numpy.typing import NDArray
 from torch import Tensor
 
 import models
 from imaging import LiquidLensError
-from models.front import Front
-from serve import metrics
+from models.front import Front, InputContract
 from train import datasets, initialise
-from train.calibration import fit_temperature
-from train.callbacks import Recorder, StopOnRise, progress_display
-from train.module import TrainingModule, batch_mean_metrics, loader
+from train.callbacks import EarlyStop, Recorder, progress_display
+from train.datasets import Dataset, Scans
+from train.figures import Batches, final_figures, temperature_of
+from train.losses import loss_of
+from train.module import TrainingModule, loader
+from train.recipes import Training
 from train.recipes import training as training_settings
 from train.run import RunFolder, RunMetrics, RunRecipe, WeightsMetrics
 
-BATCH = 64
+CHUNK = 64
 
 
 def train(
     model: str,
     data: str,
-    recipe: str = "hse-2024",
+    recipe: str | None = None,
     seed: int = 0,
-    epochs: int | None = None,
+    changes: dict[str, Any] | None = None,
+    flags: Sequence[str] = (),
+    size: tuple[int, ...] | None = None,
     data_root: str | Path | None = None,
     runs: str | Path = "runs",
+    skip_bad: bool = False,
     progress: bool = True,
 ) -> RunFolder:
     """Train `model` on the dataset `data`; returns the finished run folder ``runs/DATA-MODEL-RECIPE-seedSEED``.
 
+    recipe: by default that of the model's paper; changes: other values for some of its fields.  flags: switches of the
+    model, see `models.build`.  size: of the network's input, by default the paper's.  skip_bad: leave out images of a
+    folder that cannot be read.
+
     An interrupted run goes on where it stopped, with the same result (on the same machine); a finished one is
-    returned as it is.  Raises LiquidLensError for unknown names, missing data, or a folder that holds another run.
+    returned as it is.  Raises LiquidLensError for unknown names, missing data, what does not fit together, or a folder
+    that holds another run.
     """
     try:
-        models.entry(model)
+        paper = models.entry(model).paper
     except LookupError as error:
         raise LiquidLensError(str(error)) from error
-    settings = training_settings(recipe, epochs)
-    dataset = datasets.load(data, data_root)
-    resolved = RunRecipe.resolve(model, dataset, settings, seed)
+    settings = training_settings(recipe or paper, changes)
+    dataset = datasets.load(data, data_root, skip_bad)
+    for sentence in dataset.skipped if progress else ():
+        print(f"Skipped: {sentence}", file=sys.stderr)
+    resolved = RunRecipe.resolve(model, tuple(flags), size, dataset, data, settings, seed)
     folder = _open_folder(Path(runs) / resolved.name, resolved)
     if folder.finished:
         return folder
 
     pl.seed_everything(seed, verbose=False)
-    inputs = {split: prepare(dataset.scans[split], resolved) for split in datasets.SPLITS}
-    labels = {split: torch.from_numpy(dataset.labels[split]).float() for split in datasets.SPLITS}
-    network = models.build(model)
+    inputs, labels = splits(dataset, resolved)
+    network = resolved.build()
     if settings.initialise_from_labels:
-        initialise.from_labels(network, labels["train"])
-    recorder = Recorder(folder)
+        initialise.from_labels(network, labels["train"], resolved.outputs)
+    recorder = Recorder(folder, settings)
     _run_trainer(
-        TrainingModule(network, settings, seed, masks=resolved.values == "mask"),
-        loader(inputs["train"], labels["train"], settings.batch_size, seed),
-        loader(inputs["val"], labels["val"], BATCH),
+        TrainingModule(network, settings, seed, resolved.task, masks=resolved.input.values == "mask"),
+        inputs,
+        labels,
         recorder,
         progress,
     )
@@ -70,17 +85,55 @@ def train(
     return folder
 
 
-def prepare(scans: np.ndarray, recipe: RunRecipe) -> Tensor:
-    """Raw scans (n, ...) through the recipe's input contract: (n, 1, *size) float32 in [0, 1]."""
-    front = Front(recipe.contract)
-    return torch.cat([front(torch.from_numpy(scans[i : i + BATCH]).float()) for i in range(0, len(scans), BATCH)])
+def chunks(scans: Scans, size: int = CHUNK) -> Iterator[NDArray[np.float32]]:
+    """Scans in order as float32 batches, of up to `size` from an array, of one from a sequence of various sizes."""
+    if isinstance(scans, np.ndarray):
+        for i in range(0, len(scans), size):
+            yield scans[i : i + size].astype(np.float32)
+    else:
+        for i in range(len(scans)):
+            yield scans[i][None].astype(np.float32)
+
+
+def prepare(scans: Scans, contract: InputContract) -> Tensor:
+    """Raw scans through an input contract: (n, channels, *size) float32."""
+    front = Front(contract)
+    return torch.cat([front(torch.from_numpy(chunk)) for chunk in chunks(scans)])
 
 
 @torch.no_grad()
-def predict_logits(model: models.Classifier, inputs: Tensor) -> Tensor:
-    """Logits (n,) of prepared inputs, in batches of 64."""
+def evaluate(model: models.Classifier, inputs: Tensor, labels: Tensor, batch_size: int) -> Batches:
+    """(outputs, targets) per batch, in evaluation mode."""
     model.eval()
-    return torch.cat([model(batch)[:, 0] for batch in inputs.split(BATCH)])
+    return [
+        (model(batch), truth) for batch, truth in zip(inputs.split(batch_size), labels.split(batch_size), strict=True)
+    ]
+
+
+def splits(dataset: Dataset, recipe: RunRecipe) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Prepared inputs and labels of each split, as many and such as the recipe takes."""
+    settings = recipe.training
+    inputs, labels = {}, {}
+    for split in datasets.SPLITS:
+        wanted = {"train": settings.subset, "test": settings.test_subset}.get(split)
+        items = draw_subset(len(dataset.labels[split]), wanted, settings.subset_seed)
+        scans = dataset.scans[split]
+        chosen = scans[items] if isinstance(scans, np.ndarray) else [scans[i] for i in items.tolist()]
+        inputs[split] = prepare(chosen, recipe.input)
+        labels[split] = torch.from_numpy(dataset.labels[split][items])
+    if settings.validate_on_test:
+        inputs["val"], labels["val"] = inputs["test"], labels["test"]
+    return inputs, labels
+
+
+def draw_subset(count: int, wanted: int | None, seed: int) -> NDArray[np.int64]:
+    """Which of `count` scans a subset holds, None: all; it depends on these numbers alone, so that all models and seeds
+    train on the same scans.  Raises LiquidLensError if there are fewer."""
+    if wanted is None:
+        return np.arange(count)
+    if wanted > count:
+        raise LiquidLensError(f"A subset of {wanted} cannot be drawn from {count} scans.")
+    return np.sort(np.random.default_rng(seed).permutation(count)[:wanted])
 
 
 def _open_folder(path: Path, recipe: RunRecipe) -> RunFolder:
@@ -96,15 +149,16 @@ def _open_folder(path: Path, recipe: RunRecipe) -> RunFolder:
     return folder
 
 
-def _run_trainer(module: TrainingModule, train_loader, val_loader, recorder: Recorder, progress: bool) -> None:
+def _run_trainer(
+    module: TrainingModule, inputs: dict[str, Tensor], labels: dict[str, Tensor], recorder: Recorder, progress: bool
+) -> None:
     settings = module.training_settings
-    callbacks: list[pl.Callback] = [recorder]
-    if settings.patience is not None:
-        callbacks.append(StopOnRise(settings.patience, settings.tolerance))
-    display = progress_display() if progress else None
-    if display is not None:
-        callbacks.append(display)
+    batch_size, evaluation = settings.batch_size, settings.evaluation_batch_size
+    train_loader = loader(inputs["train"], labels["train"], batch_size, module.seed if settings.shuffle else None)
+    measured = ("val", "train") if settings.measure_training else ("val",)
+    val_loaders = [loader(inputs[split], labels[split], evaluation) for split in measured]
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    display = progress_display() if progress else None
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*does not have many workers.*")  # the arrays are in memory already
         warnings.filterwarnings("ignore", ".*LeafSpec.*")  # Lightning's use of a name that torch has renamed
@@ -112,14 +166,28 @@ def _run_trainer(module: TrainingModule, train_loader, val_loader, recorder: Rec
             devices=1,  # a run folder has one writer
             max_epochs=settings.max_epochs,
             gradient_clip_val=settings.clip_gradient,
-            callbacks=callbacks,
+            callbacks=_callbacks(settings, recorder, display),
             num_sanity_val_steps=0,
             enable_progress_bar=isinstance(display, ProgressBar),
             enable_checkpointing=False,
             enable_model_summary=False,
             logger=False,
         )
-        trainer.fit(module, train_loader, val_loader, ckpt_path=_resume_from(recorder.folder), weights_only=True)
+        trainer.fit(module, train_loader, val_loaders, ckpt_path=_resume_from(recorder.folder), weights_only=True)
+
+
+def _callbacks(settings: Training, recorder: Recorder, display: pl.Callback | None) -> list[pl.Callback]:
+    callbacks: list[pl.Callback] = []
+    if settings.statistics:
+        from train.statistics import Statistics  # here, because TensorBoard takes seconds to import
+
+        callbacks.append(Statistics(recorder.folder))  # before the recorder, whose checkpoint holds its rows
+    callbacks.append(recorder)
+    if settings.stop != "never":
+        callbacks.append(EarlyStop(settings))
+    if display is not None:
+        callbacks.append(display)
+    return callbacks
 
 
 def _resume_from(folder: RunFolder) -> Path | None:
@@ -134,30 +202,29 @@ def _resume_from(folder: RunFolder) -> Path | None:
 
 
 def _final_metrics(folder: RunFolder, recorder: Recorder, inputs, labels) -> RunMetrics:
+    history = recorder.history
+    columns = [name for name in history[0] if name not in ("epoch", "seconds")]
     return RunMetrics(
-        epochs=len(recorder.history),
+        epochs=len(history),
         best_epoch=recorder.best_epoch,
-        seconds=round(sum(row["seconds"] for row in recorder.history), 1),
-        best=_evaluate(folder.load_model("best"), inputs, labels),
-        last=_evaluate(folder.load_model("last"), inputs, labels),
+        seconds=round(sum(row["seconds"] for row in history), 1),
+        mean_over_epochs={name: float(np.mean([row[name] for row in history])) for name in columns},
+        best=_measure(folder, "best", inputs, labels),
+        last=_measure(folder, "last", inputs, labels),
     )
 
 
-def _evaluate(model: models.Classifier, inputs: dict[str, Tensor], labels: dict[str, Tensor]) -> WeightsMetrics:
-    logits = {split: predict_logits(model, inputs[split]) for split in ("val", "test")}
-    temperature = fit_temperature(logits["val"].numpy(), labels["val"].numpy())
-
-    def figures(split: str) -> dict[str, float]:
-        truth, raw = labels[split].numpy(), logits[split].numpy()
-        batches = list(zip(logits[split].split(BATCH), labels[split].split(BATCH), strict=True))
-        paper = batch_mean_metrics(batches)
-        return {
-            "auc": paper["auc"],
-            "accuracy": metrics.accuracy(truth, metrics.sigmoid(raw)),
-            "accuracy_batch_mean": paper["accuracy"],
-            "loss": paper["loss"],
-            "ece": metrics.expected_calibration_error(truth, metrics.sigmoid(raw)),
-            "ece_calibrated": metrics.expected_calibration_error(truth, metrics.sigmoid(raw / temperature)),
-        }
-
-    return WeightsMetrics(temperature=temperature, val=figures("val"), test=figures("test"))
+def _measure(folder: RunFolder, which, inputs: dict[str, Tensor], labels: dict[str, Tensor]) -> WeightsMetrics:
+    recipe = folder.recipe()
+    settings, loss = recipe.training, loss_of(recipe.training)
+    torch.manual_seed(recipe.seed)  # networks with random initial states draw them in evaluation, too
+    model = folder.load_model(which)
+    val, test = (
+        evaluate(model, inputs[split], labels[split], settings.evaluation_batch_size) for split in ("val", "test")
+    )
+    temperature = temperature_of(recipe.task, val)
+    return WeightsMetrics(
+        temperature=temperature,
+        val=final_figures(recipe.task, val, loss, temperature),
+        test=final_figures(recipe.task, test, loss, temperature),
+    )

@@ -1,7 +1,7 @@
 """Initialisation of liquid models from the labels.
 
-A liquid model starts with a motor neuron near 0, that is with probability 1/2, and its logits hardly spread.  Where one
-class is rare, it then sits at "always the frequent class" for dozens of epochs.  The affine output map of its last
+A liquid model starts with motor neurons near 0, that is with equal probabilities, and its logits hardly spread.  Where
+one class is rare, it then sits at "always the frequent class" for dozens of epochs.  The affine output map of its last
 liquid layer can put both right; no parameter is added.
 """
 
@@ -14,9 +14,15 @@ OUTPUT_GAIN = 2.0  # logits per unit of motor state, whose range is about -1 to 
 
 
 @torch.no_grad()
-def from_labels(model: nn.Module, labels: Tensor) -> None:
-    """Make the last liquid layer start at the share of class 1 in `labels` (n,).  Models without liquid layers stay."""
+def from_labels(model: nn.Module, labels: Tensor, outputs: int) -> None:
+    """Make a model whose logits come out of a liquid layer start at the share of each class in `labels` (n,).
+
+    outputs: number of logits.  Other models, and multi-label data, stay as they are.
+    """
     layers = [module for module in model.modules() if isinstance(module, LTC)]
-    if layers:
-        layers[-1].rnn_cell.output_w.fill_(OUTPUT_GAIN)
-        layers[-1].rnn_cell.output_b.fill_(torch.logit(labels.float().mean()).item())
+    if not layers or layers[-1].motor_size != outputs or labels.dim() != 1:
+        return
+    shares = torch.bincount(labels, minlength=max(outputs, 2)) / len(labels)
+    start = torch.logit(shares[1:]) if outputs == 1 else shares.clamp(min=1e-3).log()
+    layers[-1].rnn_cell.output_w.fill_(OUTPUT_GAIN)
+    layers[-1].rnn_cell.output_b.copy_(start)

@@ -1,21 +1,23 @@
 """One training run as PyTorch Lightning sees it: batches, loss, optimizer and figures per epoch."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.utils.data import DataLoader, Sampler, TensorDataset
 
 from models import Classifier
-from serve import metrics
+from train import optimizer
 from train.augment import jitter
+from train.datasets import Task
+from train.figures import Batches, epoch_figures
+from train.losses import loss_of
 from train.recipes import Training
 
 
-class Batches(Sampler[list[int]]):
+class ShuffledBatches(Sampler[list[int]]):
     """Index batches in an order drawn from seed and epoch alone, so that a resumed run sees the same batches."""
 
     def __init__(self, count: int, batch_size: int, seed: int):
@@ -40,72 +42,79 @@ def loader(inputs: Tensor, labels: Tensor, batch_size: int, seed: int | None = N
     if seed is None:
         order = [batch.tolist() for batch in torch.arange(len(inputs)).split(batch_size)]
     else:
-        order = Batches(len(inputs), batch_size, seed)
+        order = ShuffledBatches(len(inputs), batch_size, seed)
     # A generator of its own: starting a DataLoader draws a number, and dropout's draws must not depend on when.
     return DataLoader(TensorDataset(inputs, labels), sampler=order, batch_size=None, generator=torch.Generator())
 
 
 class TrainingModule(pl.LightningModule):
-    """A binary classifier in training: Adam on binary cross entropy.
+    """A model in training, by the loss, optimizer and augmentation of its recipe.
 
-    Batches are inputs (batch, *input shape) in [0, 1] and labels (batch,) of 0 and 1.  After every epoch, the epoch's
-    figures stand in ``epoch_metrics``; validation loss and accuracy are unweighted means over batches, as in hse-2024.
+    Batches are inputs (batch, *input shape) and targets: class numbers (batch,), or rows (batch, K) of labels or poses.
+    After every epoch, the epoch's figures stand in ``epoch_metrics``: those of validation begin with ``val_``, those of
+    a second validation loader, the training scans in evaluation mode, with ``train_``.
     """
 
-    def __init__(self, model: Classifier, training: Training, seed: int, masks: bool):
+    def __init__(self, model: Classifier, training: Training, seed: int, task: Task, masks: bool):
         super().__init__()
         self.model = model
         self.masks = masks  # the inputs are 0 or 1, and stay so under augmentation
         self.training_settings = training
         self.seed = seed
+        self.task = task
+        self.loss = loss_of(training)
         self.epoch_metrics: dict[str, float] = {}
+        self._augment: Callable[[Tensor], Tensor] | None = None
         self._losses: list[Tensor] = []
-        self._validation: list[tuple[Tensor, Tensor]] = []
+        self._measured: dict[str, Batches] = {}
 
     def configure_optimizers(self):
-        settings = self.training_settings
-        optimizer = torch.optim.Adam((p for p in self.parameters() if p.requires_grad), settings.learning_rate)
-        if settings.schedule == "constant":
-            return optimizer
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, settings.learning_rate, int(self.trainer.estimated_stepping_batches), pct_start=0.2
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return optimizer.configure(self.model, self.training_settings, int(self.trainer.estimated_stepping_batches))
 
     def on_train_epoch_start(self) -> None:
-        torch.manual_seed(self.seed * 1_000_003 + self.current_epoch)  # dropout and augmentation, also after resuming
+        seed = self.seed * 1_000_003 + self.current_epoch
+        torch.manual_seed(seed)  # dropout and random states, also after resuming
+        self._augment = self._augmentation(seed)
         self._losses = []
 
-    def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
-        inputs, labels = batch
+    def _augmentation(self, seed: int) -> Callable[[Tensor], Tensor] | None:
         settings = self.training_settings
-        if settings.shift or settings.scale:
-            inputs = jitter(inputs, self.masks, settings.shift, settings.scale)
-        loss = binary_cross_entropy_with_logits(self.model(inputs)[:, 0], labels)
+        if settings.augmentation == "jitter":
+            return lambda inputs: jitter(inputs, self.masks, settings.shift, settings.scale)
+        if settings.augmentation == "truong-2022":
+            from train.radiograph import ChestAugmentation  # here, because MONAI takes seconds to import
+
+            return ChestAugmentation(seed)
+        return None
+
+    def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        inputs, targets = batch
+        if self._augment is not None:
+            inputs = self._augment(inputs)
+        loss = self.loss(self.model(inputs), targets)
         self._losses.append(loss.detach())
         return loss
 
     def on_validation_epoch_start(self) -> None:
-        self._validation = []
+        self._measured = {"val": []}
 
-    def validation_step(self, batch: tuple[Tensor, Tensor]) -> None:
-        inputs, labels = batch
-        self._validation.append((self.model(inputs)[:, 0], labels))
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
+        inputs, targets = batch
+        measured = self._measured.setdefault("train" if dataloader_idx else "val", [])
+        measured.append((self.model(inputs).cpu(), targets.cpu()))
 
     def on_validation_epoch_end(self) -> None:
-        self.epoch_metrics = {
-            "epoch": self.current_epoch,
-            "train_loss": float(torch.stack(self._losses).mean()),
-            **{f"val_{name}": value for name, value in batch_mean_metrics(self._validation).items()},
-        }
-        self.log("val_loss", self.epoch_metrics["val_loss"], prog_bar=True)
-        self.log("val_auc", self.epoch_metrics["val_auc"], prog_bar=True)
+        self.epoch_metrics = {"epoch": self.current_epoch, "train_loss": float(torch.stack(self._losses).mean())}
+        for split, batches in self._measured.items():
+            figures = epoch_figures(self.task, batches, self.loss)
+            if split == "train":
+                del figures["loss"]  # the column train_loss is that of training, with dropout and augmentation
+            self.epoch_metrics |= {f"{split}_{name}": value for name, value in figures.items()}
+        for name in shown_figures(self.epoch_metrics):
+            self.log(name, self.epoch_metrics[name], prog_bar=True)
 
 
-def batch_mean_metrics(batches: list[tuple[Tensor, Tensor]]) -> dict[str, float]:
-    """hse-2024's figures from (logits, labels) per batch: loss and accuracy as unweighted means over batches (a short
-    last batch weighs as much as a full one), AUC over all scans."""
-    losses = [float(binary_cross_entropy_with_logits(logits, labels)) for logits, labels in batches]
-    hits = [float(((logits > 0) == (labels == 1)).float().mean()) for logits, labels in batches]
-    logits, labels = (torch.cat(column).cpu().numpy() for column in zip(*batches, strict=True))
-    return {"loss": sum(losses) / len(losses), "accuracy": sum(hits) / len(hits), "auc": metrics.auc(labels, logits)}
+def shown_figures(epoch_metrics: dict[str, float]) -> list[str]:
+    """The names of the figures that a person watches."""
+    watched = ("val_loss", "val_accuracy", "val_auc", "val_position_error", "val_orientation_error")
+    return [name for name in watched if name in epoch_metrics]

@@ -21,9 +21,9 @@ from safetensors.torch import load_file, save_file
 
 import models
 from imaging import LiquidLensError
-from models.front import InputContract, Values
-from train.datasets import Dataset
-from train.recipes import Training
+from models.front import InputContract
+from train.datasets import POSE, Dataset, Task
+from train.recipes import Training, changed
 
 T = TypeVar("T", bound=pydantic.BaseModel)
 Weights = Literal["best", "last"]
@@ -36,60 +36,140 @@ class RunRecipe(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
     model: str
+    flags: tuple[str, ...] = ()
     paper: str
+    #: Name of the dataset, or the path of an image folder.
     dataset: str
     dataset_md5: str
+    task: Task
     labels: tuple[str, ...]
-    values: Values
-    size: tuple[int, ...]
-    window: tuple[float, float] | None = None
+    #: Number of logits K.
+    outputs: int
+    input: InputContract
     training: Training
     seed: int
     versions: dict[str, str]
 
     @pydantic.model_validator(mode="after")
-    def _input_fits_the_model(self) -> Self:
+    def _model_fits(self) -> Self:
         try:
-            expected = models.entry(self.model).input_shape[1:]
-        except LookupError as error:
+            self.build()
+        except (LookupError, ValueError) as error:
             raise ValueError(str(error)) from error
-        if self.size != expected:
-            raise ValueError(f"{self.model} reads {expected}, not {self.size}")
-        InputContract(self.values, self.size, self.window)  # raises ValueError if the window does not fit the values
         return self
 
     @classmethod
-    def resolve(cls, model: str, dataset: Dataset, training: Training, seed: int) -> "RunRecipe":
-        entry = models.entry(model)
-        return cls(
-            model=model,
-            paper=entry.paper,
-            dataset=dataset.name,
-            dataset_md5=dataset.md5,
-            labels=dataset.label_names,
-            values=dataset.values,
-            size=entry.input_shape[1:],
-            training=training,
-            seed=seed,
-            versions={package: version(package) for package in ("liquidlens", "torch", "ncps", "lightning")},
-        )
+    def resolve(
+        cls,
+        model: str,
+        flags: tuple[str, ...],
+        size: tuple[int, ...] | None,
+        dataset: Dataset,
+        source: str,
+        training: Training,
+        seed: int,
+    ) -> "RunRecipe":
+        """The recipe of a run, complete.
 
-    @property
-    def contract(self) -> InputContract:
-        return InputContract(self.values, self.size, self.window)
+        size: of the network's input, by default the paper's; source: where `dataset` is loaded from again.
+        Raises LiquidLensError if model, data and training settings do not fit together.
+        """
+        try:
+            entry = models.entry(model)
+        except LookupError as error:
+            raise LiquidLensError(str(error)) from error
+        outputs = 1 if entry.outputs == 1 and len(dataset.label_names) == 2 else len(dataset.label_names)
+        _check_task(model, dataset, training)
+        reads, holds = (
+            "volumes" if volumes else "images" for volumes in (len(entry.input_shape) == 4, dataset.volumes)
+        )
+        if reads != holds:
+            raise LiquidLensError(f"{model} reads {reads}, and {dataset.name} holds {holds}.")
+        mean, std = _normalisation(dataset, training)
+        try:
+            contract = InputContract(
+                values=dataset.values,
+                size=dataset.scans["train"][0].shape[1:] if dataset.task == "pose" else size or entry.input_shape[1:],
+                window=dataset.window,
+                channels=dataset.channels,
+                mean=mean,
+                std=std,
+            )
+            return cls(
+                model=model,
+                flags=flags,
+                paper=entry.paper,
+                dataset=source,
+                dataset_md5=dataset.md5,
+                task=dataset.task,
+                labels=dataset.label_names,
+                outputs=outputs,
+                input=contract,
+                training=training,
+                seed=seed,
+                versions={package: version(package) for package in ("liquidlens", "torch", "ncps", "lightning")},
+            )
+        except ValueError as error:
+            reason = error.errors()[0]["ctx"]["error"] if isinstance(error, pydantic.ValidationError) else error
+            raise LiquidLensError(f"{model} cannot be trained on {dataset.name}: {str(reason).rstrip('.')}.") from error
+
+    def build(self) -> models.Classifier:
+        """The model, freshly initialised.  Raises LookupError or ValueError if it cannot be built."""
+        return models.build(self.model, self.input.input_shape, self.outputs, self.flags)
 
     @property
     def name(self) -> str:
-        return f"{self.dataset}-{self.model}-{self.training.recipe}-seed{self.seed}"
+        """What the run is called: dataset, model, recipe and seed, with what differs from paper and recipe."""
+        size = "x".join(map(str, self.input.size))
+        other_size = "" if self.input.size == models.entry(self.model).input_shape[1:] else f"@{size}"
+        model = "+".join((self.model, *self.flags)) + other_size
+        changes = {field: value for field, value in changed(self.training).items() if field != "max_epochs"}
+        recipe = "+".join((self.training.recipe, *(f"{field}={value}" for field, value in changes.items())))
+        dataset = self.dataset.rstrip("/").rpartition("/")[2].removeprefix("folder:")
+        return re.sub(r"[^\w.+=@,-]", "", f"{dataset}-{model}-{recipe}-seed{self.seed}")
 
     def same_run(self, other: "RunRecipe") -> bool:
         """Whether the two describe the same run; versions may differ."""
         return self.model_dump(exclude={"versions"}) == other.model_dump(exclude={"versions"})
 
 
+def _check_task(model: str, dataset: Dataset, training: Training) -> None:
+    """Poses need a pose loss and a network that reads feature maps, and the reverse."""
+    name = dataset.name
+    if (dataset.task == "pose") != (training.loss == "pose"):
+        fitting = "tum-2018-pose" if dataset.task == "pose" else "quick, or the recipe of the model's paper"
+        raise LiquidLensError(f"The recipe {training.recipe} does not fit {name}; take {fitting}.")
+    if (dataset.task == "pose") != (models.entry(model).outputs == len(POSE)):
+        raise LiquidLensError(
+            f"{model} does not fit {name}: PoseNet's heads read phantom-pose data, and nothing else does."
+        )
+    if dataset.task == "multi-label" and training.loss == "double-softmax":
+        raise LiquidLensError(
+            f"{name} has several labels per scan, which the softmax of {training.recipe} cannot give."
+        )
+    if training.augmentation == "truong-2022" and dataset.volumes:
+        raise LiquidLensError(
+            f"The augmentation of {training.recipe} is for images, and {name} holds volumes: --set augmentation=none."
+        )
+
+
+def _normalisation(dataset: Dataset, training: Training) -> tuple[float, float]:
+    if training.normalise == "none":
+        return 0.0, 1.0
+    if training.normalise == "dataset":
+        return dataset.normalisation or dataset.measured_normalisation()
+    return training.normalise
+
+
+#: Figures that are not defined, such as the AUC of scans of one class, are the text "NaN": JSON has no such number.
+_METRICS = pydantic.ConfigDict(ser_json_inf_nan="strings")
+
+
 class WeightsMetrics(pydantic.BaseModel):
-    """Figures of one set of weights: the temperature fitted on validation, and per split auc, accuracy at threshold
-    0.5, accuracy_batch_mean (hse-2024's mean over batches), loss, ece, and ece_calibrated (after the temperature)."""
+    """Figures of one set of weights: the temperature fitted on validation, and per split those of
+    `train.figures.final_figures`, at threshold 0.5."""
+
+    model_config = _METRICS
 
     temperature: float
     val: dict[str, float]
@@ -97,11 +177,17 @@ class WeightsMetrics(pydantic.BaseModel):
 
 
 class RunMetrics(pydantic.BaseModel):
-    """``metrics.json``.  Epochs are counted from 0, as in ``history.csv``; seconds are those of the epochs."""
+    """``metrics.json``.  Epochs are counted from 0, as in ``history.csv``; seconds are those of the epochs.
+
+    mean_over_epochs: the columns of ``history.csv`` averaged over all epochs; kth-2021 reports recall like this.
+    """
+
+    model_config = _METRICS
 
     epochs: int
     best_epoch: int
     seconds: float
+    mean_over_epochs: dict[str, float]
     best: WeightsMetrics
     last: WeightsMetrics
 
@@ -131,7 +217,7 @@ class RunFolder:
         recipe = self.recipe()
         path = self._existing(WEIGHT_FILES[which])
         try:
-            model = models.build(recipe.model)
+            model = recipe.build()
             model.load_state_dict(load_file(path))
         except (safetensors.SafetensorError, RuntimeError) as error:
             summary = re.sub(r"\s+", " ", str(error))[:200]

@@ -12,14 +12,13 @@ import train
 from imaging import LiquidLensError
 from train import fit, initialise
 from train.callbacks import Recorder
-from train.recipes import Training
 from train.run import RunFolder
 
 MODEL, DATA = "CNNExp4N1", "phantom-vessel3d"
 
 
-def run(runs, epochs=3, recipe="hse-2024", seed=0, model=MODEL):
-    return train.train(model, DATA, recipe, seed, epochs, runs=runs, progress=False)
+def run(runs, epochs=3, recipe="hse-2024", seed=0, model=MODEL, data=DATA, **changes):
+    return train.train(model, data, recipe, seed, changes={"max_epochs": epochs, **changes}, runs=runs, progress=False)
 
 
 def test_the_run_folder_is_complete_and_plain(liquid_run):
@@ -76,16 +75,14 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path, monkeypatch
 
 def test_a_run_that_had_stopped_early_is_not_trained_further(tmp_path, monkeypatch):
     """The power may also fail between the last epoch and metrics.json."""
-    impatient = Training(recipe="impatient", learning_rate=0.05, batch_size=64, max_epochs=30, patience=1, tolerance=0)
-    monkeypatch.setattr(fit, "training_settings", lambda recipe, epochs: impatient)
-    whole = run(tmp_path / "whole")
+    impatient = {"epochs": 30, "learning_rate": 0.05, "patience": 1, "tolerance": 0}
+    whole = run(tmp_path / "whole", **impatient)
     assert whole.metrics().epochs < 30
     monkeypatch.setattr(fit, "_final_metrics", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        run(tmp_path / "cut")
+        run(tmp_path / "cut", **impatient)
     monkeypatch.undo()
-    monkeypatch.setattr(fit, "training_settings", lambda recipe, epochs: impatient)
-    assert run(tmp_path / "cut").metrics().epochs == whole.metrics().epochs
+    assert run(tmp_path / "cut", **impatient).metrics().epochs == whole.metrics().epochs
 
 
 def test_a_damaged_checkpoint_is_named(liquid_run, tmp_path):
@@ -93,25 +90,27 @@ def test_a_damaged_checkpoint_is_named(liquid_run, tmp_path):
     (copy.path / "metrics.json").unlink()
     copy.checkpoint.write_bytes(b"half a checkpoint")
     with pytest.raises(LiquidLensError, match=r"unfinished\.ckpt is damaged: remove"):
-        train.train("LiqExp1N2", DATA, "quick", epochs=2, runs=tmp_path, progress=False)
+        train.train("LiqExp1N2", DATA, "quick", changes={"max_epochs": 2}, runs=tmp_path, progress=False)
 
 
 def test_results_without_their_recipe_are_not_taken_for_a_run(liquid_run, tmp_path):
     copy = RunFolder(shutil.copytree(liquid_run.path, tmp_path / liquid_run.path.name))
     (copy.path / "recipe.json").unlink()
     with pytest.raises(LiquidLensError, match=r"it has no recipe\.json"):
-        train.train("LiqExp1N2", DATA, "quick", epochs=2, runs=tmp_path, progress=False)
+        train.train("LiqExp1N2", DATA, "quick", changes={"max_epochs": 2}, runs=tmp_path, progress=False)
 
 
 def test_a_finished_run_is_not_run_twice(liquid_run, monkeypatch):
     monkeypatch.setattr(fit, "_run_trainer", lambda *_: pytest.fail("it trained again"))
-    again = train.train("LiqExp1N2", DATA, "quick", epochs=2, runs=liquid_run.path.parent, progress=False)
+    again = train.train(
+        "LiqExp1N2", DATA, "quick", changes={"max_epochs": 2}, runs=liquid_run.path.parent, progress=False
+    )
     assert again == liquid_run
 
 
 def test_a_folder_with_another_run_is_refused(liquid_run):
     with pytest.raises(LiquidLensError, match="other settings"):
-        train.train("LiqExp1N2", DATA, "quick", epochs=3, runs=liquid_run.path.parent, progress=False)
+        train.train("LiqExp1N2", DATA, "quick", changes={"max_epochs": 3}, runs=liquid_run.path.parent, progress=False)
 
 
 def test_the_seed_determines_the_weights(tmp_path):
@@ -128,8 +127,8 @@ def test_unknown_names(tmp_path):
         train.train("CNNExp4N11", DATA, runs=tmp_path)
     with pytest.raises(LiquidLensError, match="Did you mean quick"):
         train.train(MODEL, DATA, recipe="quik", runs=tmp_path)
-    with pytest.raises(LiquidLensError, match="at least one epoch"):
-        train.train(MODEL, DATA, epochs=0, runs=tmp_path)
+    with pytest.raises(LiquidLensError, match="max_epochs=0 does not fit"):
+        train.train(MODEL, DATA, changes={"max_epochs": 0}, runs=tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -145,8 +144,8 @@ def test_run_folders_that_lack_a_file(liquid_run, tmp_path, name):
     ("name", "content", "sentence"),
     [
         ("recipe.json", b"{}", "model: Field required"),
-        ("recipe.json", {"size": [28, 28]}, "LiqExp1N2 reads"),
-        ("recipe.json", {"values": "hu"}, "a window belongs to"),
+        ("recipe.json", {"input": {"values": "mask", "size": [28, 28]}}, "LiqExp1N2 reads volumes, not images"),
+        ("recipe.json", {"input": {"values": "hu", "size": [28, 28, 28]}}, "a window belongs to"),
         ("recipe.json", {"model": "LiqExp9N9"}, "There is no model named"),
         ("recipe.json", b"\xff", "is damaged: the file: Invalid JSON"),
         ("metrics.json", b"{", "is damaged: the file: Invalid JSON"),
@@ -167,6 +166,6 @@ def test_initialisation_starts_at_the_share_of_the_class():
 
     torch.manual_seed(0)
     model = models.build("LiqExp1N2")
-    initialise.from_labels(model, torch.tensor([0.0] * 9 + [1.0]))
+    initialise.from_labels(model, torch.tensor([0] * 9 + [1]), outputs=1)
     probability = torch.sigmoid(model(torch.zeros(1, 1, 28, 28, 28)))
     assert 0.02 < probability.item() < 0.4

@@ -1,0 +1,60 @@
+"""The papers' losses, on numbers small enough to check by hand."""
+
+import math
+
+import pytest
+import torch
+
+from train import losses
+
+
+def logit(p):
+    return math.log(p / (1 - p))
+
+
+def test_dice_of_a_hand_example():
+    probabilities = torch.tensor([[0.8, 0.2], [0.4, 0.6]])
+    one_hot = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+    # overlap 0.8 + 0.4 = 1.2; sums 2 and 2: 1 - 2 * 1.2 / 4
+    assert losses.dice_loss(probabilities, one_hot) == pytest.approx(0.4)
+    assert losses.dice_loss(one_hot, one_hot) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_setting_1_weighs_bce_0_4_and_dice_1():
+    outputs = torch.tensor([[logit(0.8), logit(0.2)], [logit(0.4), logit(0.6)]])
+    targets = torch.tensor([0, 0])
+    bce = -(math.log(0.8) + math.log(0.8) + math.log(0.4) + math.log(0.4)) / 4
+    assert losses.bce_dice(outputs, targets) == pytest.approx(0.4 * bce + 0.4, rel=1e-5)
+
+
+def test_setting_2_compares_sigmoids_with_one_hot_targets():
+    outputs = torch.tensor([[logit(0.8), logit(0.3)]])
+    assert losses.mean_squared_error(outputs, torch.tensor([0])) == pytest.approx((0.2**2 + 0.3**2) / 2, rel=1e-5)
+
+
+def test_softmax_twice_cannot_fall_below_1_46():
+    certain = torch.full((4, 10), -100.0)
+    certain[:, 3] = 100.0
+    targets = torch.full((4,), 3)
+    assert losses.double_softmax(certain, targets) == pytest.approx(math.log(1 + 9 / math.e))
+    assert losses.double_softmax(certain, targets) > 1.46
+    assert losses.cross_entropy(certain, targets) == pytest.approx(0)
+
+
+def test_cross_entropy_is_that_of_what_the_outputs_stand_for():
+    one = torch.tensor([[logit(0.9)], [logit(0.2)]])
+    assert losses.cross_entropy(one, torch.tensor([1, 0])) == pytest.approx(-(math.log(0.9) + math.log(0.8)) / 2)
+    several = torch.tensor([[logit(0.9), logit(0.2)]])
+    assert losses.cross_entropy(several, torch.tensor([[1.0, 1.0]])) == pytest.approx(
+        -(math.log(0.9) + math.log(0.2)) / 2, rel=1e-5
+    )
+    two_classes = torch.tensor([[math.log(3.0), 0.0]])
+    assert losses.cross_entropy(two_classes, torch.tensor([0])) == pytest.approx(-math.log(0.75))
+
+
+def test_the_pose_loss_sums_weighted_heads():
+    target = torch.tensor([[1.0, 2.0, 3.0, 1.0, 0.0, 0.0, 0.0]])
+    away = target + torch.tensor([[3.0, 0.0, 0.0, 0.0, 2.0, 0.0, 0.0]])  # squared errors: position 9/3, orientation 4/4
+    assert losses.pose([away], target, beta=100, weights=[1.0]) == pytest.approx(3 + 100)
+    three = losses.pose([away, target, away], target, beta=100, weights=[0.3, 0.3, 1.0])
+    assert three == pytest.approx(1.3 * 103, rel=1e-6)

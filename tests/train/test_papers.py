@@ -1,0 +1,169 @@
+"""Real runs by the papers' recipes, short ones: what they leave is what the papers report."""
+
+import csv
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import train
+from imaging import LiquidLensError
+from train import datasets, fit
+from train.run import RunRecipe
+
+
+def run(tmp_path, model, data, recipe=None, flags=(), size=None, seed=0, **changes):
+    changes = {"max_epochs": 1, **changes}
+    return train.train(model, data, recipe, seed, changes, flags, size, runs=tmp_path, skip_bad=False, progress=False)
+
+
+#: Every dataset that needs a file, with a model of a paper that reads it.
+@pytest.mark.parametrize(
+    ("data", "model", "changes"),
+    [
+        ("vesselmnist3d", "CfCExp4N2", {}),
+        ("adrenalmnist3d", "RNNExp5N5", {}),
+        ("vesselmnist3d_64", "CNNExp4N1", {}),
+        ("adrenalmnist3d_64", "CNNExp2N4", {}),
+        ("lidc-nodule3d", "LiqExp5N1", {}),
+        ("pneumoniamnist", "CRNet-NCP-y", {"subset": 32, "test_subset": 64}),
+        ("chestxray224", "CRNet-NCP-z", {"subset": 8, "test_subset": 8}),
+        ("mnist", "1MLP-LSTM", {"subset": 64}),
+        ("mnist", "MNIST-CNN", {"subset": 500}),
+        ("fashionmnist-sample", "CRNet-NCP-y-fashion", {"subset": 16, "augmentation": "none"}),
+        ("cifar10-jpeg", "EQ2425", {"subset": 64, "test_subset": 256}),
+    ],
+)
+def test_every_dataset_trains_a_model(data_root, tmp_path, data, model, changes):
+    size = (64, 64) if data in ("chestxray224", "pneumoniamnist") else None
+    folder = run(tmp_path, model, data, size=size, **{"subset": 64, **changes})
+    figures = folder.metrics().best.test
+    assert 0 <= figures["accuracy"] <= 1
+    assert np.isfinite(figures["loss"])
+    assert folder.recipe().dataset_md5 == datasets.load(data).md5
+
+
+@pytest.mark.parametrize("model", ["PoseNet-LSTM-final", "PoseNet-aux1", "PoseNet-LSTM-aux2"])
+def test_pose_heads_learn_from_the_synthetic_set(tmp_path, model):
+    data = "phantom-pose" + ("" if model.endswith("final") else f"-{model[-4:]}")
+    figures = run(tmp_path, model, data, "tum-2018-pose", subset=64).metrics().best.test
+    assert set(figures) == {"loss", "position_error", "orientation_error"}
+    assert figures["position_error"] > 0
+
+
+def test_kth_2021_reports_the_mean_over_all_epochs_and_validates_on_the_test_set(tmp_path):
+    folder = run(tmp_path, "EQ2425", "phantom-cxr", max_epochs=3, subset=64)
+    assert folder.recipe().input.mean == 0.5
+    assert folder.recipe().input.std == 1.0
+    metrics = folder.metrics()
+    with (folder.path / "history.csv").open() as file:
+        history = list(csv.DictReader(file))
+    for column in ("train_recall", "val_recall"):
+        mean = np.mean([float(row[column]) for row in history])
+        assert metrics.mean_over_epochs[column] == pytest.approx(mean, rel=1e-4)
+    assert metrics.best.val == metrics.best.test
+    corrected = run(tmp_path, "EQ2425", "phantom-cxr", "kth-2021-corrected", subset=64).metrics()
+    assert corrected.best.val != corrected.best.test
+
+
+def test_unshuffled_batches_are_the_same_in_every_epoch(tmp_path, monkeypatch):
+    seen = []
+
+    def step(self, batch):
+        seen.append(batch[0].sum().item())
+        return original(self, batch)
+
+    original = fit.TrainingModule.training_step
+    monkeypatch.setattr(fit.TrainingModule, "training_step", step)
+    run(tmp_path, "EQ2425", "phantom-cxr", max_epochs=2, subset=192)
+    assert seen[:3] == seen[3:]
+    seen.clear()
+    run(tmp_path, "EQ2425", "phantom-cxr", "kth-2021-5c", max_epochs=2, subset=192)
+    assert seen[:3] != seen[3:]
+
+
+def test_tum_2018_tests_the_epoch_with_the_best_validation_accuracy(tmp_path):
+    folder = run(tmp_path, "1MLP-FC-for-LSTM", "phantom-cxr", size=(28, 28), max_epochs=5, subset=200)
+    with (folder.path / "history.csv").open() as file:
+        accuracies = [float(row["val_accuracy"]) for row in csv.DictReader(file)]
+    metrics = folder.metrics()
+    assert metrics.best_epoch == int(np.argmax(accuracies))
+    assert metrics.best.val["accuracy"] == pytest.approx(max(accuracies))
+    data = datasets.load("phantom-cxr")
+    mean, std = folder.recipe().input.mean, folder.recipe().input.std
+    inputs, _ = fit.splits(data, folder.recipe())
+    assert len(inputs["train"]) == 200
+    assert (mean, std) == pytest.approx(data.measured_normalisation())
+    assert abs(inputs["train"].mean()) < 0.1
+
+
+def test_random_initial_states_are_drawn_alike_in_every_evaluation(tmp_path):
+    first, second = (
+        run(tmp_path / name, "1MLP-LSTM", "phantom-cxr", size=(28, 28), subset=64).metrics() for name in "ab"
+    )
+    assert first.best == second.best
+
+
+@pytest.fixture
+def folder_of_images(tmp_path):
+    """Two classes of ten patients, dark and bright."""
+    rng = np.random.default_rng(0)
+    for label, level in (("dark", 60), ("bright", 180)):
+        (tmp_path / "images" / label).mkdir(parents=True)
+        for patient in range(10):
+            for image in range(3):
+                pixels = rng.normal(level, 20, (40 + patient, 44)).clip(0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(tmp_path / "images" / label / f"{label}patient{patient}_{image}.png")
+    return tmp_path / "images"
+
+
+def test_an_image_folder_trains_and_names_its_run(folder_of_images, tmp_path):
+    folder = run(tmp_path, "EQ2425", str(folder_of_images), "quick", max_epochs=8, batch_size=8)
+    assert folder.path.name == "images-EQ2425-quick+batch_size=8-seed0"
+    assert folder.recipe().labels == ("bright", "dark")
+    assert folder.metrics().best.test["accuracy"] > 0.9
+
+
+def test_a_corrupt_image_is_named_and_skipped_only_when_asked(folder_of_images, tmp_path):
+    (folder_of_images / "dark" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    with pytest.raises(LiquidLensError, match=r"dark/broken\.png"):
+        run(tmp_path, "EQ2425", str(folder_of_images), "quick")
+    options = {"changes": {"max_epochs": 1}, "runs": tmp_path, "progress": False}
+    folder = train.train("EQ2425", str(folder_of_images), "quick", skip_bad=True, **options)
+    shutil.rmtree(folder.path)
+    (folder_of_images / "dark" / "broken.png").unlink()
+    assert train.train("EQ2425", str(folder_of_images), "quick", **options).metrics().epochs == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "recipe", "sentence"),
+    [
+        ("LiqExp1N2", "phantom-cxr", None, "LiqExp1N2 reads volumes, and phantom-cxr holds images"),
+        ("EQ2425", "phantom-vessel3d", None, "EQ2425 reads images, and phantom-vessel3d holds volumes"),
+        ("LiqExp1N2", "phantom-vessel3d", "tum-2018-pose", "tum-2018-pose does not fit phantom-vessel3d"),
+        ("PoseNet-final", "phantom-pose", None, "tum-2018 does not fit phantom-pose; take tum-2018-pose"),
+        ("EQ2425", "phantom-pose", "tum-2018-pose", "EQ2425 does not fit phantom-pose"),
+        ("LiqExp1N2", "phantom-vessel3d", "truong-2022", "is for images, and phantom-vessel3d holds volumes"),
+    ],
+)
+def test_what_does_not_fit_is_said(tmp_path, model, data, recipe, sentence):
+    with pytest.raises(LiquidLensError, match=sentence):
+        run(tmp_path, model, data, recipe)
+    assert not list(tmp_path.iterdir())
+
+
+def test_sizes_that_do_not_fit(tmp_path):
+    with pytest.raises(LiquidLensError, match="cannot be trained on phantom-cxr: images of 8 x 8 pixels are too small"):
+        run(tmp_path, "EQ2425", "phantom-cxr", size=(8, 8))
+
+
+def test_names_of_runs_say_what_differs():
+    data = datasets.load("phantom-vessel3d")
+    resolve = RunRecipe.resolve
+    settings = fit.training_settings("hse-2024", {"subset": 50, "max_epochs": 3})
+    recipe = resolve("LSTMExp5N2", ("source_layout",), (32, 28, 28), data, "phantom-vessel3d", settings, 4)
+    assert recipe.name == "phantom-vessel3d-LSTMExp5N2+source_layout@32x28x28-hse-2024+subset=50-seed4"
+    torch.manual_seed(0)
+    assert recipe.build()(torch.rand(2, 1, 32, 28, 28)).shape == (2, 1)

@@ -1,0 +1,84 @@
+"""Learning-rate sweeps: how robust networks are to the learning rate (tum-2018, figures 4.6 to 4.11)."""
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from imaging import LiquidLensError
+from train.callbacks import as_csv
+from train.fit import train
+
+
+def sweep(
+    models: Sequence[str],
+    data: str,
+    rates: Sequence[float],
+    seeds: Sequence[int] = (0, 1, 2),
+    changes: dict[str, Any] | None = None,
+    out: str | Path = "sweep.csv",
+    **options: Any,
+) -> Path:
+    """Train every model with every learning rate and seed; returns `out`, a table that grows with every finished run,
+    and draws a picture beside it, of the same name with the ending .png.
+
+    Runs that are finished already are not trained again, so an interrupted sweep goes on.  options: those of
+    `train.train`.  Raises what `train.train` raises, and LiquidLensError if there is no rate or no seed.
+    """
+    out = Path(out)
+    if not (models and rates and seeds):
+        raise LiquidLensError("A sweep needs at least one model, one learning rate and one seed.")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, Any]] = []
+    for row in _runs(models, data, rates, seeds, changes or {}, options):
+        rows.append(row)
+        out.write_text(as_csv(rows), encoding="utf-8")
+    plot(out)
+    return out
+
+
+def _runs(models, data, rates, seeds, changes, options) -> Iterator[dict[str, Any]]:
+    for seed in seeds:  # outermost: an interrupted sweep has seen all models and rates
+        for model in models:
+            for rate in rates:
+                folder = train(model, data, seed=seed, changes={**changes, "learning_rate": rate}, **options)
+                metrics = folder.metrics()
+                yield {
+                    "model": model,
+                    "learning_rate": rate,
+                    "seed": seed,
+                    "val_accuracy": metrics.best.val["accuracy"],
+                    "test_accuracy": metrics.best.test["accuracy"],
+                    "epochs": metrics.epochs,
+                    "seconds": metrics.seconds,
+                }
+
+
+def plot(table: Path) -> Path:
+    """Draw test accuracy against learning rate, mean and standard deviation over seeds, one line per model."""
+    from matplotlib.figure import Figure
+
+    with table.open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for model in dict.fromkeys(row["model"] for row in rows):
+        rates = sorted({float(row["learning_rate"]) for row in rows if row["model"] == model})
+        accuracies = [
+            [
+                100 * float(row["test_accuracy"])
+                for row in rows
+                if row["model"] == model and float(row["learning_rate"]) == r
+            ]
+            for r in rates
+        ]
+        means, deviations = [np.mean(a) for a in accuracies], [np.std(a) for a in accuracies]
+        axes.errorbar(rates, means, deviations, marker="o", markersize=4, capsize=3, label=model)
+    axes.set(xscale="log", xlabel="learning rate", ylabel="test accuracy, %", title="Learning-rate robustness")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    picture = table.with_suffix(".png")
+    figure.savefig(picture, dpi=150)
+    return picture
