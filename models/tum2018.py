@@ -219,7 +219,7 @@ SINGLE = (
     ("2MLP-LSTM-72x18",         Network((), lstm(32, 72, 18))),
     ("2MLP-LSTM-162x8",         Network((), lstm(32, 162, 8))),
     ("2MLP-LSTM-324x4",         Network((), lstm(32, 324, 4))),
-    # Table 4.6: depth, with about as many parameters as 3MLP-LSTM-1094-32x32, which belongs here too; it prints no widths
+    # Table 4.6: depth, at about the size of 3MLP-LSTM-1094-32x32, which belongs here too; its widths are not printed
     ("2MLP-LSTM-50x50",         Network((), lstm(32, 50, 50))),
     ("2MLP-FC-2206-128",        Network((2206, 128))),
     ("3MLP-FC-1040-1024-128",   Network((1040, 1024, 128))),
