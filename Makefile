@@ -7,7 +7,7 @@ ORT ?= $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),gpu,cpu)
 
 MODEL ?= LiqExp4N2
 DATA ?= vesselmnist3d
-RECIPE ?= hse-2024
+RECIPE ?=
 SEED ?= 0
 
 WORKSHOP := .venv/ready-$(ORT)
@@ -45,8 +45,8 @@ lint: $(WORKSHOP)  ## Check style and types.
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
-train: $(WORKSHOP)  ## Train: MODEL=LiqExp4N2 DATA=vesselmnist3d RECIPE=hse-2024 SEED=0
-	.venv/bin/liquidlens train $(MODEL) $(DATA) --recipe $(RECIPE) --seed $(SEED)
+train: $(WORKSHOP)  ## Train: MODEL=LiqExp4N2 DATA=vesselmnist3d RECIPE=hse-2024 SEED=0 ARGS="--set batch_size=32"
+	.venv/bin/liquidlens train $(MODEL) $(DATA) $(if $(RECIPE),--recipe $(RECIPE)) --seed $(SEED) $(ARGS)
 
 export: need-RUN $(WORKSHOP)  ## Export a run folder: RUN=runs/...
 	.venv/bin/liquidlens export $(RUN)

@@ -122,9 +122,15 @@ def data(
     for sentence in dataset.skipped:
         print(f"Skipped: {sentence}", file=sys.stderr)
     picture = out or Path(f"{dataset.name.replace(':', '-')}.png")
-    contact_sheet(dataset).save(picture)
+    try:
+        contact_sheet(dataset).save(picture)
+    except ValueError as error:
+        raise LiquidLensError(f"--out {picture}: a picture's name ends in .png.") from error
+    note = next((source.note for source in datasets.sources(data_root) if source.name == dataset.name), "")
     counts = ", ".join(f"{len(labels):,} {split}" for split, labels in dataset.labels.items())
     console.print(f"{dataset.name}: {counts}. Contact sheet: {picture}", soft_wrap=True)
+    if note:
+        console.print(note, soft_wrap=True)
 
 
 @app.command()
@@ -163,8 +169,9 @@ def train(
     metrics = folder.metrics()
     names = [name for name in SHOWN if name in metrics.best.test]
     table = Table("weights", "split", *names, title=str(folder.path))
+    validation = "test (chosen on)" if folder.recipe().training.validate_on_test else "validation"
     for weights, result in (("best", metrics.best), ("last", metrics.last)):
-        for split, figures in (("validation", result.val), ("test", result.test)):
+        for split, figures in ((validation, result.val), ("test", result.test)):
             table.add_row(weights, split, *(f"{figures[name]:.3f}" for name in names))
     console.print(table)
     console.print(f"{metrics.epochs} epochs; the best weights are those after epoch {metrics.best_epoch + 1}.")
@@ -239,7 +246,8 @@ def export(
     run: Annotated[Path, typer.Argument(help="A run folder that `liquidlens train` left.")],
     out: Annotated[Path | None, typer.Option(help="Folder for the bundle; by default bundles/NAME-OF-RUN.")] = None,
     weights: Annotated[
-        Literal["best", "last"], typer.Option(help="best: lowest validation loss. last: after the last epoch.")
+        Literal["best", "last"],
+        typer.Option(help="best: after the best epoch, as the recipe selects it. last: after the last one."),
     ] = "best",
     data_root: DataRoot = None,
 ) -> None:
@@ -257,14 +265,15 @@ def export(
         f"{parity.changed_labels} labels change.",
         soft_wrap=True,
     )
-    console.print(f"Next: liquidlens predict {bundle.model} SCAN...", soft_wrap=True)
+    if bundle.manifest.input.channels == 1:  # `predict` reads grey scans
+        console.print(f"Next: liquidlens predict {bundle.model} SCAN...", soft_wrap=True)
 
 
 @app.command()
 def predict(
     model: Annotated[Path, typer.Argument(help="An exported .onnx file.")],
     scans: Annotated[
-        list[str], typer.Argument(help="Scan files: .npy, .npz, .nii or .nii.gz; FILE#ITEM names one of many.")
+        list[str], typer.Argument(help="Scan files: NIfTI, NumPy, PNG, JPEG, TIFF or BMP; FILE#ITEM names one of many.")
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:

@@ -16,10 +16,12 @@ from export.complete import CompleteModel
 from export.graph import serialize, to_onnx
 from export.parity import Parity, check
 from imaging import LiquidLensError
+from models.four_directions import Sweep
 from models.front import Front
 from serve.manifest import KEY, Input, Manifest, OutOfDistribution, Parameters, Provenance
 from train import datasets
-from train.fit import splits
+from train.fit import measure, splits
+from train.recipes import changed
 from train.run import WEIGHT_FILES, RunFolder, RunRecipe, Weights
 
 
@@ -53,11 +55,13 @@ def export(
     if dataset.md5 != recipe.dataset_md5:
         raise LiquidLensError(f"{folder.path} was trained on another version of {recipe.dataset} than the one at hand.")
 
-    inputs, _ = splits(dataset, recipe)
+    inputs, labels = splits(dataset, recipe)
+    figures = metrics.best if weights == "best" else metrics.last
+    if _start_from_zeros(network):
+        figures = measure(network, recipe, inputs, labels)
     score = ood.fit(_activations(network, inputs["train"]))
     with torch.no_grad():
         usual = score(_activations(network, inputs["val"])).numpy()
-    figures = metrics.best if weights == "best" else metrics.last
     model = CompleteModel(Front(recipe.input), network, figures.temperature, score, recipe.task == "multi-label")
     manifest = Manifest(
         model=recipe.model,
@@ -78,6 +82,8 @@ def export(
             dataset=dataset.name,
             dataset_md5=recipe.dataset_md5,
             recipe=recipe.training.recipe,
+            changes=changed(recipe.training),
+            validated_on_test=recipe.training.validate_on_test,
             seed=recipe.seed,
             weights=weights,
             weights_sha256=hashlib.sha256((folder.path / WEIGHT_FILES[weights]).read_bytes()).hexdigest(),
@@ -104,6 +110,15 @@ def _check_exportable(recipe: RunRecipe) -> None:
         raise LiquidLensError(f"{recipe.model} cannot be exported: it reads another network's feature maps, not scans.")
 
 
+def _start_from_zeros(network: models.Classifier) -> bool:
+    """Make recurrent layers whose initial states are drawn at random (tum-2018) start from zeros, so that the file says
+    the same about the same scan; True if there were such layers."""
+    sweeps = [module for module in network.modules() if isinstance(module, Sweep) and module.random_states]
+    for sweep in sweeps:
+        sweep.random_states = False
+    return bool(sweeps)
+
+
 @torch.no_grad()
 def _activations(network: models.Classifier, inputs: torch.Tensor) -> torch.Tensor:
     return torch.cat([network.decide(batch).activations for batch in inputs.split(64)])
@@ -111,7 +126,7 @@ def _activations(network: models.Classifier, inputs: torch.Tensor) -> torch.Tens
 
 def _write(bundle: Bundle, content: bytes) -> None:
     """Write the files whole, the checksums last."""
-    audit = {"bytes": len(content), "parity": asdict(bundle.parity), "manifest": bundle.manifest.model_dump()}
+    audit = {"bytes": len(content), "parity": asdict(bundle.parity), "manifest": json.loads(bundle.manifest.to_json())}
     files = {"model.onnx": content, "audit.json": (json.dumps(audit, indent=2) + "\n").encode()}
     sums = "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in files.items())
     bundle.path.mkdir(parents=True, exist_ok=True)

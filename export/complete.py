@@ -7,7 +7,6 @@ from torch import Tensor, nn
 
 from export.ood import OodScore
 from models import Classifier
-from models.four_directions import Sweep
 from models.front import Front
 from models.liquid import LTC, FoldedLTC
 
@@ -21,16 +20,13 @@ class CompleteModel(nn.Module):
     Maps scans (batch, *any size) to logits (batch, K), probabilities (batch, classes), the out-of-distribution score
     (batch,) and, where the model decides per slice, slice logits (batch, slices, K).  All logits are divided by the
     temperature, so that probabilities are their sigmoid (of K = 1 that of the second class; of multi-label models one
-    each) or their softmax.  Recurrent layers start from zeros, where tum-2018 draws their states at random.
+    each) or their softmax.
     """
 
     def __init__(self, front: Front, network: Classifier, temperature: float, ood: OodScore, multi_label: bool = False):
         super().__init__()
         self.front, self.network, self.ood = front, network, ood
         self.temperature, self.multi_label = temperature, multi_label
-        for module in network.modules():
-            if isinstance(module, Sweep):
-                module.random_states = False
 
     def forward(self, scan: Tensor) -> tuple[Tensor, ...]:
         decision = self.network.decide(self.front(scan))

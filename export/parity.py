@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from export.complete import CompleteModel, output_names
 from imaging import LiquidLensError
 from train.datasets import Scans
-from train.fit import chunks
+from train.prepare import chunks
 
 TOLERANCE = 1e-4
 OOD_TOLERANCE = 1e-3
@@ -53,8 +53,10 @@ def check(content: bytes, model: CompleteModel, scans: Scans) -> Parity:
     worst: dict[str, float] = {}
     changed = 0
     sizes: set[tuple[int, ...]] = set()
+    batch_sizes: set[int] = set()
     for batch in itertools.chain(chunks(scans, BATCH_SIZES[-1]), _other_batches(scans, len(model.front.contract.size))):
         sizes.add(batch.shape[1:])
+        batch_sizes.add(len(batch))
         with torch.no_grad():
             expected = model(torch.from_numpy(batch))
         names = output_names(expected)
@@ -68,7 +70,7 @@ def check(content: bytes, model: CompleteModel, scans: Scans) -> Parity:
     parity = Parity(
         scans=len(scans),
         sizes=tuple(sorted(sizes)),
-        batch_sizes=BATCH_SIZES,
+        batch_sizes=tuple(sorted(batch_sizes)),
         max_logit_difference=worst["logits"],
         max_difference=worst,
         changed_labels=changed,

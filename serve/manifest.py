@@ -4,7 +4,7 @@ It is stored under the metadata key ``liquidlens``.  It holds no times, no paths
 same run always gives the same bytes.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import pydantic
 
@@ -54,11 +54,17 @@ class Parameters(_Part):
 
 
 class Provenance(_Part):
-    """Where the weights come from."""
+    """Where the weights come from.
+
+    changes: fields in which the training differed from the recipe.  validated_on_test: the weights, the temperature and
+    the out-of-distribution threshold were chosen on the test scans, as kth-2021 does; ``val`` figures are theirs, too.
+    """
 
     dataset: str
     dataset_md5: str
     recipe: str
+    changes: dict[str, Any] = {}
+    validated_on_test: bool = False
     seed: int
     weights: Literal["best", "last"]
     weights_sha256: str

@@ -74,10 +74,12 @@ def f1(labels: NDArray, probabilities: NDArray) -> float:
 
 
 def dice(labels: NDArray, probabilities: NDArray) -> float:
-    """Soft Dice coefficient 2 sum(p y) / (sum(p) + sum(y)) over all scans and classes, y one-hot (Milletari et al.,
-    "V-Net", 2016, without the squares)."""
+    """Soft Dice coefficient 2 sum(p y) / (sum(p) + sum(y)) over all scans: of the second of two classes; of more, over
+    all classes with y one-hot, which is the mean probability of the right class."""
     truth = one_hot(labels, probabilities.shape[1])
-    return float(2 * (probabilities * truth).sum() / (probabilities.sum() + truth.sum()))
+    if _binary(labels, probabilities):
+        probabilities, truth = probabilities[:, 1], truth[:, 1]
+    return float(2 * (probabilities * truth).sum() / max(probabilities.sum() + truth.sum(), 1e-12))
 
 
 def expected_calibration_error(labels: NDArray, probabilities: NDArray, bins: int = 10) -> float:

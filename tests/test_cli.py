@@ -1,6 +1,7 @@
 """The command line as a person meets it: in a process of its own, without a traceback."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import sys
 import numpy as np
 import onnx
 import pytest
+from PIL import Image
 
 from imaging import phantoms
 from serve.manifest import KEY
@@ -32,14 +34,35 @@ def test_help_names_every_command_and_models_every_model():
     text = liquidlens("--help").stdout
     assert all(command in text for command in ("models", "train", "export", "predict"))
     text = liquidlens("models").stdout
-    assert "30 models" in text
-    assert "LiqExp4N2" in text
-    assert "18,475" in text
+    assert re.search(r"^LiqExp4N2 +hse-2024 +1x28x28x28 +1 +18,475 +18,475$", text, re.MULTILINE)
+    assert re.search(r"^RecNet-RNN +cmu +3x32x32 +10 +335,690 +-$", text, re.MULTILINE)
+    assert re.search(r"^LSTMExp5N2 .* source_layout$", text, re.MULTILINE)
+    assert liquidlens("models", "truong").stdout.splitlines()[-1].startswith("17 models")
+    assert "No model and no paper has 'resnet50'" in liquidlens("models", "resnet50", code=2).stderr
+
+
+def test_recipes_are_listed_by_train_too():
+    text = liquidlens("recipes").stdout
+    assert all(name in text for name in ("hse-2024", "truong-2022-setting-2", "kth-2021-best", "quick"))
+    assert liquidlens("train", "--recipe").stdout == text
+    assert "learning_rate = 0.0005" in liquidlens("recipes", "hse-2024").stdout
+
+
+def test_datasets_are_listed_and_shown(tmp_path):
+    text = liquidlens("data").stdout
+    assert re.search(r"^vesselmnist3d_64 +64 x 64 x 64 +2 +CC BY 4.0 ", text, re.MULTILINE)
+    assert re.search(r"^phantom-cxr .* made on the fly$", text, re.MULTILINE)
+    done = liquidlens("data", "phantom-pose", "--out", tmp_path / "sheet.png")
+    assert "400 train, 100 val, 100 test" in done.stdout
+    assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_train_export_predict(tmp_path, scan):
-    liquidlens("train", "CNNExp4N1", "phantom-vessel3d", "--recipe", "quick", "--epochs", 1, "--runs", tmp_path)
-    run = tmp_path / "phantom-vessel3d-CNNExp4N1-quick-seed0"
+    settings = ["--recipe", "quick", "--epochs", 1, "--set", "batch_size=64"]
+    out = liquidlens("train", "CNNExp4N1", "phantom-vessel3d", *settings, "--runs", tmp_path).stdout
+    assert "the best weights are those after epoch 1" in out
+    run = tmp_path / "phantom-vessel3d-CNNExp4N1-quick+batch_size=64-seed0"
+    assert json.loads((run / "recipe.json").read_text())["training"]["batch_size"] == 64
     out = liquidlens("export", run, "--out", tmp_path / "bundle").stdout
     assert "15,655 parameters" in out
     assert "0 labels change" in out
@@ -66,6 +89,13 @@ def bad_inputs(tmp_path, bundle, run, scan):
     cut.write_bytes((tmp_path / "whole.npz").read_bytes()[:500])
     np.save(image, np.zeros((28, 28)))
     np.save(nan, np.full((28, 28, 28), np.nan))
+    one_class, corrupt = tmp_path / "one_class", tmp_path / "corrupt"
+    for folder, labels in ((one_class, "a"), (corrupt, "ab")):
+        for label in labels:
+            (folder / label).mkdir(parents=True)
+            for i in range(6):
+                Image.fromarray(np.full((64, 64), 40 * i, np.uint8)).save(folder / label / f"{i}.png")
+    (corrupt / "a" / "broken.png").write_bytes(b"not a picture")
     incomplete = shutil.copytree(run.path, tmp_path / "incomplete")
     (incomplete / "weights.safetensors").unlink()
     (tmp_path / "broken.onnx").write_bytes(b"not onnx")
@@ -79,6 +109,14 @@ def bad_inputs(tmp_path, bundle, run, scan):
         (("train", "LiqExp4N22", "vesselmnist3d"), "Did you mean LiqExp4N2"),
         (("train", "LiqExp4N2", "vesselmnist"), "Did you mean vesselmnist3d"),
         (("train", "LiqExp4N2", "phantom-vessel3d", "--recipe", "fast"), "There is no recipe named 'fast'"),
+        (("train", "LiqExp4N2", "phantom-vessel3d", "--set", "rate=1"), "There is no field of a recipe named 'rate'"),
+        (("train", "LiqExp4N2", "phantom-vessel3d", "--flag", "bare"), "LiqExp4N2 has no flag 'bare'"),
+        (("train", "CRNet-FC", "phantom-cxr", "--size", "big"), "--size is a number of pixels"),
+        (("train", "CRNet-FC", "phantom-vessel3d"), "CRNet-FC reads images, and phantom-vessel3d holds volumes"),
+        (("train", "CRNet-FC", one_class), "one_class"),
+        (("train", "CRNet-FC", corrupt), "broken.png"),
+        (("train", "CRNet-FC", tmp_path / "no" / "folder"), "There is no image folder"),
+        (("sweep", "phantom-cxr", "EQ2425", "--rates", "fast"), "--rates takes numbers separated by commas"),
         (("export", tmp_path / "nowhere"), "There is no run folder"),
         (("export", incomplete), "it has no weights.safetensors"),
         (("predict", tmp_path / "none.onnx", scan), "there is no such file"),

@@ -6,6 +6,7 @@ import math
 import os
 import sys
 import time
+from collections.abc import Mapping, Sequence
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import RichProgressBar
@@ -16,9 +17,11 @@ from train.run import RunFolder
 
 
 def badness(settings: Training, figures: dict[str, float]) -> float:
-    """What the best epoch has least of: validation loss, or minus validation accuracy; infinite if not a number."""
-    value = figures["val_loss"] if settings.select == "loss" else -figures["val_accuracy"]
-    return math.inf if math.isnan(value) else value
+    """What the best epoch has least of: validation loss, or minus validation accuracy; infinite where the loss is not a
+    number, since the training has diverged."""
+    if math.isnan(figures["val_loss"]):
+        return math.inf
+    return figures["val_loss"] if settings.select == "loss" else -figures["val_accuracy"]
 
 
 class EarlyStop(pl.Callback):
@@ -41,7 +44,7 @@ class EarlyStop(pl.Callback):
         """Take the next epoch's `badness`; True if training ends after it."""
         if value < self.best:
             self.best, self.count = value, 0
-        elif self.settings.stop == "no-gain" or value > self.best + self.settings.tolerance:
+        elif self.settings.stop == "no-gain" or value > self.best + self.settings.tolerance or value == math.inf:
             self.count += 1
         return self.reached
 
@@ -92,13 +95,13 @@ class Recorder(pl.Callback):
         self.history = state_dict["history"]
 
 
-def as_csv(rows: list[dict[str, float]]) -> str:
-    """Rows of numbers with a header line, to six digits."""
+def as_csv(rows: Sequence[Mapping[str, float | str]]) -> str:
+    """Rows with a header line, numbers to six digits."""
     text = io.StringIO()
     writer = csv.DictWriter(text, rows[0], lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        writer.writerow({key: value if isinstance(value, str) else f"{value:.6g}" for key, value in row.items()})
+        writer.writerow({key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()})
     return text.getvalue()
 
 

@@ -3,7 +3,7 @@
 import logging
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +16,16 @@ from torch import Tensor
 
 import models
 from imaging import LiquidLensError
-from models.front import Front, InputContract
 from train import datasets, initialise
 from train.callbacks import EarlyStop, Recorder, progress_display
-from train.datasets import Dataset, Scans
+from train.datasets import Dataset, joined, picked
 from train.figures import Batches, final_figures, temperature_of
 from train.losses import loss_of
 from train.module import TrainingModule, loader
+from train.prepare import prepare
 from train.recipes import Training
 from train.recipes import training as training_settings
 from train.run import RunFolder, RunMetrics, RunRecipe, WeightsMetrics
-
-CHUNK = 64
 
 
 def train(
@@ -57,11 +55,14 @@ def train(
         paper = models.entry(model).paper
     except LookupError as error:
         raise LiquidLensError(str(error)) from error
+    if not 0 <= seed < 2**32:
+        raise LiquidLensError(f"A seed is a number from 0 to {2**32 - 1}, not {seed}.")
     settings = training_settings(recipe or paper, changes)
     dataset = datasets.load(data, data_root, skip_bad)
+    source = data if data in datasets.names() or data.startswith("folder:") else str(Path(data).resolve())
     for sentence in dataset.skipped if progress else ():
         print(f"Skipped: {sentence}", file=sys.stderr)
-    resolved = RunRecipe.resolve(model, tuple(flags), size, dataset, data, settings, seed)
+    resolved = RunRecipe.resolve(model, tuple(flags), size, dataset, source, settings, seed)
     folder = _open_folder(Path(runs) / resolved.name, resolved)
     if folder.finished:
         return folder
@@ -73,7 +74,7 @@ def train(
         initialise.from_labels(network, labels["train"], resolved.outputs)
     recorder = Recorder(folder, settings)
     _run_trainer(
-        TrainingModule(network, settings, seed, resolved.task, masks=resolved.input.values == "mask"),
+        TrainingModule(network, settings, seed, resolved.task, resolved.input),
         inputs,
         labels,
         recorder,
@@ -83,22 +84,6 @@ def train(
     folder.write_json("metrics.json", _final_metrics(folder, recorder, inputs, labels))
     folder.checkpoint.unlink()
     return folder
-
-
-def chunks(scans: Scans, size: int = CHUNK) -> Iterator[NDArray[np.float32]]:
-    """Scans in order as float32 batches, of up to `size` from an array, of one from a sequence of various sizes."""
-    if isinstance(scans, np.ndarray):
-        for i in range(0, len(scans), size):
-            yield scans[i : i + size].astype(np.float32)
-    else:
-        for i in range(len(scans)):
-            yield scans[i][None].astype(np.float32)
-
-
-def prepare(scans: Scans, contract: InputContract) -> Tensor:
-    """Raw scans through an input contract: (n, channels, *size) float32."""
-    front = Front(contract)
-    return torch.cat([front(torch.from_numpy(chunk)) for chunk in chunks(scans)])
 
 
 @torch.no_grad()
@@ -113,14 +98,16 @@ def evaluate(model: models.Classifier, inputs: Tensor, labels: Tensor, batch_siz
 def splits(dataset: Dataset, recipe: RunRecipe) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Prepared inputs and labels of each split, as many and such as the recipe takes."""
     settings = recipe.training
+    scans, truth = dict(dataset.scans), dict(dataset.labels)
+    if settings.validate_on_test:  # the validation scans are training scans then, the first ones as in the file
+        scans["train"] = joined(scans.pop("val"), scans["train"])
+        truth["train"] = np.concatenate([truth.pop("val"), truth["train"]])
+    wanted = {"train": settings.subset, "test": settings.test_subset}
     inputs, labels = {}, {}
-    for split in datasets.SPLITS:
-        wanted = {"train": settings.subset, "test": settings.test_subset}.get(split)
-        items = draw_subset(len(dataset.labels[split]), wanted, settings.subset_seed)
-        scans = dataset.scans[split]
-        chosen = scans[items] if isinstance(scans, np.ndarray) else [scans[i] for i in items.tolist()]
-        inputs[split] = prepare(chosen, recipe.input)
-        labels[split] = torch.from_numpy(dataset.labels[split][items])
+    for split in scans:
+        items = draw_subset(len(truth[split]), wanted.get(split), settings.subset_seed)
+        inputs[split] = prepare(picked(scans[split], items), recipe.input)
+        labels[split] = torch.from_numpy(truth[split][items])
     if settings.validate_on_test:
         inputs["val"], labels["val"] = inputs["test"], labels["test"]
     return inputs, labels
@@ -204,24 +191,24 @@ def _resume_from(folder: RunFolder) -> Path | None:
 def _final_metrics(folder: RunFolder, recorder: Recorder, inputs, labels) -> RunMetrics:
     history = recorder.history
     columns = [name for name in history[0] if name not in ("epoch", "seconds")]
+    recipe = folder.recipe()
     return RunMetrics(
         epochs=len(history),
         best_epoch=recorder.best_epoch,
         seconds=round(sum(row["seconds"] for row in history), 1),
         mean_over_epochs={name: float(np.mean([row[name] for row in history])) for name in columns},
-        best=_measure(folder, "best", inputs, labels),
-        last=_measure(folder, "last", inputs, labels),
+        best=measure(folder.load_model("best"), recipe, inputs, labels),
+        last=measure(folder.load_model("last"), recipe, inputs, labels),
     )
 
 
-def _measure(folder: RunFolder, which, inputs: dict[str, Tensor], labels: dict[str, Tensor]) -> WeightsMetrics:
-    recipe = folder.recipe()
-    settings, loss = recipe.training, loss_of(recipe.training)
+def measure(
+    model: models.Classifier, recipe: RunRecipe, inputs: dict[str, Tensor], labels: dict[str, Tensor]
+) -> WeightsMetrics:
+    """Temperature and figures of trained weights, on prepared inputs and labels of each split."""
+    loss, batch_size = loss_of(recipe.training), recipe.training.evaluation_batch_size
     torch.manual_seed(recipe.seed)  # networks with random initial states draw them in evaluation, too
-    model = folder.load_model(which)
-    val, test = (
-        evaluate(model, inputs[split], labels[split], settings.evaluation_batch_size) for split in ("val", "test")
-    )
+    val, test = (evaluate(model, inputs[split], labels[split], batch_size) for split in ("val", "test"))
     temperature = temperature_of(recipe.task, val)
     return WeightsMetrics(
         temperature=temperature,

@@ -8,6 +8,7 @@ liquid layer can put both right; no parameter is added.
 import torch
 from torch import Tensor, nn
 
+from models.hse2024 import MeanOverSlices, Outputs
 from models.liquid import LTC
 
 OUTPUT_GAIN = 2.0  # logits per unit of motor state, whose range is about -1 to 1
@@ -19,10 +20,10 @@ def from_labels(model: nn.Module, labels: Tensor, outputs: int) -> None:
 
     outputs: number of logits.  Other models, and multi-label data, stay as they are.
     """
-    layers = [module for module in model.modules() if isinstance(module, LTC)]
-    if not layers or layers[-1].motor_size != outputs or labels.dim() != 1:
+    head = getattr(model, "head", None)
+    last = head.steps[-1] if isinstance(head, MeanOverSlices) else None
+    if not (isinstance(last, Outputs) and isinstance(last.layer, LTC)) or labels.dim() != 1:
         return
-    shares = torch.bincount(labels, minlength=max(outputs, 2)) / len(labels)
-    start = torch.logit(shares[1:]) if outputs == 1 else shares.clamp(min=1e-3).log()
-    layers[-1].rnn_cell.output_w.fill_(OUTPUT_GAIN)
-    layers[-1].rnn_cell.output_b.copy_(start)
+    shares = (torch.bincount(labels, minlength=max(outputs, 2)) / len(labels)).clamp(1e-3, 1 - 1e-3)
+    last.layer.rnn_cell.output_w.fill_(OUTPUT_GAIN)
+    last.layer.rnn_cell.output_b.copy_(torch.logit(shares[1:]) if outputs == 1 else shares.log())

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler, TensorDataset
 
 from models import Classifier
+from models.front import InputContract
 from train import optimizer
 from train.augment import jitter
 from train.datasets import Task
@@ -55,10 +56,10 @@ class TrainingModule(pl.LightningModule):
     a second validation loader, the training scans in evaluation mode, with ``train_``.
     """
 
-    def __init__(self, model: Classifier, training: Training, seed: int, task: Task, masks: bool):
+    def __init__(self, model: Classifier, training: Training, seed: int, task: Task, contract: InputContract):
         super().__init__()
         self.model = model
-        self.masks = masks  # the inputs are 0 or 1, and stay so under augmentation
+        self.contract = contract
         self.training_settings = training
         self.seed = seed
         self.task = task
@@ -80,7 +81,7 @@ class TrainingModule(pl.LightningModule):
     def _augmentation(self, seed: int) -> Callable[[Tensor], Tensor] | None:
         settings = self.training_settings
         if settings.augmentation == "jitter":
-            return lambda inputs: jitter(inputs, self.masks, settings.shift, settings.scale)
+            return lambda inputs: jitter(inputs, self.contract.values == "mask", settings.shift, settings.scale)
         if settings.augmentation == "truong-2022":
             from train.radiograph import ChestAugmentation  # here, because MONAI takes seconds to import
 
@@ -89,8 +90,9 @@ class TrainingModule(pl.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         inputs, targets = batch
-        if self._augment is not None:
-            inputs = self._augment(inputs)
+        if self._augment is not None:  # which is about values in [0, 1]
+            mean, std = self.contract.mean, self.contract.std
+            inputs = (self._augment(inputs * std + mean) - mean) / std
         loss = self.loss(self.model(inputs), targets)
         self._losses.append(loss.detach())
         return loss

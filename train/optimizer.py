@@ -19,8 +19,14 @@ def configure(model: nn.Module, settings: Training, steps: int) -> dict[str, Any
         optimizer = optim.SGD(groups, momentum=settings.momentum, weight_decay=settings.weight_decay)
     scheduler: optim.lr_scheduler.LRScheduler
     if settings.schedule == "one-cycle":
-        rates = [group["lr"] for group in groups]
-        scheduler, interval = optim.lr_scheduler.OneCycleLR(optimizer, rates, steps, pct_start=0.2), "step"
+        scheduler = optim.lr_scheduler.OneCycleLR(
+            optimizer,
+            [group["lr"] for group in groups],
+            max(steps, 6),  # five would divide by zero: a rise of a single step
+            pct_start=0.2,
+            cycle_momentum=settings.optimizer == "adam",  # SGD keeps the recipe's momentum
+        )
+        interval = "step"
     elif settings.schedule == "cosine-restarts":
         restarts = optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, settings.restart_epochs)
         scheduler, interval = restarts, "epoch"

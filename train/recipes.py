@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError
 
 from imaging.errors import LiquidLensError, unknown
 
@@ -28,7 +28,7 @@ class Training(BaseModel):
     optimizer: Literal["adam", "sgd"] = "adam"
     learning_rate: float = Field(gt=0)
     #: Learning rates of single modules by name, such as {"recurrent": 2, "output": 0.5}; others keep `learning_rate`.
-    module_learning_rates: dict[str, float] = {}
+    module_learning_rates: dict[str, PositiveFloat] = {}
     #: SGD's momentum, Adam's epsilon, and weight decay (L2) of either.
     momentum: float = Field(default=0.0, ge=0, lt=1)
     epsilon: float = Field(default=1e-8, gt=0)
@@ -180,10 +180,17 @@ RECIPES = {
             _CMU, "cmu-mnist", "the same on 10,000 training and 1,000 test images", subset=10_000, test_subset=1000
         ),
         _KTH,
-        _variant(_KTH, "kth-2021-5a", "5A: batch 256", batch_size=256),
+        _variant(_KTH, "kth-2021-5a", "5A: batch 256", batch_size=256, evaluation_batch_size=256),
         _variant(_KTH, "kth-2021-5b", "5B: learning rate 0.1", learning_rate=0.1),
         _variant(_KTH, "kth-2021-5c", "5C: shuffled every epoch", shuffle=True),
-        _variant(_KTH, "kth-2021-best", "shuffled, batch 256, for EQ2425-best", shuffle=True, batch_size=256),
+        _variant(
+            _KTH,
+            "kth-2021-best",
+            "shuffled, batch 256, for EQ2425-best",
+            shuffle=True,
+            batch_size=256,
+            evaluation_batch_size=256,
+        ),
         _variant(
             _KTH,
             "kth-2021-corrected",
@@ -246,5 +253,8 @@ def parse_changes(assignments: Iterable[str]) -> dict[str, Any]:
         except json.JSONDecodeError:
             value = text
         field, dot, key = field.partition(".")
-        changes[field] = {**changes.get(field, {}), key: value} if dot else value
+        several = changes.get(field, {})
+        if dot and not isinstance(several, dict):
+            raise LiquidLensError(f"{field} is set twice: to {several!r}, and to have {key}={value!r}.")
+        changes[field] = {**several, key: value} if dot else value
     return changes

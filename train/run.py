@@ -1,7 +1,7 @@
 """The run folder: what training one recipe with one seed leaves on disk, all of it plain files.
 
 recipe.json               everything that determines the run, resolved; with the versions it ran with
-weights.safetensors       the weights at the lowest validation loss
+weights.safetensors       the weights after the best epoch, by the recipe's `select`
 weights-last.safetensors  the weights after the last epoch
 history.csv               one line per epoch
 metrics.json              validation and test metrics of both weights, calibration, epochs, seconds
@@ -10,19 +10,23 @@ unfinished.ckpt           only while the run is not finished: where to go on
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
+import numpy as np
 import pydantic
 import safetensors
+import torch
 from safetensors.torch import load_file, save_file
 
 import models
 from imaging import LiquidLensError
 from models.front import InputContract
-from train.datasets import POSE, Dataset, Task
+from train.datasets import POSE, Dataset, Task, picked
+from train.optimizer import parameter_groups
+from train.prepare import prepare
 from train.recipes import Training, changed
 
 T = TypeVar("T", bound=pydantic.BaseModel)
@@ -53,8 +57,9 @@ class RunRecipe(pydantic.BaseModel):
     @pydantic.model_validator(mode="after")
     def _model_fits(self) -> Self:
         try:
-            self.build()
-        except (LookupError, ValueError) as error:
+            with torch.device("meta"):  # nothing is allocated, or drawn
+                list(parameter_groups(self.build(), self.training))
+        except (LookupError, LiquidLensError) as error:
             raise ValueError(str(error)) from error
         return self
 
@@ -78,23 +83,29 @@ class RunRecipe(pydantic.BaseModel):
             entry = models.entry(model)
         except LookupError as error:
             raise LiquidLensError(str(error)) from error
-        outputs = 1 if entry.outputs == 1 and len(dataset.label_names) == 2 else len(dataset.label_names)
-        _check_task(model, dataset, training)
+        binary = dataset.task == "classes" and len(dataset.label_names) == 2
+        outputs = 1 if entry.outputs == 1 and binary else len(dataset.label_names)
         reads, holds = (
             "volumes" if volumes else "images" for volumes in (len(entry.input_shape) == 4, dataset.volumes)
         )
         if reads != holds:
             raise LiquidLensError(f"{model} reads {reads}, and {dataset.name} holds {holds}.")
-        mean, std = _normalisation(dataset, training)
+        _check_task(model, dataset, training, outputs)
+        if dataset.task == "pose":
+            maps = dataset.scans["train"][0].shape
+            if size is not None or maps != entry.input_shape:
+                raise LiquidLensError(
+                    f"{model} reads feature maps of {entry.input_shape}, and {dataset.name} has {maps}."
+                )
         try:
             contract = InputContract(
                 values=dataset.values,
-                size=dataset.scans["train"][0].shape[1:] if dataset.task == "pose" else size or entry.input_shape[1:],
+                size=size or entry.input_shape[1:],
                 window=dataset.window,
                 channels=dataset.channels,
-                mean=mean,
-                std=std,
             )
+            mean, std = _normalisation(dataset, contract, training)
+            contract = replace(contract, mean=mean, std=std)
             return cls(
                 model=model,
                 flags=flags,
@@ -130,11 +141,12 @@ class RunRecipe(pydantic.BaseModel):
 
     def same_run(self, other: "RunRecipe") -> bool:
         """Whether the two describe the same run; versions may differ."""
-        return self.model_dump(exclude={"versions"}) == other.model_dump(exclude={"versions"})
+        words: Any = {"versions": True, "training": {"about"}}
+        return self.model_dump(exclude=words) == other.model_dump(exclude=words)
 
 
-def _check_task(model: str, dataset: Dataset, training: Training) -> None:
-    """Poses need a pose loss and a network that reads feature maps, and the reverse."""
+def _check_task(model: str, dataset: Dataset, training: Training, outputs: int) -> None:
+    """Losses, selection and augmentation have to fit what is learnt; poses need a network that reads feature maps."""
     name = dataset.name
     if (dataset.task == "pose") != (training.loss == "pose"):
         fitting = "tum-2018-pose" if dataset.task == "pose" else "quick, or the recipe of the model's paper"
@@ -143,22 +155,30 @@ def _check_task(model: str, dataset: Dataset, training: Training) -> None:
         raise LiquidLensError(
             f"{model} does not fit {name}: PoseNet's heads read phantom-pose data, and nothing else does."
         )
-    if dataset.task == "multi-label" and training.loss == "double-softmax":
+    if training.loss == "double-softmax" and (outputs == 1 or dataset.task == "multi-label"):
         raise LiquidLensError(
-            f"{name} has several labels per scan, which the softmax of {training.recipe} cannot give."
+            f"The softmax of {training.recipe} is for one of several classes: --set loss=cross-entropy."
         )
+    if dataset.task == "pose" and training.select == "accuracy":
+        raise LiquidLensError("A pose has no accuracy by which the best epoch could be selected: --set select=loss.")
     if training.augmentation == "truong-2022" and dataset.volumes:
         raise LiquidLensError(
             f"The augmentation of {training.recipe} is for images, and {name} holds volumes: --set augmentation=none."
         )
 
 
-def _normalisation(dataset: Dataset, training: Training) -> tuple[float, float]:
+def _normalisation(dataset: Dataset, contract: InputContract, training: Training) -> tuple[float, float]:
+    """Mean and standard deviation; of a dataset without usual ones, those of up to 1,000 of its training inputs."""
     if training.normalise == "none":
         return 0.0, 1.0
-    if training.normalise == "dataset":
-        return dataset.normalisation or dataset.measured_normalisation()
-    return training.normalise
+    if training.normalise != "dataset":
+        return training.normalise
+    if dataset.normalisation is not None:
+        return dataset.normalisation
+    scans = dataset.scans["train"]
+    chosen = np.linspace(0, len(scans) - 1, min(len(scans), 1000)).astype(int)
+    inputs = prepare(picked(scans, chosen), contract)
+    return float(inputs.mean()), max(float(inputs.std()), 1e-3)
 
 
 #: Figures that are not defined, such as the AUC of scans of one class, are the text "NaN": JSON has no such number.

@@ -19,7 +19,7 @@ class Statistics(pl.Callback):
 
     def __init__(self, folder: RunFolder):
         self.folder = folder
-        self.rows: list[dict[str, float]] = []
+        self.rows: list[dict[str, float | str]] = []
         self._gradients: dict[str, list[float]] = {}
         self._last: dict[str, torch.Tensor] = {}
 
@@ -41,7 +41,7 @@ class Statistics(pl.Callback):
                 self.rows.append(
                     {
                         "epoch": epoch,
-                        "parameter": name,  # type: ignore[dict-item]
+                        "parameter": name,
                         "gradient_peak": float(gradients.max()),
                         "gradient": float(gradients.mean()),
                         "weight": float(parameter.detach().abs().mean()),
@@ -52,8 +52,8 @@ class Statistics(pl.Callback):
         self._gradients = {}
         self.folder.write_text("statistics.csv", as_csv(self.rows))
 
-    def state_dict(self) -> dict[str, list[dict[str, float]]]:
+    def state_dict(self) -> dict[str, list[dict[str, float | str]]]:
         return {"rows": self.rows}
 
-    def load_state_dict(self, state_dict: dict[str, list[dict[str, float]]]) -> None:
+    def load_state_dict(self, state_dict: dict[str, list[dict[str, float | str]]]) -> None:
         self.rows = state_dict["rows"]

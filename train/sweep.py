@@ -30,6 +30,8 @@ def sweep(
     out = Path(out)
     if not (models and rates and seeds):
         raise LiquidLensError("A sweep needs at least one model, one learning rate and one seed.")
+    if data.startswith("phantom-pose"):
+        raise LiquidLensError("A sweep compares accuracies, and poses have none.")
     out.parent.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
     for row in _runs(models, data, rates, seeds, changes or {}, options):

@@ -16,11 +16,15 @@ import torch
 
 import export
 import models
+import train
 from export import ood, parity
 from export.complete import CompleteModel, output_names
 from export.graph import serialize, to_onnx
-from imaging import LiquidLensError, phantoms
+from imaging import LiquidLensError, Scan, phantoms
 from models.front import Front, InputContract
+from serve.predictor import Predictor
+from train import datasets
+from train.datasets import Dataset
 from train.run import RunFolder
 
 SIZES = [(1, 28, 28, 28), (2, 28, 28, 28), (7, 5, 40, 33), (1, 64, 64, 64), (64, 28, 28, 28), (2, 1, 1, 1)]
@@ -185,3 +189,60 @@ def test_ood_score_tells_strange_scans(liquid_bundle):
     assert flagged(rng.integers(0, 256, (4, 28, 28, 28))) == 1, "noise"
     assert flagged(rng.integers(-1000, 1200, (4, 28, 28, 28))) == 1, "a CT scan is no mask"
     assert flagged(np.zeros((1, 28, 28, 28))) == 1, "an empty scan"
+
+
+@pytest.fixture
+def colour_dataset(monkeypatch):
+    """Three classes of colour images: red, green and blue squares."""
+    rng = np.random.default_rng(0)
+    labels = {split: rng.integers(0, 3, 96 if split == "train" else 40) for split in datasets.SPLITS}
+
+    def images(classes):
+        pixels = rng.integers(0, 100, (len(classes), 32, 32, 3))
+        pixels[np.arange(len(classes)), :, :, classes] += 120
+        return pixels.astype(np.uint8)
+
+    scans = {split: images(classes) for split, classes in labels.items()}
+    colours = Dataset("colours", ("red", "green", "blue"), "grey", "md5", scans, labels, channels=3)
+    monkeypatch.setattr(datasets, "load", lambda *_, **__: colours)
+    return colours
+
+
+def test_colour_images_of_three_classes_are_exported_and_served(colour_dataset, tmp_path):
+    changes = {"max_epochs": 4, "batch_size": 16, "normalise": [0.4, 0.5]}
+    run = train.train("EQ2425-4E", "colours", "quick", changes=changes, runs=tmp_path, progress=False)
+    assert run.metrics().best.test["accuracy"] > 0.9
+    bundle = export.export(run.path, tmp_path / "bundle")
+    predictor = Predictor(bundle.model)
+    outputs = predictor.run(colour_dataset.scans["test"])
+    assert outputs["probabilities"].shape == (40, 3)
+    assert np.allclose(outputs["probabilities"].sum(1), 1, atol=1e-6)
+    assert (outputs["probabilities"].argmax(1) == colour_dataset.labels["test"]).mean() > 0.9
+    assert (bundle.manifest.input.channels, bundle.manifest.input.mean) == (3, 0.4)
+    with pytest.raises(LiquidLensError, match="reads colour images"):
+        predictor.predict(Scan(np.zeros((32, 32), np.float32)))
+
+
+def test_recurrent_networks_start_from_zeros_in_the_file(tmp_path):
+    changes = {"max_epochs": 1, "subset": 64}
+    run = train.train("1MLP-GRU", "phantom-cxr", changes=changes, size=(28, 28), runs=tmp_path, progress=False)
+    bundle = export.export(run.path, tmp_path / "bundle")
+    image = datasets.load("phantom-cxr").scans["test"][0].astype(np.float32)
+    assert set(Predictor(bundle.model).predict(Scan(image)).probabilities) == {"normal", "pneumonia"}
+    assert export.export(run.path, tmp_path / "again").model.read_bytes() == bundle.model.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "flags", "recipe", "reason"),
+    [
+        ("LSTMExp5N2", "phantom-vessel3d", ["source_layout"], "quick", "recurs over the scans of a batch"),
+        ("EQ2425-4D", "phantom-cxr", ["dropout_always"], "quick", "dropout is at random in evaluation"),
+        ("PoseNet-final", "phantom-pose", [], "tum-2018-pose", "another network's feature maps"),
+    ],
+)
+def test_what_cannot_be_a_file_is_refused(tmp_path, model, data, flags, recipe, reason):
+    changes = {"max_epochs": 1, "subset": 32}
+    run = train.train(model, data, recipe, changes=changes, flags=flags, runs=tmp_path, progress=False)
+    with pytest.raises(LiquidLensError, match=reason):
+        export.export(run.path, tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()

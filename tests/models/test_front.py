@@ -59,3 +59,31 @@ def test_violation_tells_masks_from_grey_scans():
     grey = Front(InputContract("grey", (4, 4)))
     assert grey.violation(torch.rand(1, 9, 9) * 255).item() == 0
     assert grey.violation(torch.rand(1, 9, 9) * 255 - 128).item() > 0.05
+
+
+def test_colour_images_are_resized_plane_by_plane():
+    image = torch.randint(0, 256, (2, 40, 33, 3)).float()
+    image[:, 0, 0] = 255
+    coloured = Front(InputContract("grey", (28, 30), channels=3))(image)
+    for plane in range(3):
+        assert torch.allclose(coloured[:, plane], Front(InputContract("grey", (28, 30)))(image[..., plane])[:, 0])
+
+
+def test_normalisation_comes_last():
+    image = torch.tensor([[[0.0, 255.0]]])
+    front = Front(InputContract("grey", (1, 2), mean=0.5, std=0.25))
+    assert front(image).flatten().tolist() == [-2.0, 2.0]
+
+
+def test_feature_maps_pass_as_they_are():
+    maps = torch.randn(2, 5, 7, 7)
+    assert Front(InputContract("features", (7, 7), channels=5))(maps) is maps
+
+
+def test_contracts_that_contradict_themselves():
+    with pytest.raises(ValueError, match="none of 2 channels"):
+        InputContract("grey", (28, 28), channels=2)
+    with pytest.raises(ValueError, match="none of 3 channels"):
+        InputContract("grey", (28, 28, 28), channels=3)
+    with pytest.raises(ValueError, match="std"):
+        InputContract("grey", (28, 28), std=0.0)

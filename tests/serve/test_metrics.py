@@ -59,7 +59,9 @@ def test_classes_that_neither_occur_nor_are_predicted_do_not_count():
 
 
 def test_dice_of_a_hand_example():
-    assert metrics.dice(np.array([0, 0]), np.array([[0.8, 0.2], [0.4, 0.6]])) == pytest.approx(2 * 1.2 / 4)
+    assert metrics.dice(np.array([1, 1, 0]), binary(0.8, 0.4, 0.3)) == pytest.approx(2 * 1.2 / (1.5 + 2))
+    three = np.array([[0.8, 0.1, 0.1], [0.2, 0.4, 0.4]])
+    assert metrics.dice(np.array([0, 1]), three) == pytest.approx((0.8 + 0.4) / 2)
 
 
 def test_expected_calibration_error():

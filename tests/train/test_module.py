@@ -39,7 +39,8 @@ def test_early_stopping_of_hse_2024(losses, stops_after):
     ],
 )
 def test_early_stopping_of_tum_2018(accuracies, stops_after):
-    assert epochs_until_stop(TUM, [{"val_accuracy": accuracy} for accuracy in accuracies]) == stops_after
+    epochs = [{"val_loss": 1.0, "val_accuracy": accuracy} for accuracy in accuracies]
+    assert epochs_until_stop(TUM, epochs) == stops_after
 
 
 def epochs_until_stop(settings, epochs):
@@ -56,9 +57,12 @@ def test_early_stopping_goes_on_after_a_resume():
     assert resumed.should_stop(1.1)
 
 
-def test_an_epoch_that_is_not_a_number_is_never_the_best():
-    assert badness(HSE, {"val_loss": math.nan}) == math.inf
-    assert badness(TUM, {"val_accuracy": 0.9}) < badness(TUM, {"val_accuracy": 0.8})
+def test_an_epoch_that_has_diverged_is_never_the_best_and_ends_the_training():
+    diverged = {"val_loss": math.nan, "val_accuracy": 0.9}
+    for settings in (HSE, TUM):
+        assert badness(settings, diverged) == math.inf
+        assert badness(settings, {"val_loss": 9.0, "val_accuracy": 0.1}) < math.inf
+        assert epochs_until_stop(settings, [diverged] * 20) is not None
 
 
 def test_loss_accuracy_and_recall_are_means_over_batches():
@@ -68,7 +72,7 @@ def test_loss_accuracy_and_recall_are_means_over_batches():
     assert figures["accuracy"] == 0.5
     assert figures["recall"] == 0.5
     assert figures["loss"] == pytest.approx(50)
-    assert figures["dice"] == pytest.approx(0.8), "of all scans together"
+    assert figures["dice"] == pytest.approx(2 * 4 / (5 + 4)), "of all scans together"
 
 
 def test_figures_of_ten_classes_use_the_recipes_loss():

@@ -57,6 +57,7 @@ def test_any_field_can_be_changed():
         ("batch_size=0", "batch_size=0 does not fit: Input should be greater than 0"),
         ("loss=hinge", "loss='hinge' does not fit"),
         ("shuffle=maybe", "shuffle='maybe' does not fit"),
+        ("module_learning_rates.output=-1", "does not fit: Input should be greater than 0"),
     ],
 )
 def test_changes_that_do_not_fit(assignment, sentence):
@@ -82,6 +83,22 @@ def test_a_module_that_does_not_exist_is_named():
     settings = training("tum-2018", {"module_learning_rates": {"lstm": 1}})
     with pytest.raises(LiquidLensError, match=r"no such module.*recurrent"):
         list(parameter_groups(models.build("2MLP-LSTM"), settings))
+
+
+def test_a_field_that_is_set_in_two_ways():
+    with pytest.raises(LiquidLensError, match="module_learning_rates is set twice"):
+        parse_changes(["module_learning_rates=3", "module_learning_rates.output=2"])
+
+
+@pytest.mark.parametrize("steps", [1, 5, 6, 100])
+def test_one_cycle_of_any_length(steps):
+    made = configure(nn.Linear(1, 1), training("quick", {"optimizer": "sgd", "momentum": 0.5}), steps)
+    optimizer, scheduler = made["optimizer"], made["lr_scheduler"]["scheduler"]
+    for _ in range(steps - 1):
+        optimizer.step()
+        scheduler.step()
+    assert optimizer.param_groups[0]["lr"] <= 3e-3
+    assert optimizer.param_groups[0]["momentum"] == 0.5
 
 
 def test_masks_are_not_optimised():

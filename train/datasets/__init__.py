@@ -8,7 +8,6 @@ import functools
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,20 +18,15 @@ from numpy.typing import NDArray
 from imaging import LiquidLensError
 from imaging.errors import unknown
 from train.datasets import folders, places
-from train.datasets.dataset import POSE, SPLITS, Dataset, DataUnavailableError, Scans, Task, md5_of
+from train.datasets.dataset import POSE, SPLITS, Dataset, DataUnavailableError, Scans, Task, joined, md5_of, picked
 from train.datasets.places import Arrays
 from train.datasets.registry import PHANTOM, SOURCES, Source
 
 __all__ = [
-    "PHANTOM", "POSE", "SPLITS", "DataUnavailableError", "Dataset", "Listing", "Scans", "Task", "load", "names",
-    "sources",
+    "PHANTOM", "POSE", "SPLITS", "DataUnavailableError", "Dataset", "Listing", "Scans", "Task", "joined", "load",
+    "names", "picked", "sources",
 ]  # fmt: skip
 
-_LABELS: dict[Task, Callable[[NDArray], NDArray[Any]]] = {
-    "classes": lambda labels: labels.ravel().astype(np.int64),  # MedMNIST has a column of them
-    "multi-label": lambda labels: labels.astype(np.float32),
-    "pose": lambda labels: labels.astype(np.float32),
-}
 #: What NumPy, gzip and tarfile raise for a file that is not what its name says.
 _DAMAGED = (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, zlib.error)
 
@@ -115,12 +109,16 @@ def _dataset(source: Source, md5: str, arrays: Arrays) -> Dataset:
         values=source.values,
         md5=md5,
         scans={split: arrays[f"{split}_images"] for split in SPLITS},
-        labels={split: _LABELS[source.task](np.asarray(arrays[f"{split}_labels"])) for split in SPLITS},
+        labels={split: _labels(source.task, np.asarray(arrays[f"{split}_labels"])) for split in SPLITS},
         task=source.task,
         channels=source.channels,
         window=source.window,
         normalisation=source.normalisation,
     )
+
+
+def _labels(task: Task, stored: NDArray) -> NDArray[Any]:
+    return stored.ravel().astype(np.int64) if task == "classes" else stored.astype(np.float32)  # MedMNIST: a column
 
 
 def _content_md5(arrays: Arrays) -> str:

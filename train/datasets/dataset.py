@@ -105,18 +105,22 @@ class Dataset:
         """Whether the scans are volumes, and not images or feature maps."""
         return self.values != "features" and self.channels == 1 and self.scans["train"][0].ndim == 3
 
-    def measured_normalisation(self) -> tuple[float, float]:
-        """Mean and standard deviation of the training scans' pixels in [0, 1], from up to 1,000 scans."""
-        scans = self.scans["train"]
-        chosen = np.linspace(0, len(scans) - 1, min(len(scans), 1000)).astype(int)
-        pixels = np.concatenate([scans[i].ravel() for i in chosen]).astype(np.float64)
-        low, high = self.window or (0.0, 65535.0 if pixels.max() > 255 else 255.0)
-        pixels = np.clip((pixels - low) / (high - low), 0.0, 1.0)
-        return float(pixels.mean()), max(float(pixels.std()), 1e-3)
-
     @property
     def synthetic(self) -> bool:
         return self.name.startswith("phantom-")
+
+
+def picked(scans: Scans, items: NDArray[np.int64]) -> Scans:
+    """The scans at these places; what is decoded when asked for stays so."""
+    return scans[items] if isinstance(scans, np.ndarray) else Decoded(items.tolist(), scans.__getitem__)
+
+
+def joined(first: Scans, second: Scans) -> Scans:
+    """Two sets of scans, one after the other."""
+    if isinstance(first, np.ndarray) and isinstance(second, np.ndarray):
+        return np.concatenate([first, second])
+    count = len(first)
+    return Decoded(range(count + len(second)), lambda i: first[i] if i < count else second[i - count])
 
 
 def md5_of_file(path: Path) -> str:

@@ -1,0 +1,35 @@
+"""From raw scans to what a network reads: the front of `models.front`, chunk by chunk."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.front import Front, InputContract
+from train.datasets import Scans
+
+CHUNK = 64
+
+
+def chunks(scans: Scans, size: int = CHUNK) -> Iterator[NDArray[np.float32]]:
+    """Scans in order as float32 batches (n, ...) of up to `size` neighbours; neighbours of different sizes part."""
+    if isinstance(scans, np.ndarray):
+        for i in range(0, len(scans), size):
+            yield scans[i : i + size].astype(np.float32)
+        return
+    batch: list[NDArray] = []
+    for i in range(len(scans)):
+        scan = scans[i]
+        if batch and (len(batch) == size or scan.shape != batch[0].shape):
+            yield np.stack(batch).astype(np.float32)
+            batch = []
+        batch.append(scan)
+    yield np.stack(batch).astype(np.float32)
+
+
+def prepare(scans: Scans, contract: InputContract) -> Tensor:
+    """Raw scans through an input contract: (n, channels, *size) float32."""
+    front = Front(contract)
+    return torch.cat([front(torch.from_numpy(chunk)) for chunk in chunks(scans)])
