@@ -1,5 +1,7 @@
 """From raw scans to what a network reads: the front of `models.front`, chunk by chunk."""
 
+import math
+import os
 from collections.abc import Iterator
 
 import numpy as np
@@ -7,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from imaging import LiquidLensError
 from models.front import Front, InputContract
 from train.datasets import Scans
 
@@ -30,6 +33,19 @@ def chunks(scans: Scans, size: int = CHUNK) -> Iterator[NDArray[np.float32]]:
 
 
 def prepare(scans: Scans, contract: InputContract) -> Tensor:
-    """Raw scans through an input contract: (n, channels, *size) float32."""
+    """Raw scans through an input contract: (n, channels, *size) float32.
+
+    Raises LiquidLensError if they do not fit into the machine's memory.
+    """
+    needed = 4 * len(scans) * math.prod(contract.input_shape)
+    if needed > (memory := _memory()):
+        raise LiquidLensError(
+            f"{len(scans):,} scans of {contract.input_shape} take {needed / 1e9:.0f} GB, this machine has "
+            f"{memory / 1e9:.0f} GB: choose a smaller --size, or fewer scans with --set subset=1000."
+        )
     front = Front(contract)
     return torch.cat([front(torch.from_numpy(chunk)) for chunk in chunks(scans)])
+
+
+def _memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

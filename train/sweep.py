@@ -48,6 +48,7 @@ def _runs(models, data, rates, seeds, changes, options) -> Iterator[dict[str, An
                 folder = train(model, data, seed=seed, changes={**changes, "learning_rate": rate}, **options)
                 metrics = folder.metrics()
                 yield {
+                    "data": data,
                     "model": model,
                     "learning_rate": rate,
                     "seed": seed,
@@ -78,7 +79,9 @@ def plot(table: Path) -> Path:
         ]
         means, deviations = [np.mean(a) for a in accuracies], [np.std(a) for a in accuracies]
         axes.errorbar(rates, means, deviations, marker="o", markersize=4, capsize=3, label=model)
-    axes.set(xscale="log", xlabel="learning rate", ylabel="test accuracy, %", title="Learning-rate robustness")
+    seeds = len({row["seed"] for row in rows})
+    axes.set(xscale="log", xlabel="learning rate", ylabel="test accuracy, %")
+    axes.set_title(f"{rows[0]['data']}: mean and standard deviation of {seeds} seed{'s' if seeds > 1 else ''}")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     picture = table.with_suffix(".png")
