@@ -23,7 +23,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-console = Console(markup=False, highlight=False)  # names of files and labels are not markup
+console = Console(markup=False, highlight=False, emoji=False)  # names of files and labels are not markup
 
 DataRoot = Annotated[
     Path | None, typer.Option(help="Folder with the datasets; otherwise $LIQUIDLENS_DATA, ~/.medmnist, or a download.")
@@ -119,8 +119,8 @@ def data(
     from train.datasets.contact_sheet import contact_sheet
 
     dataset = datasets.load(name, data_root, skip_bad)
-    for sentence in dataset.skipped:
-        print(f"Skipped: {sentence}", file=sys.stderr)
+    for sentence in dataset.notes:
+        print(f"Note: {sentence}", file=sys.stderr)
     picture = out or Path(f"{dataset.name.replace(':', '-')}.png")
     try:
         contact_sheet(dataset).save(picture)
@@ -168,18 +168,32 @@ def train(
     )
     metrics = folder.metrics()
     names = [name for name in SHOWN if name in metrics.best.test]
-    table = Table("weights", "split", *names, title=str(folder.path))
-    validation = "test (chosen on)" if folder.recipe().training.validate_on_test else "validation"
+    chosen_on_test = folder.recipe().training.validate_on_test
+    table = Table("weights", "split", *(SHOWN[name] for name in names))
     for weights, result in (("best", metrics.best), ("last", metrics.last)):
-        for split, figures in ((validation, result.val), ("test", result.test)):
-            table.add_row(weights, split, *(f"{figures[name]:.3f}" for name in names))
+        if not chosen_on_test:
+            table.add_row(weights, "validation", *(f"{result.val[name]:.3f}" for name in names))
+        table.add_row(weights, "test", *(f"{result.test[name]:.3f}" for name in names))
+    console.print(str(folder.path), style="bold", soft_wrap=True)
     console.print(table)
-    console.print(f"{metrics.epochs} epochs; the best weights are those after epoch {metrics.best_epoch + 1}.")
+    counted = f"{metrics.epochs} epoch{'s' * (metrics.epochs != 1)}"
+    console.print(f"{counted}; the best weights are those after epoch {metrics.best_epoch + 1}.")
+    if chosen_on_test:
+        console.print("The best epoch was chosen on the test scans, as published; kth-2021-corrected does not do that.")
     console.print(f"Next: liquidlens export {folder.path}", soft_wrap=True)
 
 
 #: The figures that `train` prints; metrics.json has them all.
-SHOWN = ("auc", "accuracy", "f1", "dice", "recall", "position_error", "orientation_error", "loss")
+SHOWN = {
+    "auc": "AUC",
+    "accuracy": "accuracy",
+    "f1": "F1",
+    "dice": "Dice",
+    "recall": "macro recall",
+    "position_error": "position, m",
+    "orientation_error": "orientation, degrees",
+    "loss": "loss",
+}
 
 
 @app.command()
@@ -265,6 +279,10 @@ def export(
         f"{parity.changed_labels} labels change.",
         soft_wrap=True,
     )
+    area = bundle.manifest.metrics["val"]["auc"]
+    console.print(f"AUC {area:.3f} on validation, {bundle.manifest.metrics['test']['auc']:.3f} on test.")
+    if not area > 0.5:
+        console.print("The model is no better than chance: do not rely on what it says.", style="yellow")
     if bundle.manifest.input.channels == 1:  # `predict` reads grey scans
         console.print(f"Next: liquidlens predict {bundle.model} SCAN...", soft_wrap=True)
 
@@ -333,6 +351,8 @@ def main() -> None:
     except LiquidLensError as error:
         _show_traceback()
         _fail(str(error), code=getattr(error, "exit_code", 2))
+    except KeyboardInterrupt:
+        _fail("interrupted. A training goes on where it stopped with the same command.", code=130)
     except OSError as error:
         _show_traceback()
         _fail(f"{error.filename or 'the system'}: {error.strerror or error}.")

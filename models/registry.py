@@ -46,6 +46,9 @@ def build(
     cannot be built for the shape.  Initialisation draws from torch's global random generator.
     """
     facts = entry(name)
+    flags = [flags] if isinstance(flags, str) else list(flags)
+    if outputs is not None and outputs < 1:
+        raise ValueError(f"a model has at least one output, not {outputs}")
     for flag in flags:
         if flag not in facts.flags:
             offer = f"its flags are {', '.join(facts.flags)}" if facts.flags else "it has none"
@@ -53,5 +56,6 @@ def build(
     expected = len(facts.input_shape)
     if input_shape is not None and len(input_shape) != expected:
         kinds = {3: "images", 4: "volumes"}
-        raise ValueError(f"{name} reads {kinds[expected]}, not {kinds.get(len(input_shape), 'such inputs')}.")
+        given = kinds.get(len(input_shape), f"inputs of shape {input_shape}; a shape begins with the channels")
+        raise ValueError(f"{name} reads {kinds[expected]}, not {given}.")
     return facts.make(input_shape or facts.input_shape, outputs or facts.outputs, **dict.fromkeys(flags, True))

@@ -3,8 +3,10 @@
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import onnx
@@ -61,7 +63,7 @@ def test_train_export_predict(tmp_path, scan):
     settings = ["--recipe", "quick", "--epochs", 1, "--set", "batch_size=64"]
     out = liquidlens("train", "CNNExp4N1", "phantom-vessel3d", *settings, "--runs", tmp_path).stdout
     assert "the best weights are those after epoch 1" in out
-    run = tmp_path / "phantom-vessel3d-CNNExp4N1-quick+batch_size=64-seed0"
+    run = tmp_path / "phantom-vessel3d-CNNExp4N1-quick+batch_size=64+max_epochs=1-seed0"
     assert json.loads((run / "recipe.json").read_text())["training"]["batch_size"] == 64
     out = liquidlens("export", run, "--out", tmp_path / "bundle").stdout
     assert "15,655 parameters" in out
@@ -164,3 +166,27 @@ def test_debug_shows_the_traceback_wherever_it_stands(liquid_bundle, tmp_path, a
     done = liquidlens(*arguments, code=2)
     assert "Traceback" in done.stderr
     assert "Error: " in done.stderr
+
+
+def test_an_interrupted_training_says_how_to_go_on(tmp_path):
+    arguments = ["train", "CNNExp4N1", "phantom-vessel3d", "--epochs", 50, "--runs", tmp_path]
+    command = [sys.executable, "-m", "liquidlens", *map(str, arguments)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    run = tmp_path / "phantom-vessel3d-CNNExp4N1-hse-2024+max_epochs=50-seed0"
+    while not (run / "unfinished.ckpt").is_file():
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors == "Error: interrupted. A training goes on where it stopped with the same command.\n"
+    assert (run / "unfinished.ckpt").is_file()
+
+
+def test_names_are_not_emoji(tmp_path):
+    for label in "ab":
+        (tmp_path / "three" / label).mkdir(parents=True)
+        for i in range(5):
+            Image.fromarray(np.full((16, 16), 9 * i, np.uint8)).save(tmp_path / "three" / label / f"{i}.png")
+    done = liquidlens("data", tmp_path / "three", "--out", tmp_path / "sheet.png")
+    assert done.stdout.startswith("folder:three: 6 train, 2 val, 2 test.")

@@ -51,24 +51,21 @@ def train(
     returned as it is.  Raises LiquidLensError for unknown names, missing data, what does not fit together, or a folder
     that holds another run.
     """
-    try:
-        paper = models.entry(model).paper
-    except LookupError as error:
-        raise LiquidLensError(str(error)) from error
-    if not 0 <= seed < 2**32:
-        raise LiquidLensError(f"A seed is a number from 0 to {2**32 - 1}, not {seed}.")
-    settings = training_settings(recipe or paper, changes)
+    settings = settings_for(model, recipe, changes)
     dataset = datasets.load(data, data_root, skip_bad)
-    source = data if data in datasets.names() or data.startswith("folder:") else str(Path(data).resolve())
-    for sentence in dataset.skipped if progress else ():
-        print(f"Skipped: {sentence}", file=sys.stderr)
-    resolved = RunRecipe.resolve(model, tuple(flags), size, dataset, source, settings, seed)
-    folder = _open_folder(Path(runs) / resolved.name, resolved)
+    if progress:
+        for sentence in dataset.notes:
+            print(f"Note: {sentence}", file=sys.stderr)
+    resolved = resolve(model, data, dataset, settings, seed, flags, size)
+    folder = RunFolder(Path(runs) / resolved.name)
+    _check_same_run(folder, resolved)
     if folder.finished:
         return folder
 
-    pl.seed_everything(seed, verbose=False)
     inputs, labels = splits(dataset, resolved)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    folder.write_json("recipe.json", resolved)
+    pl.seed_everything(seed, verbose=False)
     network = resolved.build()
     if settings.initialise_from_labels:
         initialise.from_labels(network, labels["train"], resolved.outputs)
@@ -84,6 +81,33 @@ def train(
     folder.write_json("metrics.json", _final_metrics(folder, recorder, inputs, labels))
     folder.checkpoint.unlink()
     return folder
+
+
+def settings_for(model: str, recipe: str | None, changes: dict[str, Any] | None) -> Training:
+    """The training settings of a recipe, by default that of the model's paper.  Raises LiquidLensError for unknown
+    names and values that do not fit."""
+    try:
+        paper = models.entry(model).paper
+    except LookupError as error:
+        raise LiquidLensError(str(error)) from error
+    return training_settings(recipe or paper, changes)
+
+
+def resolve(
+    model: str,
+    data: str,
+    dataset: Dataset,
+    settings: Training,
+    seed: int = 0,
+    flags: Sequence[str] = (),
+    size: tuple[int, ...] | None = None,
+) -> RunRecipe:
+    """The complete recipe of a run on `dataset`, which was loaded as `data`.  Raises LiquidLensError if the parts do
+    not fit together."""
+    if not 0 <= seed < 2**32:
+        raise LiquidLensError(f"A seed is a number from 0 to {2**32 - 1}, not {seed}.")
+    source = data if data in datasets.names() or data.startswith("folder:") else str(Path(data).resolve())
+    return RunRecipe.resolve(model, tuple(flags), size, dataset, source, settings, seed)
 
 
 @torch.no_grad()
@@ -123,17 +147,15 @@ def draw_subset(count: int, wanted: int | None, seed: int) -> NDArray[np.int64]:
     return np.sort(np.random.default_rng(seed).permutation(count)[:wanted])
 
 
-def _open_folder(path: Path, recipe: RunRecipe) -> RunFolder:
-    folder = RunFolder(path)
-    if (path / "recipe.json").is_file() or (path / "metrics.json").is_file():
-        if not folder.recipe().same_run(recipe):
+def _check_same_run(folder: RunFolder, recipe: RunRecipe) -> None:
+    """Raise LiquidLensError if the folder holds another run."""
+    if (folder.path / "recipe.json").is_file() or (folder.path / "metrics.json").is_file():
+        differing = folder.recipe().differences(recipe)
+        if differing:
             raise LiquidLensError(
-                f"{path} holds a run with other settings (see its recipe.json): remove it or name another --runs."
+                f"{folder.path} holds another run: its {', '.join(differing)} differ{'s' * (len(differing) == 1)}; "
+                "remove it or name another --runs."
             )
-    else:
-        path.mkdir(parents=True, exist_ok=True)
-        folder.write_json("recipe.json", recipe)
-    return folder
 
 
 def _run_trainer(
@@ -160,7 +182,12 @@ def _run_trainer(
             enable_model_summary=False,
             logger=False,
         )
-        trainer.fit(module, train_loader, val_loaders, ckpt_path=_resume_from(recorder.folder), weights_only=True)
+        try:
+            trainer.fit(module, train_loader, val_loaders, ckpt_path=_resume_from(recorder.folder), weights_only=True)
+        except SystemExit:
+            if trainer.interrupted:  # Lightning has made an exit of it
+                raise KeyboardInterrupt from None
+            raise
 
 
 def _callbacks(settings: Training, recorder: Recorder, display: pl.Callback | None) -> list[pl.Callback]:

@@ -45,9 +45,8 @@ def parameter_groups(model: nn.Module, settings: Training) -> Iterator[dict[str,
     for module, rate in settings.module_learning_rates.items():
         own = [name for name in rest if f".{module}." in f".{name}"]
         if not own:
-            known = sorted(
-                {name for path, _ in model.named_modules() for name in path.split(".") if name.isidentifier()}
-            )
+            paths = (name.split(".")[:-1] for name, _ in model.named_parameters())
+            known = sorted({module for path in paths for module in path if module.isidentifier()})
             raise LiquidLensError(
                 f"module_learning_rates names {module!r}, and the model has no such module with parameters of its own; "
                 f"it has {', '.join(known)}."

@@ -134,27 +134,30 @@ class RunRecipe(pydantic.BaseModel):
         size = "x".join(map(str, self.input.size))
         other_size = "" if self.input.size == models.entry(self.model).input_shape[1:] else f"@{size}"
         model = "+".join((self.model, *self.flags)) + other_size
-        changes = {field: value for field, value in changed(self.training).items() if field != "max_epochs"}
-        recipe = "+".join((self.training.recipe, *(f"{field}={value}" for field, value in changes.items())))
+        changes = (f"{field}={value}" for field, value in changed(self.training).items())
+        recipe = "+".join((self.training.recipe, *changes))
         dataset = self.dataset.rstrip("/").rpartition("/")[2].removeprefix("folder:")
         return re.sub(r"[^\w.+=@,-]", "", f"{dataset}-{model}-{recipe}-seed{self.seed}")
 
-    def same_run(self, other: "RunRecipe") -> bool:
-        """Whether the two describe the same run; versions may differ."""
+    def differences(self, other: "RunRecipe") -> list[str]:
+        """The fields in which another run differs from this one; versions may."""
         words: Any = {"versions": True, "training": {"about"}}
-        return self.model_dump(exclude=words) == other.model_dump(exclude=words)
+        ours, theirs = self.model_dump(exclude=words), other.model_dump(exclude=words)
+        for fields in (ours, theirs):
+            fields |= fields.pop("training")
+        return [field for field in ours if ours[field] != theirs[field]]
 
 
 def _check_task(model: str, dataset: Dataset, training: Training, outputs: int) -> None:
     """Losses, selection and augmentation have to fit what is learnt; poses need a network that reads feature maps."""
     name = dataset.name
-    if (dataset.task == "pose") != (training.loss == "pose"):
-        fitting = "tum-2018-pose" if dataset.task == "pose" else "quick, or the recipe of the model's paper"
-        raise LiquidLensError(f"The recipe {training.recipe} does not fit {name}; take {fitting}.")
     if (dataset.task == "pose") != (models.entry(model).outputs == len(POSE)):
         raise LiquidLensError(
             f"{model} does not fit {name}: PoseNet's heads read phantom-pose data, and nothing else does."
         )
+    if (dataset.task == "pose") != (training.loss == "pose"):
+        fitting = "tum-2018-pose" if dataset.task == "pose" else "quick, or the recipe of the model's paper"
+        raise LiquidLensError(f"The recipe {training.recipe} does not fit {name}; take {fitting}.")
     if training.loss == "double-softmax" and (outputs == 1 or dataset.task == "multi-label"):
         raise LiquidLensError(
             f"The softmax of {training.recipe} is for one of several classes: --set loss=cross-entropy."

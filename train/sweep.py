@@ -1,6 +1,7 @@
 """Learning-rate sweeps: how robust networks are to the learning rate (tum-2018, figures 4.6 to 4.11)."""
 
 import csv
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ import numpy as np
 
 from imaging import LiquidLensError
 from train.callbacks import as_csv
-from train.fit import train
+from train.datasets import load
+from train.fit import resolve, settings_for, train
 
 
 def sweep(
@@ -25,20 +27,42 @@ def sweep(
     and draws a picture beside it, of the same name with the ending .png.
 
     Runs that are finished already are not trained again, so an interrupted sweep goes on.  options: those of
-    `train.train`.  Raises what `train.train` raises, and LiquidLensError if there is no rate or no seed.
+    `train.train`.  Raises what `train.train` raises, before anything is trained, and LiquidLensError if the table is
+    not a .csv or holds another sweep.
     """
-    out = Path(out)
-    if not (models and rates and seeds):
-        raise LiquidLensError("A sweep needs at least one model, one learning rate and one seed.")
-    if data.startswith("phantom-pose"):
-        raise LiquidLensError("A sweep compares accuracies, and poses have none.")
+    out, changes = Path(out), changes or {}
+    _check(models, data, rates, seeds, changes, out, **options)
     out.parent.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
-    for row in _runs(models, data, rates, seeds, changes or {}, options):
+    for row in _runs(models, data, rates, seeds, changes, options):
         rows.append(row)
         out.write_text(as_csv(rows), encoding="utf-8")
     plot(out)
     return out
+
+
+def _check(
+    models, data, rates, seeds, changes, out: Path, recipe=None, data_root=None, skip_bad=False, **others
+) -> None:
+    """Raise LiquidLensError for whatever would end the sweep later, after hours perhaps."""
+    if not (models and rates and seeds):
+        raise LiquidLensError("A sweep needs at least one model, one learning rate and one seed.")
+    if "learning_rate" in changes:
+        raise LiquidLensError("The learning rates of a sweep are its --rates, not a --set learning_rate.")
+    if out.suffix != ".csv":
+        raise LiquidLensError(f"--out {out}: the name of a table ends in .csv; the plot lies beside it.")
+    settings = [settings_for(model, recipe, {**changes, "learning_rate": rate}) for model in models for rate in rates]
+    dataset = load(data, data_root, skip_bad)
+    if dataset.task == "pose":
+        raise LiquidLensError("A sweep compares accuracies, and poses have none.")
+    fitting = {option: value for option, value in others.items() if option in ("flags", "size")}
+    for model, seed in itertools.product(models, seeds):
+        resolve(model, data, dataset, settings[0], seed, **fitting)
+    if out.is_file():
+        with out.open(encoding="utf-8") as file:
+            here = {(row.get("data"), row.get("model")) for row in csv.DictReader(file)}
+        if here - set(itertools.product([data], models)):
+            raise LiquidLensError(f"{out} holds another sweep: remove it or name another --out.")
 
 
 def _runs(models, data, rates, seeds, changes, options) -> Iterator[dict[str, Any]]:
@@ -81,6 +105,9 @@ def plot(table: Path) -> Path:
         axes.errorbar(rates, means, deviations, marker="o", markersize=4, capsize=3, label=model)
     seeds = len({row["seed"] for row in rows})
     axes.set(xscale="log", xlabel="learning rate", ylabel="test accuracy, %")
+    rates = sorted({float(row["learning_rate"]) for row in rows})
+    axes.set_xticks(rates, [f"{rate:g}" for rate in rates])
+    axes.minorticks_off()
     axes.set_title(f"{rows[0]['data']}: mean and standard deviation of {seeds} seed{'s' if seeds > 1 else ''}")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)

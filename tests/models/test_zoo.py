@@ -94,6 +94,10 @@ def test_misfits_are_named():
         models.build("CRNet-FC", (1, 28, 28, 28))
     with pytest.raises(ValueError, match="LiqExp1N2 has no flag 'source_layout': it has none"):
         models.build("LiqExp1N2", flags=["source_layout"])
+    with pytest.raises(ValueError, match="a shape begins with the channels"):
+        models.build("EQ2425", (64, 64))
+    with pytest.raises(ValueError, match="at least one output"):
+        models.build("EQ2425", outputs=0)
     with pytest.raises(ValueError, match="its flags are source_layout"):
         models.build("RNNExp5N5", flags=["batch_first"])
     for name, shape in [("LiqExp1N2", (1, 28, 6, 6)), ("CRNet-FC", (1, 16, 16)), ("EQ2425", (3, 12, 12))]:

@@ -121,7 +121,7 @@ def test_kinds_may_be_mixed_and_others_are_reported(tmp_path):
     (folder / "README.md").write_text("beside the classes")
     dataset = datasets.load(str(folder))
     assert sum(map(len, dataset.labels.values())) == 10
-    assert dataset.skipped == (f"{folder}/a/notes.txt: this kind of file cannot be read.",)
+    assert dataset.notes == (f"{folder}/a/notes.txt: this kind of file cannot be read.",)
 
 
 def test_images_that_differ_in_size(tmp_path):
@@ -149,8 +149,8 @@ def test_a_corrupt_image_is_named_or_skipped(tmp_path):
         datasets.load(str(tmp_path / "set"))
     dataset = datasets.load(str(tmp_path / "set"), skip_bad=True)
     assert sum(map(len, dataset.labels.values())) == 24
-    assert len(dataset.skipped) == 1
-    assert "broken.png" in dataset.skipped[0]
+    assert len(dataset.notes) == 1
+    assert "broken.png" in dataset.notes[0]
 
 
 def test_a_class_of_corrupt_images(tmp_path):
@@ -253,3 +253,25 @@ def test_a_folder_that_is_not_there(tmp_path):
     for name in ("folder:nowhere", "folder:/nowhere/at/all", "folder:", "nowhere/at/all"):
         with pytest.raises(datasets.DataUnavailableError, match="no image folder"):
             datasets.load(name, tmp_path)
+
+
+def test_patients_in_two_splits_are_noted(tmp_path):
+    folder = tmp_path / "xrays"
+    for split in ("train", "val", "test"):
+        for label in ("a", "b"):
+            images(folder / split / label, *(f"person{label}{split}{i}_1.png" for i in range(3)), "person7_1.png")
+    (note,) = datasets.load(str(folder)).notes
+    assert "1 patients of the test split are in another one (person7)" in note
+    for label in ("a", "b"):
+        (folder / "test" / label / "person7_1.png").unlink()
+    assert datasets.load(str(folder)).notes == ()
+
+
+def test_sixteen_bit_values_that_the_network_would_see_as_black_are_noted(tmp_path):
+    folder = xrays(tmp_path / "xrays")
+    for path in folder.glob("*/*.png"):
+        Image.fromarray(np.full((8, 8), 4095, np.uint16)).save(path)
+    (note,) = datasets.load(str(folder)).notes
+    assert "end at 4095" in note
+    Image.fromarray(np.full((8, 8), 200, np.uint8)).save(next(folder.glob("*/*.png")))
+    assert "23 files have 16-bit values and 1 have 8-bit ones" in datasets.load(str(folder)).notes[0]

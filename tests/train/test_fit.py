@@ -108,9 +108,12 @@ def test_a_finished_run_is_not_run_twice(liquid_run, monkeypatch):
     assert again == liquid_run
 
 
-def test_a_folder_with_another_run_is_refused(liquid_run):
-    with pytest.raises(LiquidLensError, match="other settings"):
-        train.train("LiqExp1N2", DATA, "quick", changes={"max_epochs": 3}, runs=liquid_run.path.parent, progress=False)
+def test_a_folder_with_another_run_is_refused(liquid_run, tmp_path):
+    other = RunFolder(shutil.copytree(liquid_run.path, tmp_path / liquid_run.path.name))
+    recipe = json.loads((other.path / "recipe.json").read_text())
+    (other.path / "recipe.json").write_text(json.dumps({**recipe, "dataset_md5": "another"}))
+    with pytest.raises(LiquidLensError, match="holds another run: its dataset_md5 differs;"):
+        train.train("LiqExp1N2", DATA, "quick", changes={"max_epochs": 2}, runs=tmp_path, progress=False)
 
 
 def test_the_seed_determines_the_weights(tmp_path):

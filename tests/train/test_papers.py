@@ -144,7 +144,7 @@ def folder_of_images(tmp_path):
 
 def test_an_image_folder_trains_and_names_its_run(folder_of_images, tmp_path):
     folder = run(tmp_path, "EQ2425", str(folder_of_images), "quick", max_epochs=8, batch_size=8)
-    assert folder.path.name == "images-EQ2425-quick+batch_size=8-seed0"
+    assert folder.path.name == "images-EQ2425-quick+batch_size=8+max_epochs=8-seed0"
     assert folder.recipe().labels == ("bright", "dark")
     assert folder.metrics().best.test["accuracy"] > 0.9
 
@@ -188,6 +188,6 @@ def test_names_of_runs_say_what_differs():
     resolve = RunRecipe.resolve
     settings = fit.training_settings("hse-2024", {"subset": 50, "max_epochs": 3})
     recipe = resolve("LSTMExp5N2", ("source_layout",), (32, 28, 28), data, "phantom-vessel3d", settings, 4)
-    assert recipe.name == "phantom-vessel3d-LSTMExp5N2+source_layout@32x28x28-hse-2024+subset=50-seed4"
+    assert recipe.name == "phantom-vessel3d-LSTMExp5N2+source_layout@32x28x28-hse-2024+max_epochs=3+subset=50-seed4"
     torch.manual_seed(0)
     assert recipe.build()(torch.rand(2, 1, 32, 28, 28)).shape == (2, 1)

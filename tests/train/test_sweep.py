@@ -33,6 +33,29 @@ def test_every_combination_once(tmp_path, monkeypatch):
     run(tmp_path)
 
 
-def test_nothing_to_sweep(tmp_path):
-    with pytest.raises(LiquidLensError, match="at least one"):
-        run(tmp_path, rates=())
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"rates": ()}, "at least one"),
+        ({"models": ["CNNExp4N1", "CNNExp4N11"]}, "There is no model named 'CNNExp4N11'"),
+        ({"models": ["CNNExp4N1", "EQ2425"]}, "EQ2425 reads images, and phantom-vessel3d holds volumes"),
+        ({"seeds": [0, -1]}, "A seed is a number from 0"),
+        ({"rates": [0.1, -1]}, "learning_rate=-1 does not fit"),
+        ({"changes": {"learning_rate": 3}}, "are its --rates"),
+        ({"out": "sweep.png"}, "ends in .csv"),
+        ({"data": "phantom-pose", "models": ["PoseNet-final"], "recipe": "tum-2018-pose"}, "poses have none"),
+    ],
+)
+def test_everything_is_checked_before_anything_is_trained(tmp_path, monkeypatch, arguments, sentence):
+    monkeypatch.setattr(sweep, "train", lambda *_, **__: pytest.fail("it trained"))
+    whole = {"models": ["CNNExp4N1"], "data": "phantom-vessel3d", "rates": [0.1], "seeds": [0], **arguments}
+    out = tmp_path / whole.pop("out", "sweep.csv")
+    with pytest.raises(LiquidLensError, match=sentence):
+        sweep.sweep(out=out, runs=tmp_path, **whole)
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_sweeps_table_is_not_overwritten(tmp_path):
+    (tmp_path / "sweep.csv").write_text("data,model\nmnist,1MLP-LSTM\n")
+    with pytest.raises(LiquidLensError, match=r"sweep\.csv holds another sweep"):
+        run(tmp_path)

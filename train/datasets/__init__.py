@@ -61,7 +61,7 @@ def load(name: str, data_root: str | Path | None = None, skip_bad: bool = False)
 
     name: a registered name; the path of an image folder; or ``folder:NAME``, a folder that is looked for where the
         other datasets are.
-    skip_bad: leave out the images of a folder that cannot be read (`Dataset.skipped` says which); otherwise the first
+    skip_bad: leave out the images of a folder that cannot be read (`Dataset.notes` says which); otherwise the first
         of them is an error.
 
     Raises LiquidLensError for an unknown name, for a file that is not the official one and for folders that are no

@@ -61,7 +61,7 @@ class Dataset:
     labels: split -> (n,) int64 indices into `label_names`; multi-label (n, K) float32 of 0 and 1; pose (n, 7) float32,
         position and unit quaternion.
     normalisation: mean and standard deviation of pixels in [0, 1], where the papers normalise with fixed numbers.
-    skipped: the files of an image folder that were left out, each a sentence that says why.
+    notes: what to know about an image folder, in sentences: files that were left out, patients in two splits.
 
     Raises LiquidLensError where labels do not belong to scans and classes.
     """
@@ -76,7 +76,7 @@ class Dataset:
     channels: int = 1
     window: tuple[float, float] | None = None
     normalisation: tuple[float, float] | None = None
-    skipped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for split, scans in self.scans.items():

@@ -49,7 +49,7 @@ def load(folder: Path, skip_bad: bool = False) -> Dataset:
     """
     folder = folder.resolve()
     files, skipped = _listing(folder)
-    files, bad = _readable(files, skip_bad)
+    files, bad, ranges = _readable(files, skip_bad)
     label_names = tuple(sorted({file.label for file in files}))
     if len(label_names) < 2:
         raise LiquidLensError(f"{folder} has one class with readable images ({label_names[0]}); it takes two.")
@@ -69,8 +69,21 @@ def load(folder: Path, skip_bad: bool = False) -> Dataset:
         ),
         scans={split: Decoded([files[i].path for i in members[split]], read_grey) for split in SPLITS},
         labels={split: labels[members[split]] for split in SPLITS},
-        skipped=(*skipped, *bad),
+        notes=(*skipped, *bad, *_shared_patients(files, splits), *ranges),
     )
+
+
+def _shared_patients(files: Sequence[_File], splits: NDArray[np.str_]) -> list[str]:
+    """A sentence about patients that are in two of the folder's own splits, if there are any."""
+    patients = {
+        split: {patient_of(file.path) for file, own in zip(files, splits, strict=True) if own == split}
+        for split in SPLITS
+    }
+    shared = sorted((patients["train"] | patients["val"]) & patients["test"])
+    if not shared:
+        return []
+    names = ", ".join(shared[:3]) + ", ..." * (len(shared) > 3)
+    return [f"By file names, {len(shared)} patients of the test split are in another one ({names}): figures flatter."]
 
 
 def patient_of(path: Path) -> str:
@@ -145,12 +158,14 @@ def _hidden(path: Path) -> bool:
     return path.name.startswith(".") or path.name == "__MACOSX"
 
 
-def _readable(files: list[_File], skip_bad: bool) -> tuple[list[_File], list[str]]:
-    """The files that can be read, and sentences about the others.  Raises LiquidLensError if images and volumes are
-    mixed, if a class has none left, or, unless `skip_bad`, for the first file that cannot be read."""
+def _readable(files: list[_File], skip_bad: bool) -> tuple[list[_File], list[str], list[str]]:
+    """The files that can be read, sentences about the others, and sentences about the range of their values.  Raises
+    LiquidLensError if images and volumes are mixed, if a class has none left, or, unless `skip_bad`, for the first file
+    that cannot be read."""
     good: list[_File] = []
     bad: list[str] = []
     example: dict[int, Path] = {}
+    largest: list[float] = []
     for file in files:
         try:
             pixels = read_grey(file.path)
@@ -160,13 +175,31 @@ def _readable(files: list[_File], skip_bad: bool) -> tuple[list[_File], list[str
             bad.append(str(error))
             continue
         example.setdefault(pixels.ndim, file.path)
+        largest.append(float(pixels.max()))
         good.append(file)
     if len(example) == 2:
         raise LiquidLensError(f"{example[2]} is an image and {example[3]} a volume; a dataset is one or the other.")
     lost = sorted({file.path.parent for file in files} - {file.path.parent for file in good})
     if lost:
         raise LiquidLensError(f"No file in the class folder {lost[0]} can be read: {bad[0]}")
-    return good, bad
+    return good, bad, _about_ranges(largest)
+
+
+def _about_ranges(largest: list[float]) -> list[str]:
+    """Sentences about 16-bit files, which the input contract divides by 65535."""
+    deep = [value for value in largest if value > 255]
+    notes = []
+    if deep and len(deep) < len(largest):
+        notes.append(
+            f"{len(deep)} files have 16-bit values and {len(largest) - len(deep)} have 8-bit ones: brightness, and "
+            "perhaps the class, shows in which."
+        )
+    if deep and max(deep) < 6554:
+        notes.append(
+            f"The 16-bit values end at {max(deep):g}, a tenth of the range or less, so the network sees them as almost "
+            "black: scale them to 0..65535."
+        )
+    return notes
 
 
 def _splits(
