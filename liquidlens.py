@@ -351,8 +351,6 @@ def main() -> None:
     except LiquidLensError as error:
         _show_traceback()
         _fail(str(error), code=getattr(error, "exit_code", 2))
-    except KeyboardInterrupt:
-        _fail("interrupted. A training goes on where it stopped with the same command.", code=130)
     except OSError as error:
         _show_traceback()
         _fail(f"{error.filename or 'the system'}: {error.strerror or error}.")

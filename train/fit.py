@@ -28,6 +28,12 @@ from train.recipes import training as training_settings
 from train.run import RunFolder, RunMetrics, RunRecipe, WeightsMetrics
 
 
+class InterruptedTrainingError(LiquidLensError):
+    """Somebody has interrupted a training."""
+
+    exit_code = 130
+
+
 def train(
     model: str,
     data: str,
@@ -185,9 +191,12 @@ def _run_trainer(
         try:
             trainer.fit(module, train_loader, val_loaders, ckpt_path=_resume_from(recorder.folder), weights_only=True)
         except SystemExit:
-            if trainer.interrupted:  # Lightning has made an exit of it
-                raise KeyboardInterrupt from None
-            raise
+            if not trainer.interrupted:  # Lightning makes an exit of an interruption
+                raise
+            done = len(recorder.history)
+            raise InterruptedTrainingError(
+                f"Interrupted after {done} epoch{'s' * (done != 1)}: the same command goes on from there."
+            ) from None
 
 
 def _callbacks(settings: Training, recorder: Recorder, display: pl.Callback | None) -> list[pl.Callback]:
