@@ -70,7 +70,8 @@ def train(
 
     inputs, labels = splits(dataset, resolved)
     folder.path.mkdir(parents=True, exist_ok=True)
-    folder.write_json("recipe.json", resolved)
+    if not (folder.path / "recipe.json").is_file():  # a run that goes on keeps the versions it began with
+        folder.write_json("recipe.json", resolved)
     pl.seed_everything(seed, verbose=False)
     network = resolved.build()
     if settings.initialise_from_labels:

@@ -51,13 +51,16 @@ def _check(
         raise LiquidLensError("The learning rates of a sweep are its --rates, not a --set learning_rate.")
     if out.suffix != ".csv":
         raise LiquidLensError(f"--out {out}: the name of a table ends in .csv; the plot lies beside it.")
-    settings = [settings_for(model, recipe, {**changes, "learning_rate": rate}) for model in models for rate in rates]
+    settings = {
+        (model, rate): settings_for(model, recipe, {**changes, "learning_rate": rate})
+        for model, rate in itertools.product(models, rates)
+    }
     dataset = load(data, data_root, skip_bad)
     if dataset.task == "pose":
         raise LiquidLensError("A sweep compares accuracies, and poses have none.")
     fitting = {option: value for option, value in others.items() if option in ("flags", "size")}
     for model, seed in itertools.product(models, seeds):
-        resolve(model, data, dataset, settings[0], seed, **fitting)
+        resolve(model, data, dataset, settings[model, rates[0]], seed, **fitting)
     if out.is_file():
         with out.open(encoding="utf-8") as file:
             here = {(row.get("data"), row.get("model")) for row in csv.DictReader(file)}
