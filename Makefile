@@ -14,11 +14,11 @@ WORKSHOP := .venv/ready-$(ORT)
 DEVICE := .venv-serve/ready-$(ORT)
 PIP_QUIET := -qq --disable-pip-version-check
 
-.PHONY: help demo test lint train export predict bench environments clean
+.PHONY: help demo test lint train export audit predict bench zoo-check environments clean
 .DEFAULT_GOAL := help
 
 help:  ## Show these targets.
-	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 14
 
 $(WORKSHOP): pyproject.toml constraints/workshop.txt
 	rm -rf .venv && $(PYTHON) -m venv .venv
@@ -28,7 +28,7 @@ $(WORKSHOP): pyproject.toml constraints/workshop.txt
 
 $(DEVICE): pyproject.toml constraints/device.txt
 	rm -rf .venv-serve && $(PYTHON) -m venv .venv-serve
-	.venv-serve/bin/pip install $(PIP_QUIET) -c constraints/device.txt -e '.[serve,$(ORT)]'
+	.venv-serve/bin/pip install $(PIP_QUIET) -c constraints/device.txt -e '.[serve,triton,$(ORT)]'
 	touch $@
 
 environments:  ## Make both environments, side by side.
@@ -48,14 +48,21 @@ lint: $(WORKSHOP)  ## Check style and types.
 train: $(WORKSHOP)  ## Train: MODEL=LiqExp4N2 DATA=vesselmnist3d RECIPE=hse-2024 SEED=0 ARGS="--set batch_size=32"
 	.venv/bin/liquidlens train $(MODEL) $(DATA) $(if $(RECIPE),--recipe $(RECIPE)) --seed $(SEED) $(ARGS)
 
-export: need-RUN $(WORKSHOP)  ## Export a run folder: RUN=runs/...
-	.venv/bin/liquidlens export $(RUN)
+export: need-RUN $(WORKSHOP)  ## Export a run folder to a bundle: RUN=runs/... ARGS="--profiles unrolled,step"
+	.venv/bin/liquidlens export $(RUN) $(ARGS)
+
+audit: $(WORKSHOP)  ## Audit an ONNX file: MODEL=bundles/.../model.onnx
+	.venv/bin/liquidlens audit $(MODEL) $(ARGS)
 
 predict: need-SCANS $(DEVICE)  ## Predict: MODEL=bundles/.../model.onnx SCANS="a.nii.gz b.npy"
 	.venv-serve/bin/liquidlens predict $(MODEL) $(SCANS)
 
-bench: $(WORKSHOP)  ## Measure the liquid layer against ncps, and the exported files.
+bench: $(WORKSHOP)  ## Measure the liquid layer and exported files against ncps.
 	.venv/bin/python -m benchmarks.liquid
+	.venv/bin/python -m benchmarks.exported
+
+zoo-check: $(WORKSHOP)  ## Export and audit every model of the zoo, untrained; about half an hour.
+	.venv/bin/python -m benchmarks.zoo
 
 need-%:
 	@: $(or $($*),$(error $* is missing; `make help` shows how to give it))

@@ -5,7 +5,7 @@ import sys
 import traceback
 from collections.abc import Container, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
@@ -15,7 +15,11 @@ from rich.text import Text
 from imaging.errors import LiquidLensError
 
 if TYPE_CHECKING:
+    from export import Bundle
+    from export.facts import FileAudit
     from serve.manifest import Manifest
+
+T = TypeVar("T", bound=str)
 
 app = typer.Typer(
     help="Train compact liquid networks, export them to self-describing ONNX files, and predict on scans.\n\n"
@@ -240,6 +244,15 @@ def _numbers(text: str, kind: type, option: str) -> list:
         raise LiquidLensError(f"{option} takes numbers separated by commas, not {text!r}.") from error
 
 
+def _choices(text: str, allowed: tuple[T, ...], option: str) -> tuple[T, ...]:
+    """Names separated by commas."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    chosen = tuple(name for name in allowed if name in names)
+    if len(chosen) < len(set(names)):
+        raise LiquidLensError(f"{option} takes some of {', '.join(map(str, allowed))}, not {text!r}.")
+    return chosen
+
+
 def _size(text: str | None, model: str) -> tuple[int, ...] | None:
     """ "112" or "96x64" as the input size of a model."""
     if text is None:
@@ -263,28 +276,202 @@ def export(
         Literal["best", "last"],
         typer.Option(help="best: after the best epoch, as the recipe selects it. last: after the last one."),
     ] = "best",
+    profiles: Annotated[
+        str, typer.Option(help="Also write a liquid model as: unrolled (no loop), step (one slice at a time), or both.")
+    ] = "",
+    variants: Annotated[
+        str, typer.Option(help="Precision variants besides fp32, separated by commas.")
+    ] = "fp16,int8-dynamic,int8-static",
+    calibration: Annotated[
+        Literal["minmax", "entropy", "percentile"],
+        typer.Option(help="How int8-static finds the ranges of activations."),
+    ] = "minmax",
+    calibration_scans: Annotated[int, typer.Option(help="On how many training scans.")] = 128,
+    threshold: Annotated[
+        str, typer.Option(help="Of a binary model: youden, a number, or a wanted sensitivity as in sensitivity=0.95.")
+    ] = "youden",
+    abstain: Annotated[float, typer.Option(help="Share of validation scans on which the model is to be unsure.")] = 0.1,
+    auc_budget: Annotated[
+        float, typer.Option(help="By how much the recommended variant's validation AUC may lie below that of fp32.")
+    ] = 0.005,
+    opset: Annotated[int, typer.Option(help="Version of ONNX's operator set, 18 to 23.")] = 20,
+    triton: Annotated[Path | None, typer.Option(help="Also write this NVIDIA Triton model repository.")] = None,
     data_root: DataRoot = None,
 ) -> None:
-    """Export a trained run to one complete ONNX file, checked against torch on real scans."""
+    """Export a trained run to a bundle: complete ONNX files, compared with torch, audited and measured."""
+    from export import Options
     from export import export as export_run
+    from export.facts import PRECISIONS, PROFILES
+    from export.operating import parse_rule
 
-    bundle = export_run(run, out, weights, data_root)
-    parity = bundle.parity
-    console.print(
-        f"{bundle.model}: {bundle.model.stat().st_size:,} bytes, {bundle.manifest.parameters.trainable:,} parameters.",
-        soft_wrap=True,
+    options = Options(
+        weights=weights,
+        profiles=_choices(profiles, PROFILES, "--profiles"),
+        precisions=_choices(variants, PRECISIONS, "--variants"),
+        calibration=calibration,
+        calibration_scans=calibration_scans,
+        threshold=parse_rule(threshold),
+        abstain=abstain,
+        auc_budget=auc_budget,
+        opset=opset,
     )
-    console.print(
-        f"Parity with torch on {parity.scans} scans: logits differ by at most {parity.max_logit_difference:.1e}, "
-        f"{parity.changed_labels} labels change.",
-        soft_wrap=True,
-    )
-    area = bundle.manifest.metrics["val"]["auc"]
-    console.print(f"AUC {area:.3f} on validation, {bundle.manifest.metrics['test']['auc']:.3f} on test.")
-    if not area > 0.5:
-        console.print("The model is no better than chance: do not rely on what it says.", style="yellow")
+    with console.status("Loading") as status:
+        bundle = export_run(run, out, options, data_root, say=lambda step: status.update(step))
+    _print_bundle(bundle)
+    if triton is not None:
+        from export.triton import write
+
+        write(bundle.model, triton, bundle.path.resolve().name, bundle.manifest)
+        console.print(f"Triton model repository: {triton}", soft_wrap=True)
     if bundle.manifest.input.channels == 1:  # `predict` reads grey scans
         console.print(f"Next: liquidlens predict {bundle.model} SCAN...", soft_wrap=True)
+
+
+def _print_bundle(bundle: "Bundle") -> None:
+    document, manifest = bundle.document, bundle.manifest
+    header = (
+        "variant",
+        "file",
+        "bytes",
+        "load",
+        "batch 1",
+        "AUC on test",
+        "95 % interval",
+        "max |dp|",
+        "labels changed",
+    )
+    rows = []
+    for variant in document.variants:
+        if variant.file is None:
+            rows.append((variant.precision, "rejected", *[""] * 7))
+            continue
+        area = variant.figures["test"]["auc"]
+        rows.append(
+            (
+                variant.precision,
+                variant.file,
+                f"{variant.bytes:,}",
+                f"{variant.load_milliseconds:.0f} ms",
+                f"{variant.milliseconds[1]:.2f} ms",
+                f"{area.value:.3f}",
+                f"{area.low:.3f}-{area.high:.3f}",
+                f"{variant.max_probability_difference:.0e}",
+                str(variant.changed_labels),
+            )
+        )
+    _print_columns(header, rows, right={2, 3, 4, 5, 7, 8})
+    for reason in document.choice.reasons:
+        console.print(reason, soft_wrap=True)
+    for profile, parity in document.parity.items():
+        console.print(
+            f"Parity with torch ({profile}) on {parity.scans} scans: logits differ by at most "
+            f"{parity.max_logit_difference:.0e}, {parity.changed_labels} labels change.",
+            soft_wrap=True,
+        )
+    if document.calibration is not None:
+        before, after = document.calibration.before["test"], document.calibration.after["test"]
+        console.print(
+            f"Temperature {manifest.temperature:.2f}: {document.calibration.reason}; calibration error on test "
+            f"{before.ece:.3f} -> {after.ece:.3f}.",
+            soft_wrap=True,
+        )
+    if len(manifest.labels) == 2:
+        test = document.operating["test"].figures
+        console.print(
+            f"Threshold {manifest.operating.threshold:.3f} ({manifest.operating.rule}): on test, sensitivity "
+            f"{test['sensitivity'].value:.3f}, specificity {test['specificity'].value:.3f}.",
+            soft_wrap=True,
+        )
+    if not manifest.metrics["val"]["auc"] > 0.5:
+        console.print("The model is no better than chance: do not rely on what it says.", style="yellow")
+    console.print(f"{bundle.path}: model.onnx, AUDIT.html, CARD.md, ...", style="bold", soft_wrap=True)
+
+
+@app.command()
+def audit(
+    model: Annotated[Path, typer.Argument(help="Any ONNX file: one of a bundle, or one from elsewhere.")],
+    html: Annotated[Path | None, typer.Option(help="Write the page for people here.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Say what an ONNX file holds and whether that is what was exported: exit code 1 if it is not."""
+    from export.audit import audit as audit_file
+    from export.bundle import to_json
+    from export.report import audit_html
+
+    found = audit_file(model)
+    if html is not None:
+        html.write_text(audit_html(found), encoding="utf-8")
+    if as_json:
+        print(to_json(found), end="")
+    else:
+        _print_audit(found)
+        if html is not None:
+            console.print(f"Page: {html}", soft_wrap=True)
+    if found.problems:
+        _fail(*found.problems, code=1)
+
+
+def _print_audit(found: "FileAudit") -> None:
+    opset = ", ".join(f"{domain} {number}" for domain, number in found.opset.items())
+    console.print(f"{found.file}: {found.model or 'a foreign ONNX file'}, {found.bytes:,} bytes, {opset}", style="bold")
+    rows = [
+        (i.name, i.kind, i.dtype, "x".join(map(str, i.shape)) or "1", f"{i.bytes:,}", i.how) for i in found.initializers
+    ]
+    _print_columns(("initializer", "kind", "type", "shape", "bytes", "how"), rows, right={4})
+    console.print()
+    shares = ((name, f"{size:,}", f"{size / found.bytes:.1%}") for name, size in found.bytes_by_class.items() if size)
+    _print_columns(("bytes", "", ""), tuple(shares), right={1, 2})
+    console.print()
+    counts = found.parameters
+    shown = ("published", "trainable", "effective", "stored")
+    _print_columns(
+        ("parameters", ""),
+        [(name, "-" if (n := getattr(counts, name)) is None else f"{n:,}") for name in shown],
+        right={1},
+    )
+    for layer in found.synapses:
+        console.print(f"\n{layer.layer} ({layer.cell}, {len(layer.neurons)} neurons)", soft_wrap=True)
+        _print_columns(("synapses", ""), [(name, f"{count:,}") for name, count in layer.by_type.items()], right={1})
+    if found.cost is not None:
+        console.print(
+            f"\nOne scan: {found.cost.macs:,} MACs, {found.cost.sigmoids:,} sigmoids, {found.cost.tanhs:,} tanhs, "
+            f"{found.cost.nodes:,} nodes executed.",
+            soft_wrap=True,
+        )
+    for note in found.notes:
+        console.print(f"Note: {note}", soft_wrap=True)
+    if not found.problems and found.model is not None:
+        console.print("Sound: every number is accounted for, and nothing was changed.", style="green")
+
+
+@app.command()
+def bench(
+    models: Annotated[list[Path], typer.Argument(help="Exported .onnx files, or bundles: all their files.")],
+    batch: Annotated[str, typer.Option(help="Batch sizes, separated by commas.")] = "1,8,32",
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads that ONNX Runtime may use.")] = 1,
+    repeats: Annotated[int, typer.Option(min=1, help="Runs per file and batch size.")] = 50,
+) -> None:
+    """Time exported files: load, latency and throughput, by batch size, on the CPU and on CUDA where there is any."""
+    from serve.bench import measure
+
+    rows = measure(models, _numbers(batch, int, "--batch"), threads, repeats)
+    shown = [
+        (
+            str(row.file),
+            row.provider.removesuffix("ExecutionProvider"),
+            f"{row.bytes:,}",
+            f"{row.load_milliseconds:.1f} ms",
+            str(row.batch_size),
+            f"{row.p50_milliseconds:.2f} ms",
+            f"{row.p99_milliseconds:.2f} ms",
+            f"{row.per_second:,.0f} {row.unit}s/s",
+        )
+        for row in rows
+    ]
+    _print_columns(
+        ("file", "on", "bytes", "load", "batch", "p50", "p99", "throughput"), shown, right={2, 3, 4, 5, 6, 7}
+    )
+    console.print(f"{threads} CPU thread{'s' * (threads != 1)}, {repeats} runs each, in turn.")
 
 
 @app.command()
@@ -329,7 +516,8 @@ def _print_predictions(rows: list[dict], manifest: "Manifest") -> None:
     table = Table(*columns, title=manifest.model)
     for row in rows:
         probabilities = (f"{row['probabilities'][label]:.3f}" for label in labels)
-        table.add_row(row["scan"], row["label"], *probabilities, f"{row['milliseconds']:.1f} ms")
+        label = f"{row['label']} (not sure)" if row["abstained"] else row["label"]
+        table.add_row(row["scan"], label, *probabilities, f"{row['milliseconds']:.1f} ms")
     console.print(table)
     for row in (row for row in rows if row["ood"]):
         console.print(

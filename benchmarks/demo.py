@@ -63,7 +63,7 @@ def main() -> None:
     subprocess.run([*command, *files[:5]], check=True)  # what a person sees
     answer = subprocess.run([*command, *files, "--json"], check=True, capture_output=True, text=True).stdout
     predictions = json.loads(answer)["predictions"]
-    parity, positive = bundle.parity, dataset.label_names[-1]
+    parity, positive = bundle.document.parity["loop"], dataset.label_names[-1]
     positives = np.array([prediction["probabilities"][positive] for prediction in predictions])
     probabilities = np.column_stack([1 - positives, positives])
     truth = dataset.labels["test"]

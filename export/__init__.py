@@ -1,5 +1,7 @@
-"""Export: ``export.export("runs/...")`` turns a run folder into a bundle with one self-describing ONNX file."""
+"""Export: ``export.export("runs/...")`` turns a run folder into a bundle of audited, self-describing ONNX files."""
 
-from export.bundle import Bundle, export
+from export.bundle import Bundle
+from export.options import Options
+from export.pipeline import export
 
-__all__ = ["Bundle", "export"]
+__all__ = ["Bundle", "Options", "export"]

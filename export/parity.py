@@ -2,15 +2,16 @@
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from export.complete import CompleteModel, output_names
+from export.complete import CompleteModel
+from export.facts import Parity
 from imaging import LiquidLensError
+from serve import metrics
 from train.datasets import Scans
 from train.prepare import chunks
 
@@ -25,63 +26,82 @@ class AuditError(LiquidLensError):
     exit_code = 1
 
 
-@dataclass(frozen=True)
-class Parity:
-    """The largest differences between the ONNX file and torch.
+class Comparison:
+    """The largest differences between a file's outputs and torch's, batch by batch."""
 
-    scans: how many different scans were compared; sizes and batch_sizes: in which sizes and batches.
-    max_difference: by output; that of ``ood`` is relative.
-    """
+    def __init__(self, model: CompleteModel, threshold: float = 0.5):
+        self.multi_label, self.threshold = model.multi_label, threshold
+        self.worst: dict[str, float] = {}
+        self.changed = 0
+        self.sizes: set[tuple[int, ...]] = set()
+        self.batch_sizes: set[int] = set()
 
-    scans: int
-    sizes: tuple[tuple[int, ...], ...]
-    batch_sizes: tuple[int, ...]
-    max_logit_difference: float
-    max_difference: dict[str, float]
-    changed_labels: int
+    def add(self, found: dict[str, NDArray], expected: dict[str, torch.Tensor], size: tuple[int, ...]) -> None:
+        """Compare the outputs for one batch of scans of one size."""
+        self.sizes.add(size)
+        self.batch_sizes.add(len(found["logits"]))
+        for name, tensor in expected.items():
+            ours, theirs = found[name], tensor.numpy()
+            difference = np.abs(ours - theirs)
+            if name == "ood":  # unbounded above: a distance of 40 needs no four decimals
+                difference /= np.maximum(1, theirs)
+            self.worst[name] = max(self.worst.get(name, 0.0), float(difference.max()))
+        decisions = (
+            metrics.decided(outputs, self.threshold, self.multi_label)
+            for outputs in (found["probabilities"], expected["probabilities"].numpy())
+        )
+        self.changed += int((next(decisions) != next(decisions)).sum())
+
+    def conclude(self, scans: int, file: str) -> Parity:
+        """The result for `scans` different scans.  Raises AuditError if a logit differs by more than 1e-4, a state by
+        more than 1e-4, an out-of-distribution score by more than 1e-3 of itself, or a label changes."""
+        broken = [
+            f"{name} differs by up to {worst:.2g} (allowed: {_tolerance(name):.0e})"
+            for name, worst in self.worst.items()
+            if not worst <= _tolerance(name)
+        ]
+        if self.changed:
+            broken.append(f"{self.changed} labels change")
+        if broken:
+            raise AuditError(f"{file} disagrees with torch: {', '.join(broken)}. Nothing was written.")
+        return Parity(
+            scans=scans,
+            sizes=tuple(sorted(self.sizes)),
+            batch_sizes=tuple(sorted(self.batch_sizes)),
+            max_logit_difference=self.worst["logits"],
+            max_difference=self.worst,
+            changed_labels=self.changed,
+        )
 
 
-def check(content: bytes, model: CompleteModel, scans: Scans) -> Parity:
-    """Compare the file with the unfolded torch model on all of `scans`, raw.
+def check(
+    content: bytes, model: CompleteModel, scans: Scans, threshold: float = 0.5, file: str = "The exported file"
+) -> Parity:
+    """Compare a file that reads whole scans with the unfolded torch model on all of `scans`, raw.
 
     Every scan goes through in batches of up to 64; batches of 1, 2 and 7 follow, and a batch of 2 enlarged to
-    twice and reduced to half its size.  Raises AuditError if a logit differs by more than 1e-4, an
-    out-of-distribution score by more than 1e-3 of itself, or a label changes.
+    twice and reduced to half its size.  On these the states of liquid layers are compared, too: with those of the
+    folded model, since the unfolded one does not say them.  Raises AuditError as `Comparison.conclude` says.
     """
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     model.eval()
-    worst: dict[str, float] = {}
-    changed = 0
-    sizes: set[tuple[int, ...]] = set()
-    batch_sizes: set[int] = set()
-    for batch in itertools.chain(chunks(scans, BATCH_SIZES[-1]), _other_batches(scans, len(model.front.contract.size))):
-        sizes.add(batch.shape[1:])
-        batch_sizes.add(len(batch))
+    twin = model.folded()
+    comparison = Comparison(model, threshold)
+    whole = ((batch, model) for batch in chunks(scans, BATCH_SIZES[-1]))
+    others = ((batch, twin) for batch in _other_batches(scans, len(model.front.contract.size)))
+    for batch, reference in itertools.chain(whole, others):
         with torch.no_grad():
             expected = model(torch.from_numpy(batch))
-        names = output_names(expected)
-        for name, ours, theirs in zip(names, session.run(names, {"scan": batch}), expected, strict=True):
-            difference = np.abs(ours - theirs.numpy())
-            if name == "ood":  # unbounded above: a distance of 40 needs no four decimals
-                difference /= np.maximum(1, theirs.numpy())
-            worst[name] = max(worst.get(name, 0.0), float(difference.max()))
-            if name == "logits":
-                changed += int((_decided(ours, model) != _decided(theirs.numpy(), model)).sum())
-    parity = Parity(
-        scans=len(scans),
-        sizes=tuple(sorted(sizes)),
-        batch_sizes=tuple(sorted(batch_sizes)),
-        max_logit_difference=worst["logits"],
-        max_difference=worst,
-        changed_labels=changed,
-    )
-    if not parity.max_logit_difference <= TOLERANCE or not worst["ood"] <= OOD_TOLERANCE or changed:
-        raise AuditError(
-            f"The exported file disagrees with torch: logits differ by up to {parity.max_logit_difference:.2g} "
-            f"(allowed: {TOLERANCE:.0e}), ood by {worst['ood']:.2g} (allowed: {OOD_TOLERANCE:.0e}), {changed} labels "
-            "change. Nothing was written."
-        )
-    return parity
+            if reference is twin:
+                expected = twin(torch.from_numpy(batch)) | expected
+        names = list(expected)
+        found = dict(zip(names, session.run(names, {"scan": batch}), strict=True))
+        comparison.add(found, expected, batch.shape[1:])
+    return comparison.conclude(len(scans), file)
+
+
+def _tolerance(output: str) -> float:
+    return OOD_TOLERANCE if output == "ood" else TOLERANCE
 
 
 def _other_batches(scans: Scans, axes: int) -> Iterator[NDArray[np.float32]]:
@@ -96,8 +116,3 @@ def _other_batches(scans: Scans, axes: int) -> Iterator[NDArray[np.float32]]:
         enlarged = enlarged.repeat(2, axis)
     yield enlarged
     yield first[(slice(0, 2), *[slice(None, None, 2)] * axes)]
-
-
-def _decided(logits: NDArray, model: CompleteModel) -> NDArray:
-    """What the logits decide: the class, or of a multi-label model each label."""
-    return logits.argmax(1) if logits.shape[1] > 1 and not model.multi_label else logits > 0

@@ -75,10 +75,11 @@ class Front(nn.Module):
         super().__init__()
         self.contract = contract
 
-    def forward(self, scan: Tensor) -> Tensor:
+    def forward(self, scan: Tensor, largest: Tensor | None = None) -> Tensor:
+        """largest: (batch,) the largest pixel of the whole scan, if `scan` is only a part of it."""
         if self.contract.values == "features":
             return scan
-        pixels = self._to_unit_range(scan)
+        pixels = self._to_unit_range(scan, largest)
         for axis, size in enumerate(self.contract.size, start=1):
             pixels = pixels.movedim(axis, -1)
             line = pixels.flatten(0, -2)[0]
@@ -106,12 +107,12 @@ class Front(nn.Module):
         largest = largest.flatten()
         return torch.where(largest > 0, distance / largest, 1.0)
 
-    def _to_unit_range(self, scan: Tensor) -> Tensor:
+    def _to_unit_range(self, scan: Tensor, largest: Tensor | None) -> Tensor:
         axes = tuple(range(1, scan.dim()))
         if self.contract.window is not None:
             low, high = self.contract.window
             return ((scan - low) / (high - low)).clamp(0.0, 1.0)
-        largest = scan.amax(axes, keepdim=True)
+        largest = scan.amax(axes, keepdim=True) if largest is None else largest.reshape(-1, *[1] * len(axes))
         if self.contract.values == "mask":
             return (scan > 0.5 * largest).to(scan.dtype)
         return (scan / torch.where(largest > 255.0, 65535.0, 255.0)).clamp(0.0, 1.0)

@@ -17,9 +17,9 @@ both sums over dense (source, unit) matrices times a 0/1 mask.  Here only the sy
 tables as buffers and is what the exporter sees.  Both run the very same functions.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import ncps.torch
 import torch
@@ -245,12 +245,71 @@ def _same(a: Tensor, b: Tensor) -> bool:
     return a.device == b.device and a.dtype == b.dtype and torch.equal(a, b)
 
 
-class FoldedLTC(nn.Module):
-    """An :class:`LTC` for inference: folded tables as buffers, the time loop as one ``scan``.
+class FoldedLayer(nn.Module):
+    """A liquid layer for inference: folded tables as buffers, the time loop as one ``scan``.
 
-    Takes (batch, time, features) and returns the outputs (batch, time, motor units) and the states
-    (batch, time, units); it starts from zero and takes regular steps, like the papers' classifiers.
+    Takes (batch, time, features) and returns the outputs (batch, time, motor neurons) and the states
+    (batch, time, neurons), neurons numbered as in the wiring; it starts from zero and takes regular steps, like the
+    papers' classifiers.
     """
+
+    #: Buffers that say which synapses exist; the others are weights.
+    STRUCTURE: ClassVar[frozenset[str]] = frozenset()
+
+    #: Number of neurons, and of those among them that are outputs.
+    units: int
+    motor_size: int
+    #: Buffer -> the tensors of the layer's ``rnn_cell`` that were folded into it, and how.
+    folding: Mapping[str, tuple[tuple[str, ...], str]]
+
+    def drive(self, x: Tensor) -> Tensor:
+        """All that does not depend on the state: (batch, time, features) to (time, batch, any)."""
+        raise NotImplementedError
+
+    def step(self, state: Tensor, drive: Tensor) -> Tensor:
+        """State (batch, neurons) after one time step with drive (batch, any)."""
+        raise NotImplementedError
+
+    def read(self, states: Tensor) -> Tensor:
+        """Outputs (..., motor neurons) of states (..., neurons)."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        def step(state: Tensor, drive: Tensor) -> tuple[Tensor, Tensor]:
+            state = self.step(state, drive)
+            return state, state.clone()  # scan refuses a carry that is also its output
+
+        _, states = scan(step, x.new_zeros(x.shape[0], self.units), self.drive(x))
+        states = states.transpose(0, 1)
+        return self.read(states), states
+
+    def advance(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """One time step: inputs (batch, features), state (batch, neurons) to outputs and the next state."""
+        state = self.step(state, self.drive(x[:, None])[0])
+        return self.read(state), state
+
+
+class FoldedLTC(FoldedLayer):
+    """An :class:`LTC` for inference."""
+
+    folding: Mapping[str, tuple[tuple[str, ...], str]] = {
+        "sensory_source": (("sensory_sparsity_mask",), "the inputs that each neuron reads"),
+        "sensory_gain": (("sensory_sigma", "input_w"), "sigma * input_w, by sensory synapse"),
+        "sensory_offset": (("sensory_sigma", "sensory_mu", "input_b"), "sigma * (input_b - mu), by sensory synapse"),
+        "sensory_weight": (
+            ("sensory_w", "sensory_erev", "sensory_sparsity_mask"),
+            "w * erev and w, by sensory synapse; w made positive",
+        ),
+        "row_of_unit": (("sensory_sparsity_mask",), "which neurons read inputs"),
+        "gain": (("sigma", "sparsity_mask"), "sigma, from neuron to synapse"),
+        "offset": (("sigma", "mu", "sparsity_mask"), "-sigma * mu, by synapse"),
+        "weight": (("w", "erev", "sparsity_mask"), "w * erev and w, from synapse to neuron; w made positive"),
+        "leak": (("gleak", "vleak"), "gleak * vleak and gleak + epsilon, by neuron"),
+        "capacity": (("cm",), "cm times the number of ODE unfolds"),
+        "output_gain": (("output_w",), "as trained"),
+        "output_offset": (("output_b",), "as trained"),
+    }
+    STRUCTURE = frozenset({"sensory_source", "row_of_unit"})
 
     def __init__(self, layer: LTC):
         super().__init__()
@@ -263,22 +322,25 @@ class FoldedLTC(nn.Module):
         for name, table in folded._asdict().items():
             self.register_buffer(name, None if table is None else table.detach().clone())
         self.unfolds = layer.rnn_cell._ode_unfolds
-        self.motor_size = layer.motor_size
+        self.motor_size, self.units = layer.motor_size, layer.state_size
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        folded = Folded(**{name: getattr(self, name) for name in Folded._fields})
+    @property
+    def tables(self) -> Folded:
+        return Folded(**{name: getattr(self, name) for name in Folded._fields})
+
+    def drive(self, x: Tensor) -> Tensor:
+        tables = self.tables
         batch, time, features = x.shape
         rows = x.permute(2, 1, 0).reshape(features, -1)  # ONNX Runtime gathers fast along the first axis only
         sums = sensory_sums(
-            rows, folded.sensory_source, folded.sensory_gain, folded.sensory_offset, folded.sensory_weight
+            rows, tables.sensory_source, tables.sensory_gain, tables.sensory_offset, tables.sensory_weight
         )
-        drive = drive_by_unit([sums], folded, (time, batch))
+        return drive_by_unit([sums], tables, (time, batch))
 
-        def step(state: Tensor, drive: Tensor) -> tuple[Tensor, Tensor]:
-            state = ode_unfolds(state, drive, folded.capacity, folded, self.unfolds)
-            return state, state.clone()  # scan refuses a carry that is also its output
+    def step(self, state: Tensor, drive: Tensor) -> Tensor:
+        tables = self.tables
+        return ode_unfolds(state, drive, tables.capacity, tables, self.unfolds)
 
-        start = x.new_zeros(batch, folded.capacity.shape[0])
-        _, states = scan(step, start, drive)
-        states = states.transpose(0, 1)
-        return states[..., : self.motor_size] * folded.output_gain + folded.output_offset, states
+    def read(self, states: Tensor) -> Tensor:
+        tables = self.tables
+        return states[..., : self.motor_size] * tables.output_gain + tables.output_offset

@@ -6,7 +6,9 @@ same run always gives the same bytes.
 
 from typing import Any, Literal
 
+import numpy as np
 import pydantic
+from numpy.typing import NDArray
 
 from imaging import LiquidLensError
 
@@ -46,11 +48,63 @@ class OutOfDistribution(_Part):
     quantile: float
 
 
+class Operating(_Part):
+    """How probabilities become an answer; chosen on the validation scans.
+
+    threshold: a binary or multi-label model says yes above this probability; of more classes the likeliest is said.
+    rule: how the threshold was chosen.
+    abstain: a binary model is not sure if the probability of its last label lies within (low, high).
+    abstain_margin: a model of several classes is not sure if its two likeliest differ by less.
+    """
+
+    threshold: float = pydantic.Field(ge=0, le=1)
+    rule: str
+    abstain: tuple[float, float] | None = None
+    abstain_margin: float | None = None
+
+
 class Parameters(_Part):
-    """Parameter counts: as the paper prints (None: it prints none), and as torch counts trainable ones."""
+    """Parameters, counted four ways.
+
+    published: as the paper prints (None: it prints none).  trainable: as torch counts.  effective: those that can
+    change the answer, so without those of synapses that do not exist.  stored: numbers among the file's weights.
+    """
 
     published: int | None
     trainable: int
+    effective: int
+    stored: int
+
+
+class Wiring(_Part):
+    """The synapses of one liquid layer.
+
+    layer: its name in the torch network; output: the output of the file that holds its states.
+    neurons: one letter each, m(otor), c(ommand), i(nter).  sensory_fan_in: how many inputs each neuron reads.
+    recurrent: one text per neuron where synapses start, one sign per neuron where they end: "+" excites, "-" inhibits,
+    "." is no synapse; an untyped one (of a CfC) is "+".
+    """
+
+    layer: str
+    cell: Literal["LTC", "CfC"]
+    output: str
+    features: int
+    neurons: str
+    sensory_fan_in: tuple[int, ...]
+    recurrent: tuple[str, ...]
+
+
+class Stored(_Part):
+    """One initializer: what it is for, the torch tensors that it comes from, and how.
+
+    digest: the first 32 digits of the SHA-256 of its data type, its shape and its bytes in little-endian order, as
+    `export.audit.digest` computes it.
+    """
+
+    digest: str
+    kind: Literal["weights", "masks", "constants"]
+    sources: tuple[str, ...] = pydantic.Field(default=(), exclude_if=lambda sources: not sources)
+    how: str
 
 
 class Provenance(_Part):
@@ -77,8 +131,11 @@ class Manifest(_Part):
     flags: the switches with which the model was built.
     task: ``classes``, whose probabilities sum to 1, or ``multi-label``, whose probabilities are independent.
 
+    precision: how weights are stored and computed with.  profile: how the loop over time is written; None if there is
+    no liquid layer.
     metrics: split -> figures of the run, as in its metrics.json: before calibration, at threshold 0.5, except
     ``ece_calibrated``.
+    initializers: every tensor that the file stores.  graph_digest: of all the rest of the graph.
     """
 
     format: Literal[1] = FORMAT
@@ -87,13 +144,18 @@ class Manifest(_Part):
     flags: tuple[str, ...] = ()
     task: Literal["classes", "multi-label"] = "classes"
     labels: tuple[str, ...] = pydantic.Field(min_length=2)
+    precision: Literal["fp32", "fp16", "int8-dynamic", "int8-static"] = "fp32"
+    profile: Literal["loop", "unrolled", "step"] | None = None
     input: Input
-    threshold: float = pydantic.Field(ge=0, le=1)
+    operating: Operating
     temperature: float = pydantic.Field(gt=0)
     out_of_distribution: OutOfDistribution
     parameters: Parameters
     metrics: dict[Literal["val", "test"], dict[str, float]]
     provenance: Provenance
+    wiring: tuple[Wiring, ...] = ()
+    initializers: dict[str, Stored]
+    graph_digest: str
     intended_use: str = "Research software, not a medical device."
 
     def to_json(self) -> str:
@@ -112,3 +174,14 @@ class Manifest(_Part):
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "the text"
             raise LiquidLensError(f"the file's manifest is damaged: {where}: {first['msg']}.") from error
+
+
+def abstains(operating: Operating, probabilities: NDArray) -> NDArray[np.bool_]:
+    """On which scans, probabilities (n, classes), a model is not sure: (n,)."""
+    if operating.abstain is not None:
+        low, high = operating.abstain
+        return (low < probabilities[:, 1]) & (probabilities[:, 1] < high)
+    if operating.abstain_margin is not None:
+        second, first = np.sort(probabilities, 1)[:, -2:].T
+        return first - second < operating.abstain_margin
+    return np.zeros(len(probabilities), bool)

@@ -1,12 +1,16 @@
-"""Metrics of classifiers, in one place for training, export, serving and studies.  Numpy and scikit-learn.
+"""Metrics of classifiers, in one place for training, export, serving and studies.  Numpy alone.
 
 labels: (n,) class numbers from 0; multi-label data has (n, classes) of 0 and 1.
 probabilities: (n, classes) in [0, 1], as `probabilities` makes them.
 """
 
+from collections.abc import Callable, Iterator
+
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
+
+#: A figure of labels and probabilities, such as `auc`.
+Metric = Callable[[NDArray, NDArray], float]
 
 
 def sigmoid(logits: NDArray) -> NDArray[np.float64]:
@@ -32,6 +36,19 @@ def one_hot(labels: NDArray, classes: int) -> NDArray[np.float64]:
     return labels.astype(np.float64) if labels.ndim == 2 else np.eye(classes)[labels]
 
 
+def decided(probabilities: NDArray, threshold: float = 0.5, multi_label: bool = False) -> NDArray[np.int64]:
+    """What the probabilities decide: (n,) class numbers, of multi-label data (n, classes) of 0 and 1.
+
+    The second of two classes, and a label of multi-label data, needs a probability above the threshold; of more
+    classes the most probable one is taken, whatever the threshold.
+    """
+    if multi_label:
+        return (probabilities > threshold).astype(np.int64)
+    if probabilities.shape[1] == 2:
+        return (probabilities[:, 1] > threshold).astype(np.int64)
+    return probabilities.argmax(1)
+
+
 def auc(labels: NDArray, probabilities: NDArray) -> float:
     """Area under the ROC curve of the second of two classes; of more classes, the mean of one-against-the-rest.
 
@@ -42,7 +59,7 @@ def auc(labels: NDArray, probabilities: NDArray) -> float:
         return float("nan")
     truth = one_hot(labels, probabilities.shape[1])
     columns = [1] if _binary(labels, probabilities) else range(truth.shape[1])
-    areas = [roc_auc_score(truth[:, k], probabilities[:, k]) for k in columns if 0 < truth[:, k].sum() < len(truth)]
+    areas = [_area(truth[:, k] == 1, probabilities[:, k]) for k in columns if 0 < truth[:, k].sum() < len(truth)]
     return float(np.mean(areas)) if areas else float("nan")
 
 
@@ -73,6 +90,17 @@ def f1(labels: NDArray, probabilities: NDArray) -> float:
     return float(np.mean(scores[(actual > 0) | (predicted > 0)]))
 
 
+def sensitivity(labels: NDArray, probabilities: NDArray, threshold: float = 0.5) -> float:
+    """Share of the second of two classes' scans with a probability above the threshold; NaN if there are none."""
+    return _share(probabilities[labels == 1, 1] > threshold)
+
+
+def specificity(labels: NDArray, probabilities: NDArray, threshold: float = 0.5) -> float:
+    """Share of the first of two classes' scans whose probability of the second is not above the threshold; NaN if there
+    are none."""
+    return _share(probabilities[labels == 0, 1] <= threshold)
+
+
 def dice(labels: NDArray, probabilities: NDArray) -> float:
     """Soft Dice coefficient 2 sum(p y) / (sum(p) + sum(y)) over all scans: of the second of two classes; of more, over
     all classes with y one-hot, which is the mean probability of the right class."""
@@ -80,6 +108,16 @@ def dice(labels: NDArray, probabilities: NDArray) -> float:
     if _binary(labels, probabilities):
         probabilities, truth = probabilities[:, 1], truth[:, 1]
     return float(2 * (probabilities * truth).sum() / max(probabilities.sum() + truth.sum(), 1e-12))
+
+
+def brier(labels: NDArray, probabilities: NDArray) -> float:
+    """Brier score (Brier, "Verification of forecasts expressed in terms of probability", 1950): mean squared distance
+    to the truth, of the probability of the second of two classes (half of Brier's own sum over both), of more classes
+    the sum over all, of multi-label data the mean over labels."""
+    squared = (probabilities - one_hot(labels, probabilities.shape[1])) ** 2
+    if _binary(labels, probabilities):
+        return float(squared[:, 1].mean())
+    return float(squared.mean() if labels.ndim == 2 else squared.sum(1).mean())
 
 
 def expected_calibration_error(labels: NDArray, probabilities: NDArray, bins: int = 10) -> float:
@@ -91,6 +129,79 @@ def expected_calibration_error(labels: NDArray, probabilities: NDArray, bins: in
     """
     if np.isnan(probabilities).any():
         return float("nan")
+    confidence, right, count = _binned(labels, probabilities, bins)
+    return float(np.abs(confidence - right).sum() / count.sum())
+
+
+def reliability(labels: NDArray, probabilities: NDArray, bins: int = 10) -> list[tuple[float, float, int]]:
+    """The bins of `expected_calibration_error` that are not empty, from low to high, each as mean probability, share of
+    scans that are right (of two classes: that are of the second; of multi-label data: of labels that are true), and how
+    many.  No bins if a probability is not a number."""
+    if np.isnan(probabilities).any():
+        return []
+    sums = zip(*_binned(labels, probabilities, bins), strict=True)
+    return [(float(confidence / count), float(right / count), int(count)) for confidence, right, count in sums if count]
+
+
+def bootstrap(
+    metric: Metric,
+    labels: NDArray,
+    probabilities: NDArray,
+    samples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of a metric (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993).
+
+    As many scans as there are, drawn again with replacement, `samples` times; samples for which the metric is NaN, such
+    as those of one class, do not count.  (NaN, NaN) if none does.
+    """
+    figures = [metric(labels[drawn], probabilities[drawn]) for drawn in _draws(len(labels), samples, seed)]
+    return _interval(figures, level)
+
+
+def paired_bootstrap(
+    metric: Metric,
+    labels: NDArray,
+    first: NDArray,
+    second: NDArray,
+    samples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of metric(second) - metric(first), two models' probabilities of the same scans.
+
+    Both are judged on the same drawn scans, so what is hard for both does not widen the interval; else as `bootstrap`.
+    """
+    draws = _draws(len(labels), samples, seed)
+    return _interval([metric(labels[i], second[i]) - metric(labels[i], first[i]) for i in draws], level)
+
+
+def _draws(scans: int, samples: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    rng = np.random.default_rng(seed)
+    for _ in range(samples if scans else 0):
+        yield rng.integers(0, scans, scans)
+
+
+def _interval(figures: list[float], level: float) -> tuple[float, float]:
+    known = np.array(figures)[~np.isnan(figures)]
+    if not len(known):
+        return float("nan"), float("nan")
+    low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def _area(positive: NDArray[np.bool_], score: NDArray) -> float:
+    """Area under the ROC curve as the share of pairs in order, equal ones half (Mann and Whitney, 1947)."""
+    values, which = np.unique(score, return_inverse=True)
+    positives = np.bincount(which[positive], minlength=len(values))
+    negatives = np.bincount(which[~positive], minlength=len(values))
+    below = np.cumsum(negatives) - negatives
+    return float((positives * (2 * below + negatives)).sum() / (2 * positives.sum() * negatives.sum()))
+
+
+def _binned(labels: NDArray, probabilities: NDArray, bins: int) -> tuple[NDArray, NDArray, NDArray]:
+    """Per bin: sum of probabilities, number of scans that are right (or positive), number of scans."""
     if _binary(labels, probabilities):
         confidence, right = probabilities[:, 1], labels == 1
     elif labels.ndim == 2:
@@ -98,8 +209,12 @@ def expected_calibration_error(labels: NDArray, probabilities: NDArray, bins: in
     else:
         confidence, right = probabilities.max(1), probabilities.argmax(1) == labels
     bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
-    gap = np.bincount(bin_of, confidence - right, minlength=bins)
-    return float(np.abs(gap).sum() / len(confidence))
+    counts = np.bincount(bin_of, minlength=bins)
+    return np.bincount(bin_of, confidence, minlength=bins), np.bincount(bin_of, right, minlength=bins), counts
+
+
+def _share(values: NDArray[np.bool_]) -> float:
+    return float(values.mean()) if len(values) else float("nan")
 
 
 def _binary(labels: NDArray, probabilities: NDArray) -> bool:

@@ -10,7 +10,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from imaging import LiquidLensError, Scan
-from serve.manifest import Manifest
+from serve.manifest import Manifest, abstains
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,8 @@ class Prediction:
     label: str
     #: Calibrated probability per label; they sum to 1, except those of multi-label models.
     probabilities: dict[str, float]
+    #: Whether the model is not sure: the scan lies within its abstain band.
+    abstained: bool
     #: The out-of-distribution score, and whether it exceeds the model's threshold.
     ood_score: float
     ood: bool
@@ -39,7 +41,7 @@ class Predictor:
         if not self.path.is_file():
             raise LiquidLensError(f"{self.path}: there is no such file.")
         content = self.path.read_bytes()
-        self._check_sum(hashlib.sha256(content).hexdigest())
+        check_sum(self.path, hashlib.sha256(content).hexdigest())
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors only: they arrive as exceptions anyway
         try:
@@ -48,6 +50,8 @@ class Predictor:
             raise LiquidLensError(f"{self.path}: not a readable ONNX file ({_first_line(error)}).") from error
         try:
             self.manifest = Manifest.from_metadata(self.session.get_modelmeta().custom_metadata_map)
+            if self.manifest.profile == "step":
+                raise LiquidLensError("it reads one slice at a time (profile step); give the bundle's model.onnx.")
             self._warm_up()
         except LiquidLensError as error:
             raise LiquidLensError(f"{self.path}: {error}") from error
@@ -77,6 +81,7 @@ class Predictor:
         return Prediction(
             label=self._label(probabilities),
             probabilities={label: float(p) for label, p in zip(self.manifest.labels, probabilities, strict=True)},
+            abstained=bool(abstains(self.manifest.operating, probabilities[None])[0]),
             ood_score=score,
             ood=score > self.manifest.out_of_distribution.threshold,
             milliseconds=milliseconds,
@@ -108,23 +113,23 @@ class Predictor:
             above = (
                 label
                 for label, p in zip(self.manifest.labels, probabilities, strict=True)
-                if p > self.manifest.threshold
+                if p > self.manifest.operating.threshold
             )
             return ", ".join(above) or "none"
         if len(self.manifest.labels) == 2:
-            return self.manifest.labels[int(probabilities[1] > self.manifest.threshold)]
+            return self.manifest.labels[int(probabilities[1] > self.manifest.operating.threshold)]
         return self.manifest.labels[int(probabilities.argmax())]
 
-    def _check_sum(self, found: str) -> None:
-        sums = self.path.with_name("SHA256SUMS")
-        if not sums.is_file():
-            return
-        for line in sums.read_text(encoding="utf-8", errors="replace").splitlines():
-            expected, _, name = line.partition("  ")
-            if name == self.path.name and expected != found:
-                raise LiquidLensError(
-                    f"{self.path} is not the file that was exported: its SHA-256 differs from {sums}."
-                )
+
+def check_sum(path: Path, found: str) -> None:
+    """Raise LiquidLensError if the ``SHA256SUMS`` beside a file says another SHA-256 than `found`."""
+    sums = path.with_name("SHA256SUMS")
+    if not sums.is_file():
+        return
+    for line in sums.read_text(encoding="utf-8", errors="replace").splitlines():
+        expected, _, name = line.partition("  ")
+        if name == path.name and expected != found:
+            raise LiquidLensError(f"{path} is not the file that was exported: its SHA-256 differs from {sums}.")
 
 
 def _first_line(error: Exception) -> str:

@@ -42,7 +42,9 @@ def liquid_run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 @pytest.fixture(scope="session")
 def liquid_bundle(liquid_run: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> export.Bundle:
-    return export.export(liquid_run.path, tmp_path_factory.mktemp("bundle"))
+    """Its fp32 files, in all profiles."""
+    options = export.Options(profiles=("unrolled", "step"), precisions=())
+    return export.export(liquid_run.path, tmp_path_factory.mktemp("bundle"), options)
 
 
 def changed_metadata(bundle: export.Bundle, change: Callable[[dict], dict[str, str]]) -> onnx.ModelProto:

@@ -53,7 +53,7 @@ def scan(tmp_path_factory):
 
 def test_help_names_every_command_and_models_every_model(here):
     text = liquidlens("--help").stdout
-    assert all(command in text for command in ("models", "train", "export", "predict"))
+    assert all(command in text for command in ("models", "train", "export", "audit", "bench", "predict"))
     text = here("models").stdout
     assert re.search(r"^LiqExp4N2 +hse-2024 +1x28x28x28 +1 +18,475 +18,475$", text, re.MULTILINE)
     assert re.search(r"^RecNet-RNN +cmu +3x32x32 +10 +335,690 +-$", text, re.MULTILINE)
@@ -85,8 +85,16 @@ def test_train_export_predict(tmp_path, scan):
     run = tmp_path / "phantom-vessel3d-CNNExp4N1-quick+batch_size=64+max_epochs=1-seed0"
     assert json.loads((run / "recipe.json").read_text())["training"]["batch_size"] == 64
     out = liquidlens("export", run, "--out", tmp_path / "bundle").stdout
-    assert "15,655 parameters" in out
+    assert re.search(r"^fp32 +model", out, re.MULTILINE)
+    assert re.search(r"^int8-dynamic +", out, re.MULTILINE)
     assert "0 labels change" in out
+    assert "is recommended" in out
+    audit = liquidlens("audit", tmp_path / "bundle" / "model.onnx", "--html", tmp_path / "audit.html").stdout
+    assert re.search(r"^trainable +15,655$", audit, re.MULTILINE)
+    assert "every number is accounted for" in audit
+    assert (tmp_path / "audit.html").read_text().startswith("<!doctype html>")
+    timed = liquidlens("bench", tmp_path / "bundle", "--batch", "1,2", "--repeats", 3).stdout
+    assert timed.count(" CPU ") == 2 * len(list((tmp_path / "bundle").glob("*.onnx")))
     table = liquidlens("predict", tmp_path / "bundle" / "model.onnx", scan).stdout
     assert "p(aneurysm)" in table
     assert " ms" in table
@@ -99,7 +107,7 @@ def test_json_output_is_json(liquid_bundle, scan):
     assert first["scan"] == str(scan)
     assert first["probabilities"] == second["probabilities"]
     assert sum(first["probabilities"].values()) == pytest.approx(1)
-    assert set(first) == {"scan", "label", "probabilities", "ood_score", "ood", "milliseconds"}
+    assert set(first) == {"scan", "label", "probabilities", "abstained", "ood_score", "ood", "milliseconds"}
 
 
 def bad_inputs(tmp_path, bundle, run, scan):
@@ -140,6 +148,16 @@ def bad_inputs(tmp_path, bundle, run, scan):
         (("sweep", "phantom-cxr", "EQ2425", "--rates", "fast"), "--rates takes numbers separated by commas"),
         (("export", tmp_path / "nowhere"), "There is no run folder"),
         (("export", incomplete), "it has no weights.safetensors"),
+        (("export", run.path, "--opset", 11), "Operator set 11 is too old"),
+        (("export", run.path, "--calibration-scans", 0), "calibration set of int8-static is empty"),
+        (("export", run.path, "--threshold", "high"), "A threshold is youden, a number from 0 to 1"),
+        (("export", run.path, "--variants", "int4"), "--variants takes some of fp32, fp16, int8-dynamic, int8-static"),
+        (("export", run.path, "--out", tmp_path / "file"), "exists and is no bundle"),
+        (("audit", tmp_path / "none.onnx"), "there is no such file"),
+        (("audit", tmp_path / "broken.onnx"), "not a readable ONNX file"),
+        (("bench", tmp_path / "foreign.onnx"), "the file carries no LiquidLens manifest"),
+        (("bench", tmp_path), "there is no model*.onnx in this folder"),
+        (("bench", model, "--batch", "0"), "Batch sizes, threads and repeats are whole numbers from 1"),
         (("predict", tmp_path / "none.onnx", scan), "there is no such file"),
         (("predict", tmp_path / "broken.onnx", scan), "not a readable ONNX file"),
         (("predict", tmp_path / "foreign.onnx", scan), "the file carries no LiquidLens manifest"),
@@ -159,6 +177,19 @@ def test_bad_input_is_one_sentence_and_exit_code_2(here, tmp_path, liquid_bundle
         assert sentence in done.stderr, arguments
         assert "Traceback" not in done.stderr, arguments
         assert done.stderr.count("\n") == 1, f"one line: {done.stderr}"
+
+
+def test_a_file_that_was_tampered_with_fails_its_audit(here, liquid_bundle, tmp_path):
+    content = liquid_bundle.model.read_bytes()
+    (tmp_path / "model.onnx").write_bytes(content)
+    shutil.copy(liquid_bundle.path / "SHA256SUMS", tmp_path)
+    at = content.index(b"network.trunk.0.weight") + 60
+    (tmp_path / "model.onnx").write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+    done = here("audit", tmp_path / "model.onnx", code=1)
+    assert "its SHA-256 differs" in done.stderr
+    assert "network.trunk.0.weight: its values are not those that were exported." in done.stderr
+    assert "Sound" not in done.stdout
+    assert "its SHA-256 differs" in here("predict", tmp_path / "model.onnx", "any.npy", code=2).stderr
 
 
 def test_a_broken_scan_does_not_lose_the_others(liquid_bundle, scan, tmp_path):

@@ -18,7 +18,7 @@ import models
 from imaging import LiquidLensError
 from train import datasets, initialise
 from train.callbacks import EarlyStop, Recorder, progress_display
-from train.datasets import Dataset, joined, picked
+from train.datasets import Dataset, Scans, joined, picked
 from train.figures import Batches, final_figures, temperature_of
 from train.losses import loss_of
 from train.module import TrainingModule, loader
@@ -128,27 +128,33 @@ def evaluate(model: models.Classifier, inputs: Tensor, labels: Tensor, batch_siz
 
 def splits(dataset: Dataset, recipe: RunRecipe) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Prepared inputs and labels of each split, as many and such as the recipe takes."""
+    scans, truth = raw_splits(dataset, recipe)
+    same = recipe.training.validate_on_test
+    inputs = {split: prepare(scans[split], recipe.input) for split in scans if not (same and split == "val")}
+    labels = {split: torch.from_numpy(truth[split]) for split in truth}
+    return (inputs | {"val": inputs["test"]} if same else inputs), labels
+
+
+def raw_splits(dataset: Dataset, recipe: RunRecipe) -> tuple[dict[str, Scans], dict[str, NDArray]]:
+    """Raw scans and labels of each split, as many and such as the recipe takes."""
     settings = recipe.training
     scans, truth = dict(dataset.scans), dict(dataset.labels)
     if settings.validate_on_test:  # the validation scans are training scans then, the first ones as in the file
         scans["train"] = joined(scans.pop("val"), scans["train"])
         truth["train"] = np.concatenate([truth.pop("val"), truth["train"]])
     wanted = {"train": settings.subset, "test": settings.test_subset}
-    inputs, labels = {}, {}
-    for split in scans:
-        items = draw_subset(len(truth[split]), wanted.get(split), settings.subset_seed)
-        inputs[split] = prepare(picked(scans[split], items), recipe.input)
-        labels[split] = torch.from_numpy(truth[split][items])
+    for split, count in wanted.items():
+        if count is not None:
+            items = draw_subset(len(truth[split]), count, settings.subset_seed)
+            scans[split], truth[split] = picked(scans[split], items), truth[split][items]
     if settings.validate_on_test:
-        inputs["val"], labels["val"] = inputs["test"], labels["test"]
-    return inputs, labels
+        scans["val"], truth["val"] = scans["test"], truth["test"]
+    return scans, truth
 
 
-def draw_subset(count: int, wanted: int | None, seed: int) -> NDArray[np.int64]:
-    """Which of `count` scans a subset holds, None: all; it depends on these numbers alone, so that all models and seeds
+def draw_subset(count: int, wanted: int, seed: int) -> NDArray[np.int64]:
+    """Which of `count` scans a subset holds; it depends on these numbers alone, so that all models and seeds
     train on the same scans.  Raises LiquidLensError if there are fewer."""
-    if wanted is None:
-        return np.arange(count)
     if wanted > count:
         raise LiquidLensError(f"A subset of {wanted} cannot be drawn from {count} scans.")
     return np.sort(np.random.default_rng(seed).permutation(count)[:wanted])

@@ -18,8 +18,9 @@ import export
 import models
 import train
 from export import ood, parity
-from export.complete import CompleteModel, output_names
-from export.graph import serialize, to_onnx
+from export.complete import CompleteModel
+from export.graph import serialize, to_onnx, trace
+from export.provenance import unused_parameters
 from imaging import LiquidLensError, Scan, phantoms
 from models.front import Front, InputContract
 from serve.predictor import Predictor
@@ -27,6 +28,7 @@ from train import datasets
 from train.datasets import Dataset
 from train.run import RunFolder
 
+FP32 = export.Options(precisions=())
 SIZES = [(1, 28, 28, 28), (2, 28, 28, 28), (7, 5, 40, 33), (1, 64, 64, 64), (64, 28, 28, 28), (2, 1, 1, 1)]
 
 
@@ -34,8 +36,13 @@ def complete(name: str, values="mask", window=None, temperature=1.7) -> Complete
     """A model with random weights and everything around it."""
     torch.manual_seed(0)
     network = models.build(name).eval()
-    front = Front(InputContract(values, (28, 28, 28), window))
-    scans = torch.from_numpy(phantoms.vessel3d(splits={"train": 48})["train_images"]).float()
+    channels, *size = models.entry(name).input_shape
+    front = Front(InputContract(values, tuple(size), window, channels))
+    if len(size) == 3:
+        scans = torch.from_numpy(phantoms.vessel3d(splits={"train": 48})["train_images"]).float()
+    else:
+        colour = (3,) if channels == 3 else ()
+        scans = torch.randint(0, 256, (48, *size, *colour)).float()
     with torch.no_grad():
         score = ood.fit(network.decide(front(scans)).activations)
     return CompleteModel(front, network, temperature, score).eval()
@@ -44,15 +51,14 @@ def complete(name: str, values="mask", window=None, temperature=1.7) -> Complete
 def differences(content: bytes, model: CompleteModel, shape, low=0, high=256) -> dict[str, float]:
     scans = np.random.default_rng(0).integers(low, high, shape).astype(np.float32)
     with torch.no_grad():
-        expected = model(torch.from_numpy(scans))
-    names = output_names(expected)
+        expected = model.folded()(torch.from_numpy(scans)) | model(torch.from_numpy(scans))
+    names = list(expected)
     found = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"]).run(names, {"scan": scans})
-    for name, a, b in zip(names, found, expected, strict=True):
+    differences = {}
+    for name, a, b in zip(names, found, (tensor.numpy() for tensor in expected.values()), strict=True):
         assert a.shape == b.shape, name
-    return {
-        name: float((np.abs(a - b.numpy()) / (np.maximum(1, b.numpy()) if name == "ood" else 1)).max())
-        for name, a, b in zip(names, found, expected, strict=True)
-    }
+        differences[name] = float((np.abs(a - b) / (np.maximum(1, b) if name == "ood" else 1)).max())
+    return differences
 
 
 @pytest.mark.parametrize(
@@ -66,6 +72,72 @@ def test_files_equal_torch_for_any_batch_and_scan_size(name):
         assert ("slice_logits" in found) == (name != "CNNExp3N6")
         for output, difference in found.items():
             assert difference <= 1e-5, (shape, output)
+
+
+@pytest.mark.parametrize(
+    "name", ["CfCExp1N5", "CRNet-NCP-y-fashion", "1MLP-GRU", "biLSTM-rows", "EQ2425-4E", "RecNet", "MNIST-CNN"]
+)
+def test_files_of_every_family_equal_torch(name):
+    model = complete(name, "mask" if name.startswith("CfC") else "grey")
+    for module in model.modules():
+        if hasattr(module, "random_states"):
+            module.random_states = False
+    traced = trace(model)
+    assert {record.kind for record in traced.initializers} <= {"weights", "masks", "constants"}
+    assert unused_parameters(traced.initializers, model.network) == []
+    content = serialize(traced.proto, {})
+    contract = model.front.contract
+    colour = (3,) if contract.channels == 3 else ()
+    for batch, factor in ((1, 1), (2, 1.3), (7, 0.6)):
+        shape = (batch, *(round(n * factor) for n in contract.size), *colour)
+        for output, difference in differences(content, model, shape).items():
+            assert difference <= 2e-5, (shape, output)
+
+
+@pytest.mark.parametrize("opset", [18, 23])
+def test_other_operator_sets(opset):
+    model = complete("LiqExp5N1")
+    proto = to_onnx(model, opset)
+    assert [entry.version for entry in proto.opset_import] == [opset]
+    assert max(differences(serialize(proto, {}), model, (2, 28, 28, 28)).values()) <= 1e-5
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"opset": 17}, "Operator set 17 is too old: files are written for 18 to 23"),
+        ({"opset": 99}, "Operator set 99 is too new"),
+        ({"calibration_scans": 0}, "calibration set of int8-static is empty"),
+        ({"abstain": 1.0}, "share to abstain on"),
+        ({"auc_budget": -1}, "AUC budget"),
+    ],
+)
+def test_options_that_make_no_sense(liquid_run, tmp_path, options, sentence):
+    with pytest.raises(LiquidLensError, match=sentence):
+        export.export(liquid_run.path, tmp_path / "out", export.Options(**options))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_without_weights(liquid_run, tmp_path):
+    copy = shutil.copytree(liquid_run.path, tmp_path / "run")
+    (copy / "weights.safetensors").unlink()
+    with pytest.raises(LiquidLensError, match=r"it has no weights\.safetensors"):
+        export.export(copy, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_bundle_takes_the_place_of_the_one_before_and_of_nothing_else(liquid_run, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "thesis.docx").write_text("three years")
+    with pytest.raises(LiquidLensError, match="exists and is no bundle"):
+        export.export(liquid_run.path, out, FP32)
+    assert (out / "thesis.docx").read_text() == "three years"
+    (out / "thesis.docx").rename(out / "SHA256SUMS")
+    bundle = export.export(liquid_run.path, out, FP32)
+    assert "model.onnx" in (out / "SHA256SUMS").read_text()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert bundle.model.is_file()
 
 
 @pytest.mark.parametrize(
@@ -86,8 +158,8 @@ def test_the_reference_evaluator_computes_the_same():
     scan = phantoms.vessel3d(splits={"test": 1})["test_images"].astype(np.float32)
     with torch.no_grad():
         expected = model(torch.from_numpy(scan))
-    found = onnx.reference.ReferenceEvaluator(proto).run(None, {"scan": scan})
-    assert np.abs(found[0] - expected[0].numpy()).max() <= 1e-5
+    found = onnx.reference.ReferenceEvaluator(proto).run(["logits"], {"scan": scan})
+    assert np.abs(found[0] - expected["logits"].numpy()).max() <= 1e-5
 
 
 def test_the_loop_is_one_scan_with_plain_operators():
@@ -116,25 +188,35 @@ def test_outputs_are_consistent_with_each_other(liquid_bundle):
 
 
 def test_the_bundle_is_complete(liquid_bundle, liquid_run):
-    assert sorted(path.name for path in liquid_bundle.path.iterdir()) == ["SHA256SUMS", "audit.json", "model.onnx"]
+    assert sorted(path.name for path in liquid_bundle.path.iterdir()) == [
+        "AUDIT.html",
+        "CARD.md",
+        "SHA256SUMS",
+        "audit.json",
+        "golden.npz",
+        "model-step.onnx",
+        "model-unrolled.onnx",
+        "model.onnx",
+    ]
     for line in (liquid_bundle.path / "SHA256SUMS").read_text().splitlines():
         digest, name = line.split("  ")
         assert hashlib.sha256((liquid_bundle.path / name).read_bytes()).hexdigest() == digest
     audit = json.loads((liquid_bundle.path / "audit.json").read_text())
-    assert audit["bytes"] == liquid_bundle.model.stat().st_size <= 120_000
-    assert audit["parity"]["max_logit_difference"] <= 1e-4
-    assert audit["parity"]["changed_labels"] == 0
-    assert audit["parity"]["scans"] == 200
+    assert audit["audit"]["bytes"] == liquid_bundle.model.stat().st_size <= 120_000
+    for profile in ("loop", "unrolled", "step"):
+        parity = audit["parity"][profile]
+        assert parity["max_logit_difference"] <= 1e-4
+        assert (parity["changed_labels"], parity["scans"]) == (0, 200)
     manifest = liquid_bundle.manifest
     assert manifest.parameters.trainable == manifest.parameters.published == 37265
-    assert manifest.metrics["test"] == liquid_run.metrics().best.test
+    assert manifest.metrics["test"].items() >= liquid_run.metrics().best.test.items()
     assert manifest.temperature == liquid_run.metrics().best.temperature
 
 
 def test_the_file_carries_no_trace_of_where_it_was_made(liquid_bundle, liquid_run):
     content = liquid_bundle.model.read_bytes()
-    for trace in (b".py", b"File ", b"/home", b"/tmp", b"site-packages", str(liquid_run.path).encode()):
-        assert trace not in content, trace
+    for hint in (b".py", b"File ", b"/home", b"/tmp", b"site-packages", str(liquid_run.path).encode()):
+        assert hint not in content, hint
     proto = onnx.load_model_from_string(content)
     assert [entry.key for entry in proto.metadata_props] == ["liquidlens"]
     assert all(tensor.data_location == onnx.TensorProto.DEFAULT for tensor in proto.graph.initializer)
@@ -144,7 +226,7 @@ def test_exporting_again_gives_the_same_bytes(liquid_bundle, liquid_run, tmp_pat
     """In another process, with another hash seed, in another folder."""
     moved = shutil.copytree(liquid_run.path, tmp_path / "moved")
     subprocess.run(
-        [sys.executable, "-m", "liquidlens", "export", str(moved), "--out", str(tmp_path / "again")],
+        [sys.executable, "-m", "liquidlens", "export", str(moved), "--out", str(tmp_path / "again"), "--variants", ""],
         check=True,
         env={**os.environ, "PYTHONHASHSEED": "7"},
         capture_output=True,
@@ -166,7 +248,7 @@ def test_a_file_that_disagrees_with_torch_is_refused():
 def test_nothing_is_written_when_parity_fails(liquid_run, tmp_path, monkeypatch):
     monkeypatch.setattr(parity, "TOLERANCE", -1.0)
     with pytest.raises(parity.AuditError):
-        export.export(liquid_run.path, tmp_path / "out")
+        export.export(liquid_run.path, tmp_path / "out", FP32)
     assert not (tmp_path / "out").exists()
 
 
@@ -174,7 +256,7 @@ def test_runs_whose_data_changed_are_refused(liquid_run, tmp_path):
     copy = RunFolder(shutil.copytree(liquid_run.path, tmp_path / "run"))
     copy.write_json("recipe.json", copy.recipe().model_copy(update={"dataset_md5": "0" * 32}))
     with pytest.raises(LiquidLensError, match="another version of phantom-vessel3d"):
-        export.export(copy.path, tmp_path / "out")
+        export.export(copy.path, tmp_path / "out", FP32)
 
 
 def test_ood_score_tells_strange_scans(liquid_bundle):
@@ -212,7 +294,7 @@ def test_colour_images_of_three_classes_are_exported_and_served(colour_dataset, 
     changes = {"max_epochs": 4, "batch_size": 16, "normalise": [0.4, 0.5]}
     run = train.train("EQ2425-4E", "colours", "quick", changes=changes, runs=tmp_path, progress=False)
     assert run.metrics().best.test["accuracy"] > 0.9
-    bundle = export.export(run.path, tmp_path / "bundle")
+    bundle = export.export(run.path, tmp_path / "bundle", FP32)
     predictor = Predictor(bundle.model)
     outputs = predictor.run(colour_dataset.scans["test"])
     assert outputs["probabilities"].shape == (40, 3)
@@ -226,10 +308,10 @@ def test_colour_images_of_three_classes_are_exported_and_served(colour_dataset, 
 def test_recurrent_networks_start_from_zeros_in_the_file(tmp_path):
     changes = {"max_epochs": 1, "subset": 64}
     run = train.train("1MLP-GRU", "phantom-cxr", changes=changes, size=(28, 28), runs=tmp_path, progress=False)
-    bundle = export.export(run.path, tmp_path / "bundle")
+    bundle = export.export(run.path, tmp_path / "bundle", FP32)
     image = datasets.load("phantom-cxr").scans["test"][0].astype(np.float32)
     assert set(Predictor(bundle.model).predict(Scan(image)).probabilities) == {"normal", "pneumonia"}
-    assert export.export(run.path, tmp_path / "again").model.read_bytes() == bundle.model.read_bytes()
+    assert export.export(run.path, tmp_path / "again", FP32).model.read_bytes() == bundle.model.read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -244,5 +326,5 @@ def test_what_cannot_be_a_file_is_refused(tmp_path, model, data, flags, recipe, 
     changes = {"max_epochs": 1, "subset": 32}
     run = train.train(model, data, recipe, changes=changes, flags=flags, runs=tmp_path, progress=False)
     with pytest.raises(LiquidLensError, match=reason):
-        export.export(run.path, tmp_path / "bundle")
+        export.export(run.path, tmp_path / "bundle", FP32)
     assert not (tmp_path / "bundle").exists()

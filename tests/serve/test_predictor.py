@@ -8,7 +8,7 @@ import onnx
 import pytest
 
 from imaging import LiquidLensError, Scan, phantoms
-from serve.manifest import KEY, Input, Manifest, OutOfDistribution, Parameters, Provenance
+from serve.manifest import KEY, Input, Manifest, Operating, OutOfDistribution, Parameters, Provenance, abstains
 from serve.predictor import Predictor
 from tests.conftest import changed_metadata
 
@@ -30,7 +30,8 @@ def test_predictions_equal_the_raw_outputs(predictor):
     outputs = predictor.run(volume)
     assert list(prediction.probabilities) == ["vessel", "aneurysm"]
     assert prediction.probabilities["aneurysm"] == pytest.approx(float(outputs["probabilities"][0, 1]))
-    assert prediction.label == ("aneurysm" if prediction.probabilities["aneurysm"] > 0.5 else "vessel")
+    threshold = predictor.manifest.operating.threshold
+    assert prediction.label == ("aneurysm" if prediction.probabilities["aneurysm"] > threshold else "vessel")
     assert prediction.ood_score == pytest.approx(float(outputs["ood"][0]))
     assert prediction.milliseconds > 0
 
@@ -38,10 +39,33 @@ def test_predictions_equal_the_raw_outputs(predictor):
 def test_the_threshold_of_the_manifest_decides(liquid_bundle, tmp_path):
     scan = Scan(phantoms.vessel3d(splits={"test": 1})["test_images"][0].astype(np.float32))
     for threshold, label in ((0.0, "aneurysm"), (1.0, "vessel")):
+        operating = {"threshold": threshold, "rule": "a test"}
         path = with_metadata(
-            liquid_bundle, tmp_path, lambda manifest, t=threshold: {KEY: json.dumps({**manifest, "threshold": t})}
+            liquid_bundle, tmp_path, lambda manifest, o=operating: {KEY: json.dumps({**manifest, "operating": o})}
         )
         assert Predictor(path).predict(scan).label == label
+
+
+def test_the_model_says_where_it_is_not_sure(liquid_bundle):
+    scans = phantoms.vessel3d(splits={"test": 60}, seed=3)["test_images"].astype(np.float32)
+    predictor = Predictor(liquid_bundle.model)
+    low, high = predictor.manifest.operating.abstain
+    assert low < predictor.manifest.operating.threshold < high
+    predictions = [predictor.predict(Scan(scan)) for scan in scans]
+    for prediction in predictions:
+        assert prediction.abstained == (low < prediction.probabilities["aneurysm"] < high)
+    assert 0 < sum(prediction.abstained for prediction in predictions) < 30, "about a tenth of usual scans"
+
+
+def test_classes_that_are_nearly_as_likely(liquid_bundle):
+    operating = Operating(threshold=0.5, rule="the likeliest class", abstain_margin=0.2)
+    probabilities = np.array([[0.5, 0.35, 0.15], [0.1, 0.4, 0.5], [0.1, 0.1, 0.8]])
+    assert abstains(operating, probabilities).tolist() == [True, True, False]
+
+
+def test_a_file_that_reads_single_slices_is_refused(liquid_bundle):
+    with pytest.raises(LiquidLensError, match=r"model-step\.onnx: it reads one slice at a time"):
+        Predictor(liquid_bundle.path / "model-step.onnx")
 
 
 def test_images_and_volumes_are_not_mixed_up(predictor, liquid_bundle, tmp_path):
@@ -80,11 +104,13 @@ def test_a_model_of_images_refuses_volumes(tmp_path):
         paper="none",
         labels=("dark", "bright"),
         input=Input(values="grey", size=(28, 28)),
-        threshold=0.5,
+        operating=Operating(threshold=0.5, rule="0.5"),
         temperature=1.0,
         out_of_distribution=OutOfDistribution(threshold=300, quantile=1),
-        parameters=Parameters(published=0, trainable=0),
+        parameters=Parameters(published=0, trainable=0, effective=0, stored=0),
         metrics={},
+        initializers={},
+        graph_digest="",
         provenance=Provenance(
             dataset="none", dataset_md5="", recipe="", seed=0, weights="best", weights_sha256="", versions={}
         ),
@@ -126,7 +152,7 @@ def test_a_file_without_our_manifest(liquid_bundle, tmp_path):
     [
         (lambda m: "{", "Invalid JSON"),
         (lambda m: json.dumps({**m, "format": 2}), "format: Input should be 1"),
-        (lambda m: json.dumps({**m, "threshold": 3}), "threshold"),
+        (lambda m: json.dumps({**m, "operating": {"threshold": 3, "rule": ""}}), "threshold"),
         (lambda m: json.dumps({**m, "labels": ["one"]}), "labels"),
         (lambda m: json.dumps({**m, "surprise": 1}), "surprise"),
     ],

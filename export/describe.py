@@ -1,0 +1,76 @@
+"""The manifest of an export."""
+
+import hashlib
+from dataclasses import asdict
+from importlib.metadata import version
+
+import models
+from export import ood
+from export.facts import Operating as OperatingFigures
+from export.options import Options
+from export.provenance import effective_parameters
+from export.wiring import wirings
+from serve.manifest import Input, Manifest, Operating, OutOfDistribution, Parameters, Provenance
+from train.recipes import changed
+from train.run import WEIGHT_FILES, RunFolder, WeightsMetrics
+
+
+def describe(
+    folder: RunFolder,
+    network: models.Classifier,
+    options: Options,
+    dataset: str,
+    metrics: WeightsMetrics,
+    point: Operating,
+    operating: dict[str, OperatingFigures],
+    ood_threshold: float,
+) -> Manifest:
+    """The manifest that all files of a bundle share; what differs from file to file is still empty.
+
+    metrics: the run's figures of the exported weights.  operating: split -> figures at the operating point.
+    """
+    recipe = folder.recipe()
+    weights = folder.path / WEIGHT_FILES[options.weights]
+    wiring = wirings(network)
+    return Manifest(
+        model=recipe.model,
+        paper=recipe.paper,
+        labels=recipe.labels,
+        flags=recipe.flags,
+        task="multi-label" if recipe.task == "multi-label" else "classes",
+        profile="loop" if wiring else None,
+        input=Input(**asdict(recipe.input)),
+        operating=point,
+        temperature=metrics.temperature,
+        out_of_distribution=OutOfDistribution(threshold=ood_threshold, quantile=ood.QUANTILE),
+        parameters=Parameters(
+            published=models.entry(recipe.model).published_parameters,
+            trainable=sum(p.numel() for p in network.parameters() if p.requires_grad),
+            effective=effective_parameters(network),
+            stored=0,
+        ),
+        metrics={
+            "val": {**metrics.val, **_at_operating_point(operating["val"])},
+            "test": {**metrics.test, **_at_operating_point(operating["test"])},
+        },
+        provenance=Provenance(
+            dataset=dataset,
+            dataset_md5=recipe.dataset_md5,
+            recipe=recipe.training.recipe,
+            changes=changed(recipe.training),
+            validated_on_test=recipe.training.validate_on_test,
+            seed=recipe.seed,
+            weights=options.weights,
+            weights_sha256=hashlib.sha256(weights.read_bytes()).hexdigest(),
+            versions={**recipe.versions, "onnx": version("onnx")},
+        ),
+        wiring=wiring,
+        initializers={},
+        graph_digest="",
+    )
+
+
+def _at_operating_point(found: OperatingFigures) -> dict[str, float]:
+    figures = {name: interval.value for name, interval in found.figures.items() if name != "auc"}
+    figures["accuracy_at_threshold"] = figures.pop("accuracy")
+    return {**figures, "coverage": found.coverage, "accuracy_when_sure": found.accuracy_when_sure}

@@ -1,0 +1,221 @@
+"""What is known about exported files: plain data, which ``audit.json`` holds and the pages for people show."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Precision = Literal["fp32", "fp16", "int8-dynamic", "int8-static"]
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8-dynamic", "int8-static")
+
+Profile = Literal["loop", "unrolled", "step"]
+PROFILES: tuple[Profile, ...] = ("loop", "unrolled", "step")
+
+#: What an initializer is for.  weights: comes from trained parameters.  masks: says which synapses exist.
+#: constants: shapes, axes, the front's grid, the temperature, and the statistics of the out-of-distribution score.
+Kind = Literal["weights", "masks", "constants", "unexplained"]
+
+
+@dataclass(frozen=True)
+class Initializer:
+    """One tensor that the file stores, and where it comes from."""
+
+    name: str
+    kind: Kind
+    dtype: str
+    shape: tuple[int, ...]
+    bytes: int
+    #: The torch parameters and buffers that it was computed from; none for constants.
+    sources: tuple[str, ...]
+    #: How: "as trained", "sigma * input_w, by synapse", "shape of Reshape", ...
+    how: str
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one scan of the input contract's size costs, counted while the file ran, without graph optimization."""
+
+    #: Nodes executed, every pass through a loop counted.
+    nodes: int
+    #: Multiplications that are added up in matrix products, convolutions and recurrent layers.
+    macs: int
+    #: Elements that go through Sigmoid, and through Tanh; those inside LSTM, GRU and RNN operators too.
+    sigmoids: int
+    tanhs: int
+    #: Operator -> (nodes executed, MACs), the dearest first.
+    by_operator: dict[str, tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Parameters, counted four ways; None where a file does not say.
+
+    published: as the paper prints.  trainable: as torch counts.  effective: those that can change the answer, so
+    without those of synapses that do not exist.  stored: numbers in initializers of the kind "weights".
+    """
+
+    published: int | None
+    trainable: int | None
+    effective: int | None
+    stored: int
+
+
+@dataclass(frozen=True)
+class Synapses:
+    """The wiring of one liquid layer."""
+
+    #: Name of the layer in the torch network.
+    layer: str
+    cell: Literal["LTC", "CfC"]
+    features: int
+    #: One letter per neuron: m(otor), c(ommand), i(nter).  ncps numbers motor neurons first.
+    neurons: str
+    #: Number of inputs that each neuron reads.
+    sensory_fan_in: tuple[int, ...]
+    #: One text per neuron where synapses start, one sign per neuron where they end: "+" excites, "-" inhibits,
+    #: "." is no synapse.
+    recurrent: tuple[str, ...]
+    #: "sensory -> inter": 120, "inter -> command": 64, ...
+    by_type: dict[str, int]
+
+
+@dataclass(frozen=True)
+class FileAudit:
+    """What one ONNX file holds."""
+
+    file: str
+    bytes: int
+    sha256: str
+    #: Name and number of the model, None for a foreign file.
+    model: str | None
+    opset: dict[str, int]
+    #: Operator -> how often it is written, bodies of loops included.
+    operators: dict[str, int]
+    initializers: tuple[Initializer, ...]
+    #: Bytes of "weights", "masks", "constants", "unexplained", "metadata" (the manifest) and "graph" (all the rest).
+    bytes_by_class: dict[str, int]
+    parameters: Counts
+    cost: Cost | None
+    synapses: tuple[Synapses, ...]
+    #: What is wrong, one sentence each; empty for a sound file.
+    problems: tuple[str, ...]
+    #: What could not be checked, and why.
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Bin:
+    """One bin of a reliability plot: mean probability, share of scans that are right (or positive), number of scans."""
+
+    confidence: float
+    share: float
+    count: int
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Calibration of one split, with one temperature."""
+
+    ece: float
+    brier: float
+    bins: tuple[Bin, ...]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The temperature, and what it does; it was fitted on validation."""
+
+    temperature: float
+    #: "lowers the loss of validation scans that it was not fitted to", or why it is 1.
+    reason: str
+    #: Split ("val", "test") -> at temperature 1, and at the file's.
+    before: dict[str, Reliability]
+    after: dict[str, Reliability]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure with its 95 % bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Operating:
+    """The figures at the operating point, on one split."""
+
+    #: auc, accuracy; of binary models also sensitivity and specificity; each over all scans.
+    figures: dict[str, Interval]
+    #: Share of scans on which the model does not abstain, and accuracy on those.
+    coverage: float
+    accuracy_when_sure: float
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One precision variant, measured."""
+
+    precision: Precision
+    #: Its name in the bundle; None if it was rejected before a file was worth writing.
+    file: str | None
+    bytes: int
+    #: Operator -> how many of them compute in int8 (fp16: "initializers" -> how many are stored in float16).
+    converted: dict[str, int]
+    #: Operator -> (how many stayed as they were, why).
+    left: dict[str, tuple[int, str]]
+    #: The reason why this variant must not be used, or None.
+    rejected: str | None
+    recommended: bool
+    load_milliseconds: float
+    #: Batch size -> median milliseconds of a run on one CPU thread.
+    milliseconds: dict[int, float]
+    #: Of batch size 1, the fastest run: what the choice goes by, since other work on the machine disturbs it least.
+    fastest_milliseconds: float
+    #: Split ("val", "test") -> "auc", "accuracy".
+    figures: dict[str, dict[str, Interval]]
+    #: Against fp32, over validation and test scans.
+    max_probability_difference: float
+    changed_labels: int
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which variant ``model.onnx`` is, and why: the rule, applied."""
+
+    recommended: Precision
+    rule: str
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Parity:
+    """The largest differences between an ONNX file and torch.
+
+    scans: how many different scans were compared; sizes and batch_sizes: in which sizes and batches.
+    max_difference: by output; that of ``ood`` is relative.
+    """
+
+    scans: int
+    sizes: tuple[tuple[int, ...], ...]
+    batch_sizes: tuple[int, ...]
+    max_logit_difference: float
+    max_difference: dict[str, float]
+    changed_labels: int
+
+
+@dataclass(frozen=True)
+class Document:
+    """``audit.json``."""
+
+    #: The manifest of the fp32 file, as JSON.
+    manifest: dict
+    #: Profile -> file and parity.
+    parity: dict[str, Parity]
+    calibration: Calibration | None
+    #: Split -> figures of the fp32 file.
+    operating: dict[str, Operating]
+    variants: tuple[Variant, ...]
+    choice: Choice
+    audit: FileAudit
+    #: Software the timings were taken with, and number of threads: no host names.
+    environment: dict[str, str] = field(default_factory=dict)

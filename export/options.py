@@ -1,0 +1,68 @@
+"""What an export may be asked for, and what it refuses."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import models
+from export.facts import PRECISIONS, Precision, Profile
+from export.graph import OPSET, check_opset
+from export.operating import Rule
+from imaging import LiquidLensError
+from models.cfc import CfC
+from models.liquid import LTC
+from train.run import RunRecipe, Weights
+
+
+@dataclass(frozen=True)
+class Options:
+    """What an export may be asked for."""
+
+    weights: Weights = "best"
+    #: Profiles besides ``loop``, which liquid models always have.
+    profiles: Sequence[Profile] = ()
+    #: Precision variants besides ``fp32``, which is always there.
+    precisions: Sequence[Precision] = PRECISIONS
+    #: How ``int8-static`` finds the ranges of activations, and on how many training scans.
+    calibration: Literal["minmax", "entropy", "percentile"] = "minmax"
+    calibration_scans: int = 128
+    #: How the threshold is chosen, and on which share of the validation scans the model abstains.
+    threshold: Rule = field(default_factory=lambda: Rule("youden"))
+    abstain: float = 0.1
+    #: By how much the recommended variant's validation AUC may lie below that of fp32.
+    auc_budget: float = 0.005
+    opset: int = OPSET
+
+    def check(self) -> None:
+        """Raise LiquidLensError if a value makes no sense."""
+        check_opset(self.opset)
+        if self.calibration_scans < 1:
+            raise LiquidLensError("The calibration set of int8-static is empty: give at least one scan.")
+        if not 0 <= self.abstain < 1:
+            raise LiquidLensError(f"The share to abstain on is a number from 0 to below 1, not {self.abstain}.")
+        if not self.auc_budget >= 0:
+            raise LiquidLensError(f"The AUC budget is a number from 0, not {self.auc_budget}.")
+
+
+def is_liquid(network: models.Classifier) -> bool:
+    return any(isinstance(module, LTC | CfC) for module in network.modules())
+
+
+def check_exportable(recipe: RunRecipe, network: models.Classifier, options: Options) -> None:
+    """Raise LiquidLensError for what cannot be a file.
+
+    Some habits of the papers' sources have no meaning in a file that judges one scan.
+    """
+    reasons = {
+        "source_layout": "it recurs over the scans of a batch, so its answer for a scan depends on the others",
+        "dropout_always": "its dropout is at random in evaluation, too",
+    }
+    for flag in recipe.flags:
+        if flag in reasons:
+            raise LiquidLensError(f"{recipe.model} with the flag {flag} cannot be exported: {reasons[flag]}.")
+    if recipe.task == "pose":
+        raise LiquidLensError(f"{recipe.model} cannot be exported: it reads another network's feature maps, not scans.")
+    if options.profiles and not is_liquid(network):
+        raise LiquidLensError(
+            f"{recipe.model} has no liquid layer, so there is no loop that a profile could write in another way."
+        )

@@ -1,0 +1,198 @@
+"""Exporting a run: from run folder to bundle."""
+
+import json
+import platform
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+
+import models
+from export import ood, precision
+from export.audit import audit, manifest_of
+from export.bundle import Bundle, Files, staged, write_papers
+from export.complete import CompleteModel
+from export.describe import describe
+from export.facts import PRECISIONS, Document, Initializer, Parity, Precision
+from export.golden import golden, pack
+from export.graph import Traced, trace
+from export.measure import calibration, operating_figures, operating_point
+from export.options import Options, check_exportable
+from export.parity import AuditError, check
+from export.provenance import explain_converted, unused_parameters
+from export.step import check_step, trace_step
+from export.unroll import unroll
+from export.variants import Candidate, compare
+from export.wiring import pairs, wirings
+from imaging import LiquidLensError
+from models.four_directions import Sweep
+from models.front import Front
+from serve import metrics
+from train import datasets
+from train.datasets import Dataset, Scans, picked
+from train.fit import measure, raw_splits, splits
+from train.prepare import chunks
+from train.run import RunFolder, RunRecipe
+
+Say = Callable[[str], None]
+
+
+def export(
+    run: str | Path,
+    out: str | Path | None = None,
+    options: Options | None = None,
+    data_root: str | Path | None = None,
+    say: Say = lambda _: None,
+) -> Bundle:
+    """Export a finished run to `out`, by default ``bundles/NAME-OF-RUN``; `say` is told what is being done.
+
+    The run's dataset is needed: training scans for the out-of-distribution score and for calibrating int8, validation
+    scans for thresholds, parity and the choice among variants, test scans for the figures.  Raises LiquidLensError if
+    the run, its data or the options are not sound, AuditError if a file does not agree with torch, holds a number that
+    nothing explains or lacks a parameter; nothing is written then.
+    """
+    folder = RunFolder(Path(run))
+    recipe = folder.recipe()
+    # Images that were left out of the training set are left out here, too; the MD5 tells whether the rest is the same.
+    dataset = datasets.load(recipe.dataset, data_root, skip_bad=True)
+    out = Path(out) if out is not None else Path("bundles") / folder.path.resolve().name
+    return export_with(dataset, folder, out, options or Options(), say)
+
+
+def export_with(dataset: Dataset, folder: RunFolder, out: Path, options: Options, say: Say = lambda _: None) -> Bundle:
+    """`export` with the run's dataset at hand."""
+    options.check()
+    recipe, run_metrics, network = folder.recipe(), folder.metrics(), folder.load_model(options.weights)
+    check_exportable(recipe, network, options)
+    if dataset.md5 != recipe.dataset_md5:
+        raise LiquidLensError(f"{folder.path} was trained on another version of {recipe.dataset} than the one at hand.")
+    with staged(out) as staging:
+        inputs, truth = splits(dataset, recipe)
+        figures = run_metrics.best if options.weights == "best" else run_metrics.last
+        if _start_from_zeros(network):
+            figures = measure(network, recipe, inputs, truth)
+        scans, labels = raw_splits(dataset, recipe)
+        multi_label = recipe.task == "multi-label"
+
+        say("Calibrating")
+        score = ood.fit(_activations(network, inputs["train"]))
+        with torch.no_grad():
+            usual = score(_activations(network, inputs["val"])).numpy()
+        model = CompleteModel(Front(recipe.input), network, figures.temperature, score, multi_label)
+        logits = {split: _logits(network, inputs[split]) for split in ("val", "test")}
+        answers = {split: metrics.probabilities(logits[split] / figures.temperature, multi_label) for split in logits}
+        truths = {split: labels[split] for split in logits}
+        point = operating_point(truths["val"], answers["val"], options.threshold, options.abstain, multi_label)
+        operating = {split: operating_figures(truths[split], answers[split], point, multi_label) for split in logits}
+
+        say("Tracing")
+        traced = trace(model, options.opset)
+        _check_accounted_for(traced.initializers, network, recipe)
+        strange = float(np.quantile(usual, ood.QUANTILE))
+        manifest = describe(folder, network, options, dataset.name, figures, point, operating, strange)
+        files = Files(staging, manifest)
+        main = files.write("model-fp32.onnx", traced.proto, traced.initializers)
+        say("Comparing with torch")
+        name = "loop" if manifest.wiring else "plain"
+        parity = {name: check(main.read_bytes(), model, scans["val"], point.threshold)}
+        parity |= _write_profiles(files, model, traced, options, scans["val"])
+
+        say("Converting")
+        wanted = [name for name in PRECISIONS[1:] if name in options.precisions]
+        converted = [_convert(name, files, traced, scans["train"], options) for name in wanted]
+        say("Measuring")
+        evaluated = {split: scans[split] for split in truths}
+        candidates = [Candidate("fp32", main, {}, {}), *converted]
+        variants, choice = compare(candidates, manifest, evaluated, truths, options.auc_budget)
+        variants = files.settle(variants)
+
+        say("Auditing")
+        (staging / "golden.npz").write_bytes(pack(golden(model)))
+        audits = [audit(path) for path in sorted(staging.glob("*.onnx"))]
+        if problems := [problem for found in audits for problem in found.problems]:
+            raise AuditError(f"The files are not sound: {' '.join(problems[:5])} Nothing was written.")
+        final = manifest_of(staging / "model.onnx")
+        document = Document(
+            manifest=json.loads(final.to_json()),
+            parity=parity,
+            calibration=calibration(truths, logits, figures.temperature, multi_label),
+            operating=operating,
+            variants=variants,
+            choice=choice,
+            audit=next(found for found in audits if found.file == "model.onnx"),
+            environment={"onnxruntime": onnxruntime.__version__, "machine": platform.machine(), "threads": "1"},
+        )
+        write_papers(staging, document)
+    return Bundle(out, final, document)
+
+
+def _start_from_zeros(network: models.Classifier) -> bool:
+    """Make recurrent layers whose initial states are drawn at random (tum-2018) start from zeros, so that the file says
+    the same about the same scan; True if there were such layers."""
+    sweeps = [module for module in network.modules() if isinstance(module, Sweep) and module.random_states]
+    for sweep in sweeps:
+        sweep.random_states = False
+    return bool(sweeps)
+
+
+@torch.no_grad()
+def _activations(network: models.Classifier, inputs: torch.Tensor) -> torch.Tensor:
+    return torch.cat([network.decide(batch).activations for batch in inputs.split(64)])
+
+
+@torch.no_grad()
+def _logits(network: models.Classifier, inputs: torch.Tensor) -> NDArray[np.float32]:
+    return torch.cat([network(batch) for batch in inputs.split(64)]).numpy()
+
+
+def _check_accounted_for(initializers: list[Initializer], network: models.Classifier, recipe: RunRecipe) -> None:
+    """Raise AuditError if a number in the file is unexplained, a parameter is not in it, or a synapse of the model's
+    wiring is gone."""
+    problems = [f"{i.name} {i.shape}: {i.how}" for i in initializers if i.kind == "unexplained"]
+    problems += [f"{name} is not in the file" for name in unused_parameters(initializers, network)]
+    for ours, theirs in zip(wirings(network), wirings(recipe.build()), strict=True):
+        gone = set(pairs(theirs)) ^ set(pairs(ours))
+        problems += [f"{ours.layer}: the synapse {a} -> {b} differs from the wiring" for a, b in sorted(gone)]
+        if ours.sensory_fan_in != theirs.sensory_fan_in:
+            problems.append(f"{ours.layer}: its sensory synapses differ from the wiring")
+    if problems:
+        raise AuditError(f"{recipe.model} is not accounted for: {'; '.join(problems[:5])}. Nothing was written.")
+
+
+def _write_profiles(
+    files: Files, model: CompleteModel, loop: Traced, options: Options, scans: Scans
+) -> dict[str, Parity]:
+    """The profiles that were asked for besides the loop, each compared with torch."""
+    threshold = files.manifest.operating.threshold
+    parity = {}
+    if "unrolled" in options.profiles:
+        proto = unroll(loop.proto)
+        records = explain_converted(proto, loop.initializers)
+        path = files.write("model-unrolled.onnx", proto, records, profile="unrolled")
+        parity["unrolled"] = check(path.read_bytes(), model, scans, threshold, path.name)
+    if "step" in options.profiles:
+        path = files.write("model-step.onnx", *trace_step(model, options.opset), profile="step")
+        parity["step"] = check_step(path.read_bytes(), model, scans, threshold)
+    return parity
+
+
+def _convert(wanted: Precision, files: Files, traced: Traced, scans: Scans, options: Options) -> Candidate:
+    """A precision variant of the file."""
+    if wanted == "fp16":
+        converted = precision.to_fp16(traced.proto)
+    elif wanted == "int8-dynamic":
+        converted = precision.to_int8_dynamic(traced.proto)
+    else:
+        count = min(options.calibration_scans, len(scans))
+        chosen = picked(scans, np.linspace(0, len(scans) - 1, count).astype(int))
+        converted = precision.to_int8_static(traced.proto, chunks(chosen, 8), options.calibration)
+    if wanted != "fp16":
+        del converted.proto.graph.value_info[:]  # shapes save a fifth of the loading time; int8 files are to be small
+    if not converted.converted:
+        return Candidate(wanted, None, {}, converted.left)
+    records = explain_converted(converted.proto, traced.initializers)
+    path = files.write(f"model-{wanted}.onnx", converted.proto, records, precision=wanted)
+    return Candidate(wanted, path, converted.converted, converted.left)

@@ -1,0 +1,202 @@
+"""Timing exported files: how long they take to load, and to answer, on the providers that this machine really has.
+
+All files and providers take turns, run by run, so that whatever else the machine does meanwhile slows all of them
+alike.  No torch, no onnx.
+"""
+
+import contextlib
+import io
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from imaging import LiquidLensError
+from serve.manifest import Input, Manifest
+
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+LOADS = 5
+_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int64)": np.int64}
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one file takes on one provider at one batch size.
+
+    unit: what is counted, ``scan``, or ``slice`` for a file of the profile ``step``.
+    load_milliseconds: the median of five loads, reading the file included.
+    p50_milliseconds, p99_milliseconds: quantiles of the time of one run, copies to the device and back included.
+    fastest_milliseconds: the fastest run, which other work on the machine disturbed least.
+    per_second: units per second over all runs.
+    """
+
+    file: Path
+    model: str
+    bytes: int
+    provider: str
+    batch_size: int
+    unit: str
+    load_milliseconds: float
+    p50_milliseconds: float
+    p99_milliseconds: float
+    fastest_milliseconds: float
+    per_second: float
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """One file on one provider."""
+
+    file: Path
+    provider: str
+    session: onnxruntime.InferenceSession
+    manifest: Manifest
+
+
+def measure(
+    paths: Iterable[str | Path],
+    batch_sizes: Sequence[int] = (1, 8, 32),
+    threads: int = 1,
+    repeats: int = 50,
+    providers: Sequence[str] | None = None,
+) -> list[Row]:
+    """Load and run every file `repeats` times per batch size, with random scans of its input contract's size.
+
+    paths: ``.onnx`` files, and folders, which stand for all their ``model*.onnx``.  threads: what ONNX Runtime may use
+    on the CPU.  providers: names that ONNX Runtime knows; by default the CPU, and CUDA where a session really gets it.
+
+    Raises LiquidLensError for what is not there, is no ONNX file or has no manifest, and for a provider that was asked
+    for and cannot be had.
+    """
+    if min(*batch_sizes, threads, repeats) < 1:
+        raise LiquidLensError("Batch sizes, threads and repeats are whole numbers from 1.")
+    files = [file for path in paths for file in _files(Path(path))]
+    candidates = [
+        candidate
+        for file in files
+        for provider in (providers or (CPU, CUDA))
+        if (candidate := _candidate(file, provider, threads, required=providers is not None))
+    ]
+    loads: list[list[float]] = [[] for _ in candidates]
+    for _ in range(LOADS):
+        for times, candidate in zip(loads, candidates, strict=True):
+            started = time.perf_counter()
+            _session(candidate.file, candidate.provider, threads)
+            times.append(1000 * (time.perf_counter() - started))
+    rows = []
+    for size in batch_sizes:
+        runs = _timed_runs(candidates, size, repeats)
+        for candidate, load, run in zip(candidates, loads, runs, strict=True):
+            rows.append(
+                Row(
+                    file=candidate.file,
+                    model=candidate.manifest.model,
+                    bytes=candidate.file.stat().st_size,
+                    provider=candidate.provider,
+                    batch_size=size,
+                    unit=candidate.session.get_inputs()[0].name,
+                    load_milliseconds=float(np.median(load)),
+                    p50_milliseconds=float(np.percentile(run, 50)),
+                    p99_milliseconds=float(np.percentile(run, 99)),
+                    fastest_milliseconds=min(run),
+                    per_second=1000 * size * repeats / sum(run),
+                )
+            )
+    return sorted(rows, key=lambda row: (files.index(row.file), row.provider != CPU, row.batch_size))
+
+
+def _timed_runs(candidates: Sequence[_Candidate], batch_size: int, repeats: int) -> list[list[float]]:
+    """Milliseconds of each run of each candidate."""
+    feeds = [inputs(candidate.session, candidate.manifest.input, batch_size) for candidate in candidates]
+    runs: list[list[float]] = [[] for _ in candidates]
+    for repeat in range(repeats + 2):  # the first two are for warming up: memory is laid out, kernels are chosen
+        # Each turn starts with another one, so that nothing periodic on the machine hits always the same.
+        turn = repeat % len(candidates)
+        in_turn = list(zip(runs, candidates, feeds, strict=True))
+        for times, candidate, feed in in_turn[turn:] + in_turn[:turn]:
+            started = time.perf_counter()
+            try:
+                candidate.session.run(None, feed)
+            except Exception as error:  # ONNX Runtime raises a dozen unrelated types
+                raise LiquidLensError(
+                    f"{candidate.file}: {candidate.provider} cannot run it at batch size {batch_size} "
+                    f"({_first_line(error)})."
+                ) from error
+            if repeat >= 2:
+                times.append(1000 * (time.perf_counter() - started))
+    return runs
+
+
+def inputs(session: onnxruntime.InferenceSession, contract: Input, batch_size: int) -> dict[str, NDArray]:
+    """Random inputs that a file may get: the pixels first, and for the profile ``step`` the memory it starts from.
+
+    Masks hold 0 and 255 at random, grey pixels 0..255, and CT numbers -1024..3071: legal, though they show nothing.
+    """
+    pixels, *memory = session.get_inputs()
+    size = contract.size[1:] if pixels.name == "slice" else contract.size
+    shape = (batch_size, *size, 3) if contract.channels == 3 else (batch_size, *size)
+    low, high = (-1024, 3072) if contract.values == "hu" else (0, 256)
+    values = np.random.default_rng(0).integers(low, high, shape).astype(np.float32)
+    if contract.values == "mask":
+        values = np.where(values > 127, np.float32(255), np.float32(0))
+    feed = {pixels.name: values}
+    for value in memory:
+        lengths = (length if isinstance(length, int) else batch_size for length in value.shape)
+        feed[value.name] = np.zeros(tuple(lengths), _TYPES[value.type])
+    if "largest" in feed:
+        feed["largest"] = values.max(tuple(range(1, values.ndim)))
+    return feed
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_dir():
+        found = sorted(path.glob("model*.onnx"))
+        if not found:
+            raise LiquidLensError(f"{path}: there is no model*.onnx in this folder; give a bundle or an .onnx file.")
+        return found
+    if not path.is_file():
+        raise LiquidLensError(f"{path}: there is no such file.")
+    return [path]
+
+
+def _candidate(file: Path, provider: str, threads: int, required: bool) -> _Candidate | None:
+    """The file on this provider; None if the machine has no such provider and it is not required."""
+    session = None
+    if provider in onnxruntime.get_available_providers():  # which proves nothing: see what the session gets
+        session = _session(file, provider, threads)
+    if session is None or session.get_providers()[0] != provider:
+        if required:
+            raise LiquidLensError(f"{file}: {provider} cannot be had on this machine; without it the CPU is measured.")
+        return None
+    try:
+        manifest = Manifest.from_metadata(session.get_modelmeta().custom_metadata_map)
+    except LiquidLensError as error:
+        raise LiquidLensError(f"{file}: {error}") from error
+    return _Candidate(file, provider, session, manifest)
+
+
+def _session(file: Path, provider: str, threads: int) -> onnxruntime.InferenceSession:
+    """A session that asks for the provider and gets it, or else the CPU: ONNX Runtime falls back without an error."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    onnxruntime.set_default_logger_severity(4)  # what it says about a missing provider, we say ourselves
+    try:
+        if provider == CUDA:
+            with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find
+                onnxruntime.preload_dlls()
+        wanted = [provider] if provider == CPU else [provider, CPU]
+        return onnxruntime.InferenceSession(file.read_bytes(), options, providers=wanted)
+    except Exception as error:  # ONNX Runtime raises a dozen unrelated types
+        raise LiquidLensError(f"{file}: not a readable ONNX file ({_first_line(error)}).") from error
+    finally:
+        onnxruntime.set_default_logger_severity(2)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -1,0 +1,191 @@
+"""The audit: every number explained, and everything that was changed named."""
+
+import hashlib
+import json
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx.numpy_helper import from_array, to_array
+
+import export
+import models
+from export import provenance
+from export.audit import audit
+from export.cost import cost, zeros
+from export.facts import FileAudit
+from export.parity import AuditError
+from export.wiring import pairs, synapses, wirings
+from imaging import LiquidLensError
+from models.hse2024 import TABLE_1
+from train.run import RunFolder
+
+LAYER = "network.head.steps.0.layer"
+
+
+def changed(bundle: export.Bundle, tmp_path, change) -> FileAudit:
+    """The audit of the bundle's model after `change` was done to it."""
+    proto = onnx.load(bundle.model)
+    change(proto.graph)
+    path = tmp_path / "changed.onnx"
+    onnx.save(proto, path)
+    return audit(path)
+
+
+def replace(graph: onnx.GraphProto, name: str, change) -> None:
+    tensor = next(tensor for tensor in graph.initializer if tensor.name == name)
+    tensor.CopyFrom(from_array(change(to_array(tensor).copy()), name))
+
+
+def test_a_sound_file(liquid_bundle):
+    found = audit(liquid_bundle.model)
+    assert found.problems == ()
+    assert {i.kind for i in found.initializers} == {"weights", "masks", "constants"}
+    assert sum(found.bytes_by_class.values()) == found.bytes == liquid_bundle.model.stat().st_size
+    assert found.bytes_by_class["unexplained"] == 0
+    counts = found.parameters
+    assert (counts.published, counts.trainable) == (37265, 37265)
+    assert counts.effective == 11753 < counts.stored
+    assert sum(found.synapses[0].by_type.values()) == 2400 + 63
+    gain = next(i for i in found.initializers if i.name == f"{LAYER}.sensory_gain")
+    assert gain.sources == (f"{LAYER}.rnn_cell.sensory_sigma", f"{LAYER}.rnn_cell.input_w")
+    assert gain.how == "sigma * input_w, by sensory synapse"
+
+
+def test_an_extra_initializer_is_named(liquid_bundle, tmp_path):
+    found = changed(liquid_bundle, tmp_path, lambda g: g.initializer.append(from_array(np.ones(9), "stowaway")))
+    assert [problem for problem in found.problems if problem.startswith("stowaway: an initializer that")]
+    assert next(i for i in found.initializers if i.name == "stowaway").kind == "unexplained"
+
+
+def test_a_changed_weight_is_named(liquid_bundle, tmp_path):
+    def one_ulp_more(weight):
+        weight.flat[0] = np.nextafter(weight.flat[0], np.float32(1))
+        return weight
+
+    found = changed(liquid_bundle, tmp_path, lambda g: replace(g, "network.trunk.0.weight", one_ulp_more))
+    assert found.problems == ("network.trunk.0.weight: its values are not those that were exported.",)
+
+
+def test_a_dropped_synapse_is_named(liquid_bundle, tmp_path):
+    wiring = liquid_bundle.manifest.wiring[0]
+    source, target = pairs(wiring)[5]
+
+    def drop(weight):
+        gain = to_array(next(i for i in onnx.load(liquid_bundle.model).graph.initializer if i.name == f"{LAYER}.gain"))
+        units = len(wiring.neurons)
+        [row] = [k for k in np.flatnonzero(gain[source]) if weight[k, units + target]]
+        weight[row] = 0
+        return weight
+
+    found = changed(liquid_bundle, tmp_path, lambda g: replace(g, f"{LAYER}.weight", drop))
+    assert len(found.problems) == 2, "changed values, and the synapse"
+    assert f"the synapse from neuron {source} (" in found.problems[1]
+    assert f"to neuron {target} (" in found.problems[1]
+
+    found = changed(
+        liquid_bundle, tmp_path, lambda g: replace(g, f"{LAYER}.sensory_weight", lambda w: w * (np.arange(218) < 217))
+    )
+    assert any("sensory synapses, its wiring has 2400" in problem for problem in found.problems)
+
+
+def test_missing_initializers_and_other_nodes_are_named(liquid_bundle, tmp_path):
+    def remove(graph):
+        kept = [tensor for tensor in graph.initializer if tensor.name != "ood.center"]
+        graph.initializer[0].CopyFrom(graph.initializer[0])
+        del graph.initializer[:]
+        graph.initializer.extend(kept)
+        graph.input.append(onnx.helper.make_tensor_value_info("ood.center", onnx.TensorProto.FLOAT, [32]))
+
+    problems = changed(liquid_bundle, tmp_path, remove).problems
+    assert "ood.center: the manifest lists this initializer, and the file lacks it." in problems
+    assert any(problem.startswith("The graph") for problem in problems)
+
+
+def test_a_checksum_that_differs_is_a_problem(liquid_bundle, tmp_path):
+    copy = tmp_path / "model.onnx"
+    copy.write_bytes(liquid_bundle.model.read_bytes())
+    (tmp_path / "SHA256SUMS").write_text(f"{hashlib.sha256(b'else').hexdigest()}  model.onnx\n")
+    assert "is not the file that was exported" in audit(copy).problems[0]
+
+
+def test_foreign_files_are_audited_as_far_as_it_goes(tmp_path):
+    path = tmp_path / "foreign.onnx"
+    torch.onnx.export(torch.nn.Linear(4, 3).eval(), (torch.zeros(2, 4),), path, dynamo=True, verbose=False)
+    found = audit(path)
+    assert found.model is None
+    assert found.problems == ()
+    assert "no LiquidLens manifest" in found.notes[0]
+    assert found.parameters.stored == 15
+    assert found.cost is not None
+    assert found.cost.macs == 2 * 12
+
+
+@pytest.mark.parametrize("content", [b"", b"not ONNX", b"\x08\x01"])
+def test_what_is_no_onnx_file(tmp_path, content):
+    path = tmp_path / "bad.onnx"
+    path.write_bytes(content)
+    with pytest.raises(LiquidLensError, match=r"bad\.onnx: not a readable ONNX file"):
+        audit(path)
+
+
+def test_weights_in_other_files_are_refused(liquid_bundle, tmp_path):
+    proto = onnx.load(liquid_bundle.model)
+    path = tmp_path / "external.onnx"
+    onnx.save(proto, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    with pytest.raises(LiquidLensError, match="its weights lie in other files"):
+        audit(path)
+
+
+def test_costs_are_those_of_arithmetic(liquid_bundle):
+    """LiqExp1N2 by hand: two convolutions over 28 slices, and one sigmoid per synapse and ODE unfold."""
+    content = liquid_bundle.model.read_bytes()
+    found = cost(content, zeros(content, (28, 28, 28)))
+    assert found.by_operator["Conv"] == (2, 28 * (24 * 24 * 6 * 25 + 10 * 10 * 16 * 54))
+    table = 12 * 218  # sensory synapses with their padding
+    assert found.sigmoids == 28 * table + 28 * 6 * 63 + 1
+    assert found.by_operator["Gemm"] == (28 * 6 * 2, 28 * 6 * (21 * 63 + 63 * 42))
+
+
+@pytest.mark.parametrize("row", TABLE_1, ids=lambda row: row.name)
+def test_effective_parameters_of_table_1(row):
+    network = models.build(row.name)
+    trainable = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    assert trainable == row.parameters
+    missing = 0
+    for wiring in wirings(network):
+        units = len(wiring.neurons)
+        missing += 4 * (units * units - len(pairs(wiring)))
+        missing += 4 * (units * wiring.features - sum(wiring.sensory_fan_in))
+        assert sum(synapses(wiring).by_type.values()) == len(pairs(wiring)) + sum(wiring.sensory_fan_in)
+    unread = sum(
+        2 * int((module.sensory_sparsity_mask == 0).all(1).sum())
+        for module in network.modules()
+        if hasattr(module, "sensory_sparsity_mask")
+    )
+    assert provenance.effective_parameters(network) == trainable - missing - unread
+
+
+def test_a_run_whose_wiring_was_changed_is_not_exported(liquid_run, tmp_path):
+    copy = RunFolder(tmp_path / "run")
+    copy.path.mkdir()
+    for path in liquid_run.path.iterdir():
+        (copy.path / path.name).write_bytes(path.read_bytes())
+    network = copy.load_model()
+    mask = network.head.steps[0].layer.rnn_cell.sparsity_mask
+    source, target = mask.nonzero()[7].tolist()
+    with torch.no_grad():
+        mask[source, target] = 0
+    copy.save_weights(network, "best")
+    with pytest.raises(AuditError, match=f"the synapse {source} -> {target} differs from the wiring"):
+        export.export(copy.path, tmp_path / "out", export.Options(precisions=()))
+    assert not (tmp_path / "out").exists()
+
+
+def test_audit_json_says_the_same(liquid_bundle):
+    document = json.loads((liquid_bundle.path / "audit.json").read_text())
+    assert document["audit"]["problems"] == []
+    assert document["audit"]["bytes"] == liquid_bundle.model.stat().st_size
+    assert document["audit"]["parameters"]["trainable"] == 37265
+    assert document["choice"]["recommended"] == "fp32"
