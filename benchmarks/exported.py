@@ -49,7 +49,7 @@ def main() -> None:
     torch.set_num_threads(1)
     for name in ("torch.onnx", "torch.onnx._internal.exporter._registration"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    console = Console()
+    console = Console(width=130)  # wide tables, wherever they are printed to
     if arguments.layer == "all":
         console.print(layer_table(arguments.repeats))
     for name in ("LiqExp4N2", "LiqExp1N2"):
