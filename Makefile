@@ -9,12 +9,13 @@ MODEL ?= LiqExp4N2
 DATA ?= vesselmnist3d
 RECIPE ?=
 SEED ?= 0
+JOBS ?= 2
 
 WORKSHOP := .venv/ready-$(ORT)
 DEVICE := .venv-serve/ready-$(ORT)
 PIP_QUIET := -qq --disable-pip-version-check
 
-.PHONY: help demo test lint train export audit predict bench zoo-check environments clean
+.PHONY: help demo test lint train export audit predict serve doctor bench gpu-check pretrained zoo-check environments clean
 .DEFAULT_GOAL := help
 
 help:  ## Show these targets.
@@ -28,7 +29,7 @@ $(WORKSHOP): pyproject.toml constraints/workshop.txt
 
 $(DEVICE): pyproject.toml constraints/device.txt
 	rm -rf .venv-serve && $(PYTHON) -m venv .venv-serve
-	.venv-serve/bin/pip install $(PIP_QUIET) -c constraints/device.txt -e '.[serve,triton,$(ORT)]'
+	.venv-serve/bin/pip install $(PIP_QUIET) -c constraints/device.txt -e '.[serve,triton,dev-device,$(ORT)]'
 	touch $@
 
 environments:  ## Make both environments, side by side.
@@ -37,8 +38,11 @@ environments:  ## Make both environments, side by side.
 demo: environments  ## Train a liquid model, export it, predict test scans from files, print a summary.
 	.venv/bin/python -m benchmarks.demo --device .venv-serve/bin/liquidlens
 
-test: environments  ## Run all tests; set LIQUIDLENS_DATA to test on real data too.
-	.venv/bin/python -m pytest
+# One thread each: torch's threads and several processes get in each other's way.
+test: export OMP_NUM_THREADS = 1
+test: environments  ## Run all tests, JOBS=2 at a time; set LIQUIDLENS_DATA to test on real data too.
+	.venv/bin/python -m pytest --numprocesses $(JOBS) --dist loadfile
+	.venv-serve/bin/python -m pytest tests/device
 
 lint: $(WORKSHOP)  ## Check style and types.
 	.venv/bin/ruff check .
@@ -57,9 +61,21 @@ audit: $(WORKSHOP)  ## Audit an ONNX file: MODEL=bundles/.../model.onnx
 predict: need-SCANS $(DEVICE)  ## Predict: MODEL=bundles/.../model.onnx SCANS="a.nii.gz b.npy"
 	.venv-serve/bin/liquidlens predict $(MODEL) $(SCANS)
 
+serve: $(DEVICE)  ## Serve the demo and the Open Inference Protocol: ARGS="bundles/.../model.onnx --port 8000"
+	.venv-serve/bin/liquidlens serve $(ARGS)
+
 bench: $(WORKSHOP)  ## Measure the liquid layer and exported files against ncps.
 	.venv/bin/python -m benchmarks.liquid
 	.venv/bin/python -m benchmarks.exported
+
+doctor: $(DEVICE)  ## Say what this machine can do, and why not more.
+	.venv-serve/bin/liquidlens doctor $(ARGS)
+
+gpu-check: $(WORKSHOP)  ## On a machine with an NVIDIA GPU: compare all devices; ARGS="models/pretrained/..."
+	.venv/bin/python -m benchmarks.gpu $(ARGS)
+
+pretrained: $(WORKSHOP)  ## Export the models in models/pretrained again, from their kept runs.
+	.venv/bin/python -m export.pretrained $(ARGS)
 
 zoo-check: $(WORKSHOP)  ## Export and audit every model of the zoo, untrained; about half an hour.
 	.venv/bin/python -m benchmarks.zoo

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 import traceback
 from collections.abc import Container, Sequence
 from pathlib import Path
@@ -315,6 +316,10 @@ def export(
         auc_budget=auc_budget,
         opset=opset,
     )
+    if triton is not None:
+        from export.triton import destination
+
+        destination(triton, (out or run).resolve().name)
     with console.status("Loading") as status:
         bundle = export_run(run, out, options, data_root, say=lambda step: status.update(step))
     _print_bundle(bundle)
@@ -476,57 +481,172 @@ def bench(
 
 @app.command()
 def predict(
-    model: Annotated[Path, typer.Argument(help="An exported .onnx file.")],
+    model: Annotated[str, typer.Argument(help="An exported .onnx file, a bundle, or the name of a pretrained model.")],
     scans: Annotated[
-        list[str], typer.Argument(help="Scan files: NIfTI, NumPy, PNG, JPEG, TIFF or BMP; FILE#ITEM names one of many.")
+        list[str],
+        typer.Argument(
+            help="Scans: DICOM files, folders or zip archives, NIfTI, NumPy, PNG, JPEG, TIFF or BMP; FILE#ITEM names "
+            "one of many."
+        ),
     ],
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda or tensorrt; a device that cannot be had is an error.")
+    ] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads per scan; by default up to 4.")] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Read files of your own faster: without a process of its own for each.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Predict the label of each scan with an exported model."""
-    from imaging import read
+    from imaging import read, read_safely
+    from serve import pretrained
     from serve.predictor import Predictor
 
-    predictor = Predictor(model)
+    predictor = Predictor(pretrained.find(model), device, threads)
+    colour = predictor.manifest.input.channels == 3
     rows: list[dict] = []
     failures: list[str] = []
     for source in scans:
         try:
-            scan = read(source)
-            rows.append({"scan": source, **vars(predictor.predict(scan, name=source))})
+            started = time.perf_counter()
+            scan = (read if trust else read_safely)(source, colour=colour)
+            reading = 1000 * (time.perf_counter() - started)
+            row = predictor.predict(scan, name=source).to_json()
+            row["milliseconds"] = {"read": reading, **row["milliseconds"]}
+            rows.append({"scan": source, **row, "notes": [*scan.notes, *row["notes"]]})
         except LiquidLensError as error:
             _show_traceback()
             rows.append({"scan": source, "error": str(error)})
             failures.append(str(error))
     if as_json:
-        print(json.dumps({"model": predictor.manifest.model, "predictions": rows}, indent=2))
+        answer = {"model": predictor.manifest.model, "device": predictor.device, "predictions": rows}
+        print(json.dumps(answer, indent=2))
     elif len(failures) < len(rows):
-        _print_predictions([row for row in rows if "error" not in row], predictor.manifest)
+        _print_predictions([row for row in rows if "error" not in row], predictor.manifest, predictor.device)
     if failures:
         _fail(*failures)
 
 
-def _print_predictions(rows: list[dict], manifest: "Manifest") -> None:
+def _print_predictions(rows: list[dict], manifest: "Manifest", device: str) -> None:
     labels = manifest.labels[-1:] if len(manifest.labels) == 2 else manifest.labels
     columns: list[Column | str] = [
         Column("scan", overflow="fold"),
         "label",
         *(f"p({label})" for label in labels),
-        "time",
+        "reading",
+        "model",
     ]
-    table = Table(*columns, title=manifest.model)
+    table = Table(*columns, title=f"{manifest.model} on {device}")
     for row in rows:
         probabilities = (f"{row['probabilities'][label]:.3f}" for label in labels)
         label = f"{row['label']} (not sure)" if row["abstained"] else row["label"]
-        table.add_row(row["scan"], label, *probabilities, f"{row['milliseconds']:.1f} ms")
+        times = (f"{row['milliseconds'][stage]:.1f} ms" for stage in ("read", "total"))
+        table.add_row(row["scan"], label, *probabilities, *times)
     console.print(table)
+    for row in rows:
+        for note in row["notes"]:
+            console.print(f"{row['scan']}: {note}", style="dim", soft_wrap=True)
     for row in (row for row in rows if row["ood"]):
         console.print(
             f"{row['scan']} is unlike the scans the model was trained on (score {row['ood_score']:.1f}, usual up to "
-            f"{manifest.out_of_distribution.threshold:.1f}): do not rely on its label.",
+            f"{row['ood_threshold']:.1f}): do not rely on its label.",
             style="yellow",
             soft_wrap=True,
         )
     console.print(manifest.intended_use, style="dim")
+
+
+@app.command()
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of lines.")] = False) -> None:
+    """Say what this machine can do, and why not more: exit code 2 if it cannot even predict on the CPU."""
+    from serve.doctor import examine, predicts
+
+    findings = examine()
+    well = predicts(findings)
+    if as_json:
+        print(json.dumps({"predicts": well, "findings": [vars(finding) for finding in findings]}, indent=2))
+    else:
+        _print_columns(("what", "found"), [(finding.about, finding.found) for finding in findings])
+        for finding in (finding for finding in findings if finding.problem):
+            console.print(f"{finding.about}: {finding.problem}", style="yellow", soft_wrap=True)
+    if not well:
+        _fail("This machine cannot predict; see above.")
+
+
+@app.command()
+def serve(
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(help="Exported .onnx files, bundles, or pretrained names; by default all of these."),
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 7860,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or tensorrt.")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads per inference.")] = None,
+    max_upload: Annotated[int, typer.Option(min=1, help="Largest upload, in MiB.")] = 512,
+    queue: Annotated[int, typer.Option(min=1, help="How many requests may wait before the next is refused.")] = 64,
+    concurrency: Annotated[int, typer.Option(min=1, help="How many are worked on at once.")] = 2,
+    user: Annotated[str | None, typer.Option(help="Who logs in, by default liquidlens; needs a password.")] = None,
+    password_file: Annotated[
+        Path | None, typer.Option(help="Its first line is the password; otherwise $LIQUIDLENS_PASSWORD, or none.")
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(help="A further name of this server, such as that of a proxy. Repeatable.")
+    ] = None,
+    root_path: Annotated[str, typer.Option(help="The path under which a proxy offers this server, as in /lens.")] = "",
+    open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open the demo in a browser.")] = False,
+) -> None:
+    """Serve models to people (a demo in the browser) and to programs (the Open Inference Protocol)."""
+    from serve.app import run
+    from serve.settings import Settings, read_password
+
+    password = read_password(password_file)
+    if user is not None and password is None:
+        raise LiquidLensError("--user needs a password: set $LIQUIDLENS_PASSWORD or give --password-file.")
+    settings = Settings(
+        host=host,
+        port=port,
+        allowed_hosts=tuple(allow_host or ()),
+        root_path=root_path.rstrip("/"),
+        user=user or "liquidlens",
+        password=password,
+        upload_bytes=max_upload * 2**20,
+        queue_size=queue,
+        concurrency=concurrency,
+        device=device,
+        threads=threads,
+    )
+    run(models or [], settings, lambda line: console.print(line, soft_wrap=True), open_page)
+
+
+@app.command()
+def explain(
+    model: Annotated[str, typer.Argument(help="An exported .onnx file, a bundle, or the name of a pretrained model.")],
+    scan: Annotated[str, typer.Argument(help="A scan, as of `predict`.")],
+    out: Annotated[Path, typer.Option(help="The page to write; it shows the scan.")] = Path("explanation.html"),
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda or tensorrt; a device that cannot be had is an error.")
+    ] = "auto",
+) -> None:
+    """Explain the answer for one scan on a page: occlusion, slices, and the trace of liquid neurons."""
+    from imaging import read_safely
+    from serve import pretrained
+    from serve.explain_page import page
+    from serve.predictor import Predictor
+
+    with console.status("Loading") as status:
+        predictor = Predictor(pretrained.find(model), device)
+        pixels = read_safely(scan, colour=predictor.manifest.input.channels == 3)
+        file, mark, item = scan.partition("#")
+        html = page(
+            predictor,
+            pixels,
+            Path(file).name + mark + item,
+            say=lambda done, total: status.update(f"Hiding parts of the scan: {done} of {total}"),
+        )
+    out.write_text(html, encoding="utf-8")
+    console.print(f"Page: {out}", soft_wrap=True)
 
 
 def main() -> None:

@@ -164,7 +164,7 @@ def _differences(proto: onnx.ModelProto, found: list[Initializer], manifest: Man
             yield f"{name}: an initializer that the manifest does not know ({tuple(tensor.dims)})."
         elif digest(tensor) != manifest.initializers[name].digest:
             yield f"{name}: its values are not those that were exported."
-    for name in manifest.initializers.keys() - tensors.keys():
+    for name in sorted(manifest.initializers.keys() - tensors.keys()):
         yield f"{name}: the manifest lists this initializer, and the file lacks it."
     if graph_digest(proto) != manifest.graph_digest:
         yield "The graph (nodes, inputs or outputs) is not the one that was exported."

@@ -48,10 +48,11 @@ class Bundle:
 def staged(out: Path) -> Iterator[Path]:
     """A temporary folder beside `out` that takes its place at the end; if anything fails, `out` is as it was.
 
-    Raises LiquidLensError if `out` is a file, or a folder that is no bundle.
+    Raises LiquidLensError if `out` is a file, or a folder that holds anything that is not of a bundle.
     """
-    if out.exists() and not (out.is_dir() and ((out / "SHA256SUMS").is_file() or not any(out.iterdir()))):
-        raise LiquidLensError(f"{out} exists and is no bundle: choose another --out, or remove it.")
+    out = out.resolve()
+    if out.exists() and (others := _not_of_a_bundle(out)):
+        raise LiquidLensError(f"{out} exists and is no bundle ({others[0]}): choose another --out, or remove it.")
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
@@ -60,10 +61,24 @@ def staged(out: Path) -> Iterator[Path]:
         old = folder.with_name(f"{folder.name}-old")
         if out.exists():
             out.rename(old)
-        folder.rename(out)
+        try:
+            folder.rename(out)
+        except OSError:
+            old.rename(out)
+            raise
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _not_of_a_bundle(path: Path) -> list[str]:
+    """What is there besides the files that SHA256SUMS lists."""
+    if not path.is_dir():
+        return ["a file"]
+    sums = path / "SHA256SUMS"
+    listed = sums.read_text(encoding="utf-8", errors="replace").splitlines() if sums.is_file() else []
+    known = {"SHA256SUMS", *(line.partition("  ")[2] for line in listed)} if listed else set()
+    return sorted({entry.name for entry in path.iterdir()} - known)
 
 
 class Files:

@@ -86,7 +86,8 @@ def zeros(content: bytes, size: tuple[int, ...]) -> dict[str, NDArray]:
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     feeds = {}
     for i, value in enumerate(session.get_inputs()):
-        free = iter(size if i == 0 else ())
+        rank = len(value.shape) - 1
+        free = iter(size[-rank:] if i == 0 and rank else ())  # of a volume, the profile step reads one slice
         shape = [n if isinstance(n, int) else 1 if k == 0 else next(free) for k, n in enumerate(value.shape)]
         feeds[value.name] = np.zeros(shape, np.float32)
     return feeds

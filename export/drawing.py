@@ -7,31 +7,12 @@ Every function returns a whole ``<svg>`` that can stand anywhere in a page; all 
 import math
 from collections.abc import Iterable, Sequence
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from export.facts import Interval, Reliability, Variant
+from serve.drawing import element, line, picture, text
 
 Box = tuple[float, float, float, float]
-
-
-def element(name: str, *content: str, **attributes: object) -> Markup:
-    """``<name attributes>content</name>``; ``class_`` stands for class, ``stroke_width`` for stroke-width."""
-    given = "".join(f' {key.strip("_").replace("_", "-")}="{_value(value)}"' for key, value in attributes.items())
-    return Markup(f"<{name}{given}>{''.join(escape(part) for part in content)}</{name}>")  # noqa: S704 (all escaped)
-
-
-def picture(width: float, height: float, label: str, parts: Iterable[str], class_: str = "") -> Markup:
-    """A drawing of `width` x `height` CSS pixels, which shrinks with the page; `label` is what a screen reader says."""
-    size = {"viewBox": f"0 0 {width:g} {height:g}", "width": width, "height": height}
-    return element("svg", *parts, class_=f"picture {class_}".strip(), role="img", aria_label=label, **size)
-
-
-def text(x: float, y: float, words: str, class_: str = "", anchor: str = "start") -> Markup:
-    return element("text", words, x=x, y=y, class_=class_, text_anchor=anchor)
-
-
-def line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:
-    return element("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=class_)
 
 
 def reliability(before: Reliability, after: Reliability | None, across: str, up: str) -> Markup:
@@ -142,10 +123,6 @@ def operating(threshold: float, abstain: tuple[float, float] | None, labels: Seq
 def short(words: str, most: int = 26) -> str:
     """Words that fit into a drawing."""
     return words if len(words) <= most else words[: most - 1] + "…"
-
-
-def _value(value: object) -> Markup:
-    return escape(f"{round(value, 2):g}" if isinstance(value, float) else value)
 
 
 def _ticks(highest: float) -> list[float]:

@@ -176,6 +176,8 @@ class Variant:
     #: Against fp32, over validation and test scans.
     max_probability_difference: float
     changed_labels: int
+    #: Share of the validation scans that it calls unlike the training scans.
+    ood_share: float
 
 
 @dataclass(frozen=True)
@@ -207,15 +209,17 @@ class Parity:
 class Document:
     """``audit.json``."""
 
-    #: The manifest of the fp32 file, as JSON.
+    #: The manifest of ``model.onnx``, as JSON.
     manifest: dict
-    #: Profile -> file and parity.
+    #: Profile -> parity of its fp32 file.
     parity: dict[str, Parity]
     calibration: Calibration | None
     #: Split -> figures of the fp32 file.
     operating: dict[str, Operating]
     variants: tuple[Variant, ...]
     choice: Choice
+    #: File -> output -> how far it is from ``golden.npz``; that of ``ood`` is relative.
+    golden: dict[str, dict[str, float]]
     audit: FileAudit
     #: Software the timings were taken with, and number of threads: no host names.
     environment: dict[str, str] = field(default_factory=dict)

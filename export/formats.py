@@ -71,7 +71,7 @@ def rule(words: str) -> str:
         return "the largest sum of sensitivity and specificity on validation scans (Youden's index)"
     if wanted == "sensitivity" and equals:
         return f"the highest threshold that finds at least {percent(float(value))} of the positive validation scans"
-    if re.fullmatch(r"[0-9.]+", words):
+    if re.fullmatch(r"[0-9.]+(e-?[0-9]+)?", words):
         return "fixed beforehand"
     return clause(words)
 

@@ -10,6 +10,8 @@ import torch
 from sklearn.covariance import LedoitWolf
 from torch import Tensor, nn
 
+from imaging import LiquidLensError
+
 QUANTILE = 0.99
 
 
@@ -37,8 +39,15 @@ class OodScore(nn.Module):
 
 
 def fit(activations: Tensor) -> OodScore:
-    """Fit the score to the activations (n, slices, channels) of the training scans."""
+    """Fit the score to the activations (n, slices, channels) of the training scans.
+
+    Raises LiquidLensError if they are not numbers, or the same for all scans.
+    """
     descriptions = describe(activations).double().numpy()
+    if not np.isfinite(descriptions).all():
+        raise LiquidLensError("The network's activations are not numbers: its training diverged. Train it anew.")
+    if not descriptions.std(0).any():
+        raise LiquidLensError("The network sees no difference between the training scans: it has learned nothing.")
     # A channel that is silent on all training scans has no variance; the shared floor keeps its score finite.
     floor = 1e-3 * descriptions.std(0).mean() + 1e-9
     scale = descriptions.std(0) + floor

@@ -89,14 +89,15 @@ def abstain_band(positive: NDArray, threshold: float, share: float) -> tuple[flo
     """(low, high) around the threshold, equally far from it in logit space, with this share of the scans between.
 
     The model of two classes abstains where low < probability < high (selective classification: Geifman and El-Yaniv,
-    "Selective Classification for Deep Neural Networks", NeurIPS 2017).  None if the share is less than one scan.
+    "Selective Classification for Deep Neural Networks", NeurIPS 2017).  None if the share is less than one scan, or if
+    that many lie on the threshold.
     """
     distance = np.abs(_logit(positive) - _logit(threshold))
     half = _between(distance, share)
     if half is None:
         return None
     low, high = sigmoid(_logit(threshold) + np.array([-half, half]))
-    return float(low), float(high)
+    return (float(low), float(high)) if low < high else None
 
 
 def abstain_margin(probabilities: NDArray, share: float) -> float | None:

@@ -42,10 +42,12 @@ class Comparison:
         self.batch_sizes.add(len(found["logits"]))
         for name, tensor in expected.items():
             ours, theirs = found[name], tensor.numpy()
+            if ours.shape != theirs.shape:
+                raise AuditError(f"Its output {name} is {ours.shape} where torch gives {theirs.shape}.")
             difference = np.abs(ours - theirs)
             if name == "ood":  # unbounded above: a distance of 40 needs no four decimals
                 difference /= np.maximum(1, theirs)
-            self.worst[name] = max(self.worst.get(name, 0.0), float(difference.max()))
+            self.worst[name] = float(np.maximum(self.worst.get(name, 0.0), difference.max()))  # keeps NaN
         decisions = (
             metrics.decided(outputs, self.threshold, self.multi_label)
             for outputs in (found["probabilities"], expected["probabilities"].numpy())

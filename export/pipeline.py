@@ -17,7 +17,7 @@ from export.bundle import Bundle, Files, staged, write_papers
 from export.complete import CompleteModel
 from export.describe import describe
 from export.facts import PRECISIONS, Document, Initializer, Parity, Precision
-from export.golden import golden, pack
+from export.golden import golden, pack, verify
 from export.graph import Traced, trace
 from export.measure import calibration, operating_figures, operating_point
 from export.options import Options, check_exportable
@@ -111,6 +111,7 @@ def export_with(dataset: Dataset, folder: RunFolder, out: Path, options: Options
 
         say("Auditing")
         (staging / "golden.npz").write_bytes(pack(golden(model)))
+        checked = _golden_differences(staging)
         audits = [audit(path) for path in sorted(staging.glob("*.onnx"))]
         if problems := [problem for found in audits for problem in found.problems]:
             raise AuditError(f"The files are not sound: {' '.join(problems[:5])} Nothing was written.")
@@ -122,11 +123,20 @@ def export_with(dataset: Dataset, folder: RunFolder, out: Path, options: Options
             operating=operating,
             variants=variants,
             choice=choice,
+            golden=checked,
             audit=next(found for found in audits if found.file == "model.onnx"),
             environment={"onnxruntime": onnxruntime.__version__, "machine": platform.machine(), "threads": "1"},
         )
         write_papers(staging, document)
     return Bundle(out, final, document)
+
+
+def _golden_differences(folder: Path) -> dict[str, dict[str, float]]:
+    """File -> output -> how far the file is from the bundle's own golden outputs; files of the profile step read no
+    whole scans."""
+    packed = (folder / "golden.npz").read_bytes()
+    files = [path for path in sorted(folder.glob("*.onnx")) if manifest_of(path).profile != "step"]
+    return {path.name: verify(path.read_bytes(), packed) for path in files}
 
 
 def _start_from_zeros(network: models.Classifier) -> bool:
@@ -153,6 +163,11 @@ def _check_accounted_for(initializers: list[Initializer], network: models.Classi
     wiring is gone."""
     problems = [f"{i.name} {i.shape}: {i.how}" for i in initializers if i.kind == "unexplained"]
     problems += [f"{name} is not in the file" for name in unused_parameters(initializers, network)]
+    entry = models.entry(recipe.model)
+    as_published = (recipe.input.input_shape, recipe.outputs, recipe.flags) == (entry.input_shape, entry.outputs, ())
+    trainable = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+    if as_published and entry.published_parameters not in (None, trainable):
+        problems.append(f"it has {trainable:,} parameters, and its paper prints {entry.published_parameters:,}")
     for ours, theirs in zip(wirings(network), wirings(recipe.build()), strict=True):
         gone = set(pairs(theirs)) ^ set(pairs(ours))
         problems += [f"{ours.layer}: the synapse {a} -> {b} differs from the wiring" for a, b in sorted(gone)]
@@ -170,7 +185,7 @@ def _write_profiles(
     parity = {}
     if "unrolled" in options.profiles:
         proto = unroll(loop.proto)
-        records = explain_converted(proto, loop.initializers)
+        records = explain_converted(proto, loop.initializers, loop.proto)
         path = files.write("model-unrolled.onnx", proto, records, profile="unrolled")
         parity["unrolled"] = check(path.read_bytes(), model, scans, threshold, path.name)
     if "step" in options.profiles:
@@ -189,10 +204,10 @@ def _convert(wanted: Precision, files: Files, traced: Traced, scans: Scans, opti
         count = min(options.calibration_scans, len(scans))
         chosen = picked(scans, np.linspace(0, len(scans) - 1, count).astype(int))
         converted = precision.to_int8_static(traced.proto, chunks(chosen, 8), options.calibration)
-    if wanted != "fp16":
-        del converted.proto.graph.value_info[:]  # shapes save a fifth of the loading time; int8 files are to be small
     if not converted.converted:
         return Candidate(wanted, None, {}, converted.left)
-    records = explain_converted(converted.proto, traced.initializers)
+    if wanted != "fp16":
+        del converted.proto.graph.value_info[:]  # shapes save a fifth of the loading time; int8 files are to be small
+    records = explain_converted(converted.proto, traced.initializers, traced.proto)
     path = files.write(f"model-{wanted}.onnx", converted.proto, records, precision=wanted)
     return Candidate(wanted, path, converted.converted, converted.left)

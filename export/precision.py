@@ -266,7 +266,7 @@ def _move_center(proto: onnx.ModelProto, original: onnx.ModelProto, scans: list[
     """Move the center of the out-of-distribution score by what the mean description of the scans moved by."""
     described = [node.input[0] for node in proto.graph.node if node.op_type == "Sub" and node.input[1] == "ood.center"]
     for tensor in proto.graph.initializer:
-        if tensor.name == "ood.center" and described:
+        if tensor.name == "ood.center":
             before, after = (np.mean(list(_run(file, described, scans)), (0, 1, 2)) for file in (original, proto))
             tensor.CopyFrom(from_array(to_array(tensor) + (after - before), tensor.name))
 

@@ -1,7 +1,8 @@
 """Where every number in an exported file comes from: torch parameters, through which folding, or a named constant.
 
 Matching goes by value: an initializer is explained if it equals, up to its shape, what the parameters give.  Names are
-not trusted; the exporter renames what it moves.
+not trusted; the exporter renames what it moves.  Conversions name what they make after what they replace, and what they
+make must hold the same values, rounded.
 """
 
 import re
@@ -99,29 +100,71 @@ _MEANING = {
 _ADDED = re.compile(r"(?:_quantized)?[._](float16|quantized|scale|zero_point)$")
 
 
-def explain_converted(proto: onnx.ModelProto, originals: list[Initializer]) -> list[Initializer]:
-    """Explain every initializer of a precision variant by those of the fp32 file that it was made from."""
-    known = {record.name: record for record in originals}
-    uses = dict(_uses(proto.graph))
-    return [_converted(tensor, known, uses) for tensor in proto.graph.initializer]
+class Converted(NamedTuple):
+    """What the initializers of a converted file are compared with."""
+
+    records: dict[str, Initializer]
+    #: Of the fp32 file, and of the converted one.
+    before: dict[str, NDArray]
+    after: dict[str, NDArray]
+    uses: dict[str, str]
 
 
-def _converted(tensor: onnx.TensorProto, known: dict[str, Initializer], uses: dict[str, str]) -> Initializer:
-    if tensor.name in known:
-        origin = known[tensor.name]
-        return _record(tensor, origin.kind, origin.how, origin.sources)
-    added = _ADDED.search(tensor.name)
-    if added:
-        base = tensor.name[: added.start()]
+def explain_converted(proto: onnx.ModelProto, originals: list[Initializer], fp32: onnx.ModelProto) -> list[Initializer]:
+    """Explain every initializer of a precision variant or a profile by those of the fp32 file that it was made from."""
+    files = Converted(
+        {record.name: record for record in originals},
+        {tensor.name: to_array(tensor) for tensor in fp32.graph.initializer},
+        {tensor.name: to_array(tensor) for tensor in proto.graph.initializer},
+        dict(_uses(proto.graph)),
+    )
+    return [_converted(tensor, files) for tensor in proto.graph.initializer]
+
+
+def _converted(tensor: onnx.TensorProto, files: Converted) -> Initializer:
+    name, value = tensor.name, files.after[tensor.name]
+    if name in files.records:
+        origin = files.records[name]
+        if np.array_equal(value, files.before[name]):
+            return _record(tensor, origin.kind, origin.how, origin.sources)
+        if name == "ood.center" and value.shape == files.before[name].shape:
+            return _record(tensor, "constants", f"{origin.how}, moved by what int8 convolutions move it")
+        return _record(tensor, "unexplained", f"not the values that {name} has in fp32")
+    if added := _ADDED.search(name):
+        base = name[: added.start()]
         how, is_weight = _MEANING[added[1]]
-        if base in known:
-            origin = known[base]
-            return _record(tensor, origin.kind if is_weight else "constants", f"{origin.how}; {how}", origin.sources)
-        if not is_weight:
+        replaced = files.records.get(base)
+        if replaced is None and not is_weight and value.size == 1:
             return _record(tensor, "constants", f"{how}: range of {base}, found by calibration")
-    if tensor.name in uses and to_array(tensor).size <= SMALL:
-        return _record(tensor, "constants", uses[tensor.name])
+        if replaced is not None and is_weight and _rounded(base, value, files):
+            return _record(tensor, replaced.kind, f"{replaced.how}; {how}", replaced.sources)
+        if replaced is not None and not is_weight and value.size <= max(replaced.shape, default=1):  # one per channel
+            return _record(tensor, "constants", f"{replaced.how}; {how}", replaced.sources)
+    if name in files.uses and value.size <= SMALL:
+        return _record(tensor, "constants", files.uses[name])
     return _record(tensor, "unexplained", UNEXPLAINED)
+
+
+def _rounded(base: str, value: NDArray, files: Converted) -> bool:
+    """Whether a converted tensor holds the values of `base` in fp32: rounded to float16, or to whole numbers of its
+    scale, one for all or one per channel along some axis."""
+    original = files.before[base]
+    if value.shape != original.shape:
+        return False
+    if value.dtype == np.float16:
+        return np.array_equal(value, original.astype(np.float16))
+    scale, zero = (
+        files.after.get(f"{base}_{part}", files.after.get(f"{base}_quantized_{part}", np.zeros(1))).astype(np.float64)
+        for part in ("scale", "zero_point")
+    )
+    for axis in range(original.ndim):
+        shape = [-1 if i == axis else 1 for i in range(original.ndim)]
+        if scale.size in (1, original.shape[axis]):
+            step = scale.reshape(shape)
+            difference = np.abs((value.astype(np.float64) - zero.reshape(shape)) * step - original)
+            if (difference <= 0.51 * step).all():
+                return True
+    return False
 
 
 def _record(tensor: onnx.TensorProto, kind: Kind, how: str, sources: Sequence[str] = ()) -> Initializer:

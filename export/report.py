@@ -13,8 +13,9 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from export import drawing, drawing_wiring, formats, limits
+from export import drawing, formats, limits
 from export.facts import Document, FileAudit
+from serve import drawing_wiring
 
 TEMPLATES = Path(__file__).parent / "templates"
 FILTERS: tuple[Callable[..., str], ...] = (

@@ -35,13 +35,7 @@ def write(onnx_file: Path, repository: Path, name: str, manifest: Manifest, max_
     Shapes come from the file itself, labels from its manifest.  Raises LiquidLensError if the name is no plain name, if
     there is a model of this name, or if the file cannot be read or does not take batches.
     """
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
-        raise LiquidLensError(
-            f"{name!r} is no name for a Triton model: letters, digits, dots, hyphens and underscores."
-        )
-    folder = repository / name
-    if folder.exists():
-        raise LiquidLensError(f"{folder} exists: choose another name, or remove it.")
+    folder = destination(repository, name)
     settings = config(onnx_file, name, max_batch)
     repository.mkdir(parents=True, exist_ok=True)
     # Beside its final place, so that moving it there is one step.
@@ -54,6 +48,19 @@ def write(onnx_file: Path, repository: Path, name: str, manifest: Manifest, max_
         labels = (" ".join(label.split()) for label in manifest.labels)
         (partial / "labels.txt").write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
         partial.rename(folder)
+    return folder
+
+
+def destination(repository: Path, name: str) -> Path:
+    """Where `write` writes to.  Raises LiquidLensError as `write` does; ask before a long export."""
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
+        raise LiquidLensError(
+            f"{name!r} is no name for a Triton model: letters, digits, dots, hyphens and underscores. Name the bundle "
+            "with --out."
+        )
+    folder = repository / name
+    if folder.exists():
+        raise LiquidLensError(f"{folder} exists: remove it, or name the bundle otherwise with --out.")
     return folder
 
 

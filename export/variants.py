@@ -1,6 +1,5 @@
 """Precision variants of a file, measured against fp32, and the choice between them."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +20,8 @@ FASTER = 1.2
 SMALLER = 1.5
 NOT_SLOWER = 1.1
 BATCH_SIZES = (1, 8, 32)
+#: By how much a larger share of the validation scans a variant may call strange than fp32 does.
+STRANGE = 0.05
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,12 @@ def compare(
     files = [candidate.file for candidate in candidates if candidate.file]
     rows = bench.measure(files, BATCH_SIZES, providers=[bench.CPU])
     times = {file: [row for row in rows if row.file == file] for file in files}
-    answers = {file: {split: _probabilities(file, scans[split]) for split in labels} for file in files}
-    reference = answers[files[0]]
+    answers, strange = {}, {}
+    for file in files:
+        outputs = {split: _outputs(file, scans[split]) for split in labels}
+        answers[file] = {split: outputs[split]["probabilities"] for split in labels}
+        strange[file] = float((outputs["val"]["ood"] > manifest.out_of_distribution.threshold).mean())
+    reference, usual = answers[files[0]], strange[files[0]]
     variants = []
     for candidate in candidates:
         if candidate.file is None:
@@ -58,7 +63,8 @@ def compare(
                 bytes=candidate.file.stat().st_size,
                 converted=candidate.converted,
                 left=candidate.left,
-                rejected=why_rejected(manifest, labels["val"], reference["val"], answer["val"]),
+                rejected=why_rejected(manifest, labels["val"], reference["val"], answer["val"])
+                or why_strange(strange[candidate.file], usual),
                 recommended=False,
                 load_milliseconds=times[candidate.file][0].load_milliseconds,
                 milliseconds={row.batch_size: row.p50_milliseconds for row in times[candidate.file]},
@@ -77,6 +83,7 @@ def compare(
                     int((_decided(manifest, answer[split]) != _decided(manifest, reference[split])).sum())
                     for split in labels
                 ),
+                ood_share=strange[candidate.file],
             )
         )
     choice = choose(variants, auc_budget)
@@ -136,6 +143,7 @@ def _nothing_changed(candidate: Candidate) -> Variant:
         figures={},
         max_probability_difference=float("nan"),
         changed_labels=0,
+        ood_share=float("nan"),
     )
 
 
@@ -149,6 +157,13 @@ def why_rejected(manifest: Manifest, labels: NDArray, reference: NDArray, answer
     return None
 
 
+def why_strange(share: float, usual: float) -> str | None:
+    """A variant is rejected if it calls many more of the validation scans strange than fp32 does: shares 0..1."""
+    if share > usual + STRANGE:
+        return f"it calls {share:.0%} of the validation scans unlike the training scans, and fp32 {usual:.0%}"
+    return None
+
+
 def _accuracy(manifest: Manifest):
     return partial(accuracy_at, threshold=manifest.operating.threshold, multi_label=manifest.task == "multi-label")
 
@@ -157,11 +172,8 @@ def _decided(manifest: Manifest, probabilities: NDArray) -> NDArray:
     return metrics.decided(probabilities, manifest.operating.threshold, manifest.task == "multi-label")
 
 
-def _probabilities(file: Path, scans: Scans) -> NDArray:
+def _outputs(file: Path, scans: Scans) -> Arrays:
     session = onnxruntime.InferenceSession(file.read_bytes(), providers=["CPUExecutionProvider"])
-
-    def run() -> Iterator[NDArray]:
-        for batch in chunks(scans):
-            yield session.run(["probabilities"], {"scan": batch})[0]
-
-    return np.concatenate(list(run()))
+    names = ["probabilities", "ood"]
+    batches = [session.run(names, {"scan": batch}) for batch in chunks(scans)]
+    return {name: np.concatenate(values) for name, values in zip(names, zip(*batches, strict=True), strict=True)}

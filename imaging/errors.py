@@ -1,6 +1,7 @@
 """The one exception family for what a person can mend."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 
@@ -14,3 +15,25 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> LiquidLensError:
     near = get_close_matches(name, known, n=3, cutoff=0.4)
     hint = f"Did you mean {' or '.join(near)}?" if near else f"There are {', '.join(known)}."
     return LiquidLensError(f"There is no {kind} named {name!r}. {hint}")
+
+
+@contextmanager
+def reading(name: object, kind: str | None) -> Iterator[None]:
+    """Make a sentence that names the file of whatever its reader raises; damaged files lead to all kinds of errors.
+
+    What pydicom says is not repeated: it quotes what the file holds, the patient's name included.
+    """
+    try:
+        yield
+    except LiquidLensError as error:
+        raise LiquidLensError(f"{name}: {error}") from error
+    except MemoryError:
+        raise LiquidLensError(f"{name}: there is not enough memory to read it; raise 'memory_bytes'.") from None
+    except Exception as error:
+        if kind in ("DICOM", "ZIP", "folder"):
+            reason = type(error).__name__
+            raise LiquidLensError(
+                f"{name}: not a readable {kind}{' file' * (kind != 'folder')}; it may be damaged ({reason})."
+            ) from None
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise LiquidLensError(f"{name}: not a readable {kind or ''} file; it may be damaged ({reason}).") from error

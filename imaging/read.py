@@ -1,48 +1,46 @@
-"""Reading one scan from a file: NumPy arrays, NIfTI volumes, and PNG, JPEG, BMP and TIFF images.
+"""Reading one scan: DICOM, NIfTI volumes, NumPy arrays, and PNG, JPEG, BMP and TIFF images.
 
 A file that holds several scans is read by naming one after a ``#``: ``vesselmnist3d.npz#test_images/7`` is item 7 of
 one array of an archive, ``scans.npy#7`` item 7 of a stack, ``series.nii.gz#2`` one volume of a 4D image,
-``pages.tif#0`` one page of a TIFF.
+``pages.tif#0`` one page of a TIFF, ``folder#1`` one of several DICOM series, ``clip.dcm#5`` one frame.
 """
 
-import logging
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
-import numpy as np
-from numpy.typing import NDArray
-
-from imaging.errors import LiquidLensError
+from imaging.archives import Member, open_folder, open_zip
+from imaging.arrays import read_npy, read_npz
+from imaging.budget import DEFAULT, Budget, size_of
+from imaging.errors import LiquidLensError, reading
+from imaging.kinds import ENDINGS, Kind, kind_by_content, kind_of
+from imaging.request import Request
 from imaging.scan import Scan
 
+__all__ = ["kind_of", "read"]
 
-def read(source: str | Path) -> Scan:
-    """Read one scan.
 
-    source: a path that ends in .npy, .npz, .nii, .nii.gz, .png, .jpg, .jpeg, .bmp, .tif or .tiff, optionally with
-        ``#selection`` (see this module's text).
-    Raises LiquidLensError, naming the source, if it is missing, broken, of another kind, or holds no single scan.
+def read(source: str | Path, budget: Budget = DEFAULT, *, colour: bool = False) -> Scan:
+    """Read one scan, in this process: the time and memory of `budget` are not kept (see `imaging.read_safely`).
+
+    source: a file, or a DICOM series as a folder or a .zip archive, optionally with ``#selection`` (see this module's
+        text).  The ending tells the kind, or else the content does; `ENDINGS` lists them.
+    budget: limits that are checked before anything is decoded.
+    colour: colour images as (rows, columns, 3) and not as grey ones; volumes stay grey.
+    Raises LiquidLensError, naming the source, if it is missing, broken, of another kind, over the budget, or holds no
+    single scan.
     """
-    kind = None
-    try:
+    with reading(source, None):
         path, selection = _split(str(source))
-        kind = kind_of(path)
+        request = Request(path.name, selection, budget, colour)
+        is_folder = path.is_dir()
+        kind = None if is_folder else _kind_of_file(path)
+    with reading(source, kind or "folder"):
         if kind is None:
-            raise LiquidLensError(f"this kind of file cannot be read; known kinds are {', '.join(_READERS)}.")
-        if not path.is_file():
-            raise LiquidLensError("there is no such file.")
-        return _READERS[kind](path, selection)
-    except LiquidLensError as error:
-        raise LiquidLensError(f"{source}: {error}") from error
-    except Exception as error:  # a damaged file leads its reader into all kinds of errors
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise LiquidLensError(f"{source}: not a readable {kind or ''} file; it may be damaged ({reason}).") from error
-
-
-def kind_of(path: Path) -> str | None:
-    """The ending by which `read` knows what a file holds, in lower case; None for files that it does not read."""
-    return next((suffix for suffix in _READERS if path.name.lower().endswith(suffix)), None)
+            return _read_members(open_folder(path, budget), request)
+        with path.open("rb") as file:
+            return _read_file(file, kind, request)
 
 
 def _split(source: str) -> tuple[Path, str]:
@@ -53,99 +51,65 @@ def _split(source: str) -> tuple[Path, str]:
     return Path(path), selection
 
 
-def _read_npy(path: Path, selection: str) -> Scan:
-    with path.open("rb") as file:
-        return _scan_of(np.lib.format.read_array(file, allow_pickle=False), selection, "")
+def _kind_of_file(path: Path) -> Kind:
+    kind = kind_of(path)
+    exists = path.is_file()
+    if kind is None and exists:
+        with path.open("rb") as file:
+            kind = kind_by_content(file)
+    if kind is None:
+        raise LiquidLensError(f"this kind of file cannot be read; known kinds are {', '.join(ENDINGS)}.")
+    if not exists:
+        raise LiquidLensError("there is no such file.")
+    return kind
 
 
-def _read_npz(path: Path, selection: str) -> Scan:
-    with np.lib.npyio.NpzFile(path.open("rb"), own_fid=True, allow_pickle=False) as archive:
-        names = list(archive.files)
-        if not names:
-            raise LiquidLensError("the archive is empty.")
-        name, _, item = selection.partition("/")
-        if not selection and len(names) == 1:
-            name = names[0]
-        if name not in names:
-            raise LiquidLensError(
-                f"the archive holds {', '.join(names)}; name one scan, as in {path.name}#{names[0]}/0."
-            )
-        return _scan_of(np.asarray(archive[name]), item, f"{name}/")
+def _read_file(file: BinaryIO, kind: Kind, request: Request) -> Scan:
+    """Read one open file.  Libraries are imported here: each takes a quarter of a second that others need not pay."""
+    request.budget.check_file(size_of(file))
+    match kind:
+        case "NPY":
+            return read_npy(file, request)
+        case "NPZ":
+            return read_npz(file, request)
+        case "ZIP":
+            return _read_members(open_zip(file, request.budget), request)
+        case "NIfTI":
+            from imaging.nifti import read_nifti
+
+            return read_nifti(file, request)
+        case "image":
+            from imaging.images import read_image
+
+            return read_image(file, request)
+        case "DICOM":
+            from imaging.series import read_dicom
+
+            return read_dicom(file, request)
 
 
-def _scan_of(array: NDArray, item: str, prefix: str) -> Scan:
-    """A scan from an array, or from item `item` of a stack of scans."""
-    if array.dtype.kind not in "biuf":
-        raise LiquidLensError(f"pixels are numbers, this array holds {array.dtype}.")
-    if item:
-        if array.ndim < 3:
-            raise LiquidLensError(f"this is no stack of scans, there is no item {item!r}.")
-        array = array[_index(item, len(array))]
-    elif array.ndim == 4:
-        raise LiquidLensError(f"a stack of {len(array)} volumes; name one of them, as in #{prefix}0.")
-    return Scan(_float32(array))
+def _read_members(members: Sequence[Member], request: Request) -> Scan:
+    """The one DICOM series of a folder or an archive, or else the one file in it that can be read."""
+    kinds = [(member, _kind_of_member(member)) for member in members]
+    slices = [member for member, kind in kinds if kind == "DICOM"]
+    if slices:
+        from imaging.series import read_series
+
+        scan = read_series(slices, request)
+        if scan is not None:
+            return scan
+    others = [(member, kind) for member, kind in kinds if kind is not None and kind not in ("DICOM", "ZIP")]
+    if len(others) != 1:
+        found = "no scan" if not others else f"{len(others)} scans and no DICOM series; give one of its files"
+        raise LiquidLensError(f"it holds {found}.")
+    member, kind = others[0]
+    with reading(member.name, kind), member.open() as file:
+        return _read_file(file, kind, replace(request, name=member.name))
 
 
-def _float32(array: NDArray) -> NDArray[np.float32]:
-    with np.errstate(over="ignore"):  # what overflows becomes infinite, which Scan refuses with a sentence
-        return np.ascontiguousarray(array, dtype=np.float32)
-
-
-def _index(item: str, length: int) -> int:
-    if not item.isdecimal() or int(item) >= length:
-        raise LiquidLensError(f"there is no item {item!r}; items are 0 to {length - 1}.")
-    return int(item)
-
-
-def _read_nifti(path: Path, selection: str) -> Scan:
-    import nibabel  # here, because it takes a quarter of a second that arrays need not pay
-
-    logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # what it complains of also arrives as an exception
-    image: Any = nibabel.load(path)
-    to_lps = nibabel.orientations.ornt_transform(
-        nibabel.orientations.io_orientation(image.affine), nibabel.orientations.axcodes2ornt("LPS")
-    )
-    data = np.asanyarray(image.dataobj)
-    if data.ndim == 4:
-        if not selection and data.shape[3] > 1:
-            raise LiquidLensError(f"a 4D image of {data.shape[3]} volumes; name one of them, as in {path.name}#0.")
-        data = data[..., _index(selection or "0", data.shape[3])]
-    elif selection:
-        raise LiquidLensError(f"this image is one volume, there is no item {selection!r}.")
-    if data.ndim != 3:
-        raise LiquidLensError(f"a volume has 3 axes, this image has {data.ndim}.")
-    if data.dtype.kind not in "biuf":
-        raise LiquidLensError(f"pixels are numbers, this image holds {data.dtype}.")
-    oriented = nibabel.orientations.apply_orientation(data, to_lps)
-    zooms = [float(zoom) for zoom in image.header.get_zooms()[:3]]
-    spacing = tuple(zooms[list(to_lps[:, 0]).index(axis)] for axis in (2, 1, 0))
-    return Scan(_float32(oriented.transpose(2, 1, 0)), spacing)
-
-
-def _read_image(path: Path, selection: str) -> Scan:
-    from PIL import Image, ImageOps  # here, as nibabel
-
-    with Image.open(path, formats=["PNG", "JPEG", "BMP", "TIFF"]) as image:
-        pages = getattr(image, "n_frames", 1)
-        if pages > 1 and not selection:
-            raise LiquidLensError(f"an image of {pages} pages; name one of them, as in {path.name}#0.")
-        if pages == 1 and selection:
-            raise LiquidLensError(f"this is one image, there is no item {selection!r}.")
-        image.seek(_index(selection or "0", pages))
-        upright = ImageOps.exif_transpose(image)
-    deep = upright.mode.startswith("I") or upright.mode == "F"  # more than 8 bits: the numbers as they are
-    return Scan(_float32(np.array(upright if deep else upright.convert("L"))))
-
-
-_READERS: dict[str, Callable[[Path, str], Scan]] = {
-    ".npy": _read_npy,
-    ".npz": _read_npz,
-    ".nii": _read_nifti,
-    ".nii.gz": _read_nifti,
-    ".png": _read_image,
-    ".jpg": _read_image,
-    ".jpeg": _read_image,
-    ".bmp": _read_image,
-    ".tif": _read_image,
-    ".tiff": _read_image,
-}
+def _kind_of_member(member: Member) -> Kind | None:
+    kind = kind_of(Path(member.name))
+    if kind is None:
+        with member.stream() as file:
+            kind = kind_by_content(file)
+    return kind

@@ -1,6 +1,7 @@
 """The scan: what a person brings, as pixels and geometry, and nothing about the patient."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,14 @@ class Scan:
     pixels: float32, as stored after the file's own rescaling (grey values, Hounsfield units, or a mask).
         A volume is (slices, rows, columns): slices from inferior to superior, rows from anterior to posterior, columns
         from the patient's right to left.  An image is (rows, columns).  Arrays without geometry are taken as they are.
-    spacing: millimetres between neighbours along each axis of `pixels`; None if the file does not say.
+        A colour image that was read as such is (rows, columns, 3).
+    spacing: millimetres between neighbours along each axis of `pixels` (of a colour image: its first two); None if the
+        file does not say.
     modality: DICOM's modality code such as ``CT``; None if the file does not say.
+    units: ``HU`` if the pixels are Hounsfield units by the file's own words; None otherwise.
+    window: the grey values that the file wants shown as black and as white; None if it has no wish.
+    oriented: whether the file says how the patient lies in a volume, so that its sides may be named.
+    notes: sentences for the person who reads the scan: what was changed, chosen or assumed.
 
     Raises LiquidLensError if the pixels are empty, not 2D or 3D, or not finite.
     """
@@ -24,6 +31,10 @@ class Scan:
     pixels: NDArray[np.float32]
     spacing: tuple[float, ...] | None = None
     modality: str | None = None
+    units: Literal["HU"] | None = None
+    window: tuple[float, float] | None = None
+    oriented: bool = False
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         shape = " x ".join(map(str, self.pixels.shape))

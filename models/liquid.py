@@ -14,7 +14,7 @@ both sums over dense (source, unit) matrices times a 0/1 mask.  Here only the sy
 * each ODE unfold is two small matrix products: units to synapses, and synapses to numerator and denominator.
 
 :class:`LTC` folds its live parameters anew in every call and is differentiable; :class:`FoldedLTC` holds the folded
-tables as buffers and is what the exporter sees.  Both run the very same functions.
+tables as buffers and is what the exporter sees; a test holds the two together.
 """
 
 from collections.abc import Iterable, Mapping
@@ -51,7 +51,7 @@ class Folded(NamedTuple):
     gain: Tensor  # (units, synapses) sigma, in the row of the unit where the synapse starts
     offset: Tensor  # (synapses,) -sigma * mu
     weight: Tensor  # (synapses, 2 * units) w * erev, and w, in the columns of the unit where the synapse ends
-    leak: Tensor  # (2 * units,) gleak * vleak, and gleak + epsilon
+    leak: Tensor  # (2 * units,) gleak * vleak, and gleak + epsilon; for inference also the capacity
     capacity: Tensor  # (units,) cm times the number of ODE unfolds: cm / dt for a time span of 1
     output_gain: Tensor  # (motor units,)
     output_offset: Tensor  # (motor units,)

@@ -4,8 +4,6 @@ All files and providers take turns, run by run, so that whatever else the machin
 alike.  No torch, no onnx.
 """
 
-import contextlib
-import io
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,9 +14,10 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from imaging import LiquidLensError
+from serve.devices import CPU, CUDA, first_line
+from serve.devices import session as open_session
 from serve.manifest import Input, Manifest
 
-CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 LOADS = 5
 _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int64)": np.int64}
 
@@ -124,7 +123,7 @@ def _timed_runs(candidates: Sequence[_Candidate], batch_size: int, repeats: int)
             except Exception as error:  # ONNX Runtime raises a dozen unrelated types
                 raise LiquidLensError(
                     f"{candidate.file}: {candidate.provider} cannot run it at batch size {batch_size} "
-                    f"({_first_line(error)})."
+                    f"({first_line(error)})."
                 ) from error
             if repeat >= 2:
                 times.append(1000 * (time.perf_counter() - started))
@@ -180,23 +179,8 @@ def _candidate(file: Path, provider: str, threads: int, required: bool) -> _Cand
 
 
 def _session(file: Path, provider: str, threads: int) -> onnxruntime.InferenceSession:
-    """A session that asks for the provider and gets it, or else the CPU: ONNX Runtime falls back without an error."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    onnxruntime.set_default_logger_severity(4)  # what it says about a missing provider, we say ourselves
+    """A session that asks for the provider and may get the CPU instead."""
     try:
-        if provider == CUDA:
-            with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find
-                onnxruntime.preload_dlls()
-        wanted = [provider] if provider == CPU else [provider, CPU]
-        return onnxruntime.InferenceSession(file.read_bytes(), options, providers=wanted)
-    except Exception as error:  # ONNX Runtime raises a dozen unrelated types
-        raise LiquidLensError(f"{file}: not a readable ONNX file ({_first_line(error)}).") from error
-    finally:
-        onnxruntime.set_default_logger_severity(2)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        return open_session(file.read_bytes(), [provider] if provider == CPU else [provider, CPU], threads)
+    except LiquidLensError as error:
+        raise LiquidLensError(f"{file}: {error}") from error

@@ -1,104 +1,127 @@
-"""The predictor: one exported file, loaded and ready to judge scans.  No torch, no onnx."""
+"""The predictor: one exported file, loaded on a device and ready to judge scans.  No torch, no onnx."""
 
+import functools
 import hashlib
 import time
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from imaging import LiquidLensError, Scan
-from serve.manifest import Manifest, abstains
+from serve import devices
+from serve.devices import first_line
+from serve.manifest import Manifest
+from serve.prediction import Prediction, conclude
+from serve.runs import Outputs, Replay, run
 
+__all__ = ["Prediction", "Predictor", "check_sum"]
 
-@dataclass(frozen=True)
-class Prediction:
-    """What a model says about one scan."""
-
-    label: str
-    #: Calibrated probability per label; they sum to 1, except those of multi-label models.
-    probabilities: dict[str, float]
-    #: Whether the model is not sure: the scan lies within its abstain band.
-    abstained: bool
-    #: The out-of-distribution score, and whether it exceeds the model's threshold.
-    ood_score: float
-    ood: bool
-    #: Wall time of the ONNX Runtime call.
-    milliseconds: float
+#: CUDA graphs that are kept at a time, one for each shape.
+REPLAYS = 4
 
 
 class Predictor:
-    """Loads one ``.onnx`` file on the CPU.
+    """Loads one ``.onnx`` file on a device, and runs it once, so that the first scan is not slower than the others.
 
-    ``manifest`` says what the file is.  Raises LiquidLensError if the file is missing, is not ONNX, carries no
-    manifest, or differs from the ``SHA256SUMS`` beside it.
+    manifest: what the file is.  path: where it is.  session: ONNX Runtime's.  device: where it runs, ``cpu`` or
+    ``cuda:0 NVIDIA H100``.  nodes: how many nodes of the graph each of ONNX Runtime's providers runs.  replays: whether
+    scans are run as CUDA graphs once their shape comes again: on CUDA, in the profile ``unrolled``.
+
+    All methods may be called by several threads at once.
     """
 
-    def __init__(self, path: str | Path):
+    def __init__(self, path: str | Path, device: str = "auto", threads: int | None = None):
+        """device: ``cpu``, ``cuda``, ``tensorrt``, or ``auto``, which takes CUDA where it works and else the CPU (small
+        liquid models may be faster there: ``make gpu-check`` measures).  threads: for one run on the CPU; by default
+        `serve.devices.default_threads()`.
+
+        Raises LiquidLensError if the file is missing, is not ONNX, carries no manifest, or differs from the
+        ``SHA256SUMS`` beside it, and its subclass `serve.devices.DeviceError` if the device cannot be had.
+        """
         self.path = Path(path)
+        if threads is not None and threads < 1:
+            raise LiquidLensError(f"The number of threads is a whole number from 1, not {threads}.")
+        wanted = devices.candidates(device)
         if not self.path.is_file():
             raise LiquidLensError(f"{self.path}: there is no such file.")
-        content = self.path.read_bytes()
-        check_sum(self.path, hashlib.sha256(content).hexdigest())
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # errors only: they arrive as exceptions anyway
-        try:
-            self.session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime raises a dozen unrelated types
-            raise LiquidLensError(f"{self.path}: not a readable ONNX file ({_first_line(error)}).") from error
-        try:
-            self.manifest = Manifest.from_metadata(self.session.get_modelmeta().custom_metadata_map)
-            if self.manifest.profile == "step":
-                raise LiquidLensError("it reads one slice at a time (profile step); give the bundle's model.onnx.")
-            self._warm_up()
-        except LiquidLensError as error:
-            raise LiquidLensError(f"{self.path}: {error}") from error
+        self._content = self.path.read_bytes()
+        check_sum(self.path, hashlib.sha256(self._content).hexdigest())
+        for candidate in wanted:
+            try:
+                self._open(candidate, threads)
+                break
+            except devices.DeviceError:
+                if candidate == wanted[-1]:
+                    raise
+            except LiquidLensError as error:
+                if candidate == wanted[-1]:
+                    raise LiquidLensError(f"{self.path}: {error}") from error
 
     def predict(self, scan: Scan, name: str = "the scan") -> Prediction:
         """Judge one scan; `name` is what errors call it.
 
-        Raises LiquidLensError if the model reads volumes and this is an image, or the reverse, and if the pixels are so
-        large that the answer is not a number.
+        Raises LiquidLensError if the scan is not what the model reads (an image for a model of volumes, an MR for one
+        of CT), and if the pixels are so large that the answer is not a number.
         """
-        expected = len(self.manifest.input.size)
-        if scan.pixels.ndim != expected:
-            kinds = {2: "a 2D image", 3: "a volume"}
-            raise LiquidLensError(
-                f"{name}: {self.manifest.model} reads {kinds[expected]}, and this is {kinds[scan.pixels.ndim]}."
-            )
-        if self.manifest.input.channels == 3:
-            raise LiquidLensError(
-                f"{name}: {self.manifest.model} reads colour images, and scans are read as grey ones."
-            )
         started = time.perf_counter()
-        outputs = self.run(scan.pixels[None])
-        milliseconds = 1000 * (time.perf_counter() - started)
-        probabilities, score = outputs["probabilities"][0], float(outputs["ood"][0])
-        if not np.isfinite([*probabilities, score]).all():
-            raise LiquidLensError(f"{name}: the pixel values are too large, the model's answer is not a number.")
-        return Prediction(
-            label=self._label(probabilities),
-            probabilities={label: float(p) for label, p in zip(self.manifest.labels, probabilities, strict=True)},
-            abstained=bool(abstains(self.manifest.operating, probabilities[None])[0]),
-            ood_score=score,
-            ood=score > self.manifest.out_of_distribution.threshold,
-            milliseconds=milliseconds,
-        )
+        self._check(scan, name)
+        (answer,) = self._judge([scan], [name], started)
+        if isinstance(answer, LiquidLensError):
+            raise answer
+        return answer
 
-    def run(self, scans: NDArray) -> dict[str, NDArray[np.float32]]:
+    def predict_many(
+        self, scans: Sequence[Scan], names: Sequence[str] | None = None, batch_size: int = 8
+    ) -> list[Prediction | LiquidLensError]:
+        """Judge scans in batches of equal shape, at most `batch_size` at a time; answers come in the order of `scans`.
+
+        names: what errors call the scans, by default ``scan 0``, ``scan 1``, ...  A scan that cannot be judged has its
+        error in its place, and the others their answers.
+        """
+        names = names or [f"scan {i}" for i in range(len(scans))]
+        answers: dict[int, Prediction | LiquidLensError] = {}
+        groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        for i, scan in enumerate(scans):
+            try:
+                self._check(scan, names[i])
+                groups[scan.pixels.shape].append(i)
+            except LiquidLensError as error:
+                answers[i] = error
+        for group in groups.values():
+            for first in range(0, len(group), batch_size):
+                batch = group[first : first + batch_size]
+                judged = self._judge([scans[i] for i in batch], [names[i] for i in batch], time.perf_counter())
+                answers.update(zip(batch, judged, strict=True))
+        return [answers[i] for i in range(len(scans))]
+
+    def run(self, scans: NDArray) -> Outputs:
         """The outputs by name for raw scans of one size: (batch, slices, rows, columns), (batch, rows, columns), or
-        (batch, rows, columns, 3) in colour."""
-        names = [output.name for output in self.session.get_outputs()]
+        (batch, rows, columns, 3) in colour.  Raises LiquidLensError if ONNX Runtime cannot run them."""
+        scans = np.ascontiguousarray(scans, np.float32)
         try:
-            values = self.session.run(names, {"scan": np.ascontiguousarray(scans, np.float32)})
-        except Exception as error:
-            raise LiquidLensError(f"ONNX Runtime cannot run {self.path} ({_first_line(error)}).") from error
-        return dict(zip(names, values, strict=True))
+            replay = self._replay(scans.shape)
+            return run(self.session, self._names, scans) if replay is None else replay.run(scans)
+        except Exception as error:  # ONNX Runtime raises a dozen unrelated types
+            raise LiquidLensError(f"ONNX Runtime cannot run {self.path} ({first_line(error)}).") from error
+
+    def _open(self, device: devices.Device, threads: int | None) -> None:
+        """Load the file on one device, see that graph and manifest agree, and warm up."""
+        self.session = devices.open_session(self._content, device, threads)
+        self.nodes = devices.nodes(self.session)
+        self.device = devices.describe(device)
+        self.manifest = Manifest.from_metadata(self.session.get_modelmeta().custom_metadata_map)
+        if self.manifest.profile == "step":
+            raise LiquidLensError("it reads one slice at a time (profile step); give the bundle's model.onnx.")
+        self._names = [output.name for output in self.session.get_outputs()]
+        self.replays = device == "cuda" and self.manifest.profile == "unrolled"
+        self._last_shape: tuple[int, ...] = ()
+        self._new_replay = functools.lru_cache(REPLAYS)(functools.partial(self._record, device))
+        self._warm_up()
 
     def _warm_up(self) -> None:
-        """Run once, so that the first scan is not slower than the others; and see that graph and manifest agree."""
         expects = self.manifest.input
         colour = (3,) if expects.channels == 3 else ()
         outputs = self.run(np.zeros((1, *expects.size, *colour), np.float32))
@@ -108,17 +131,61 @@ class Predictor:
             if found != shape:
                 raise LiquidLensError(f"the graph does not fit its manifest: output {name} is {found}, not {shape}.")
 
-    def _label(self, probabilities: NDArray[np.float32]) -> str:
-        if self.manifest.task == "multi-label":
-            above = (
-                label
-                for label, p in zip(self.manifest.labels, probabilities, strict=True)
-                if p > self.manifest.operating.threshold
-            )
-            return ", ".join(above) or "none"
-        if len(self.manifest.labels) == 2:
-            return self.manifest.labels[int(probabilities[1] > self.manifest.operating.threshold)]
-        return self.manifest.labels[int(probabilities.argmax())]
+    def _replay(self, shape: tuple[int, ...]) -> Replay | None:
+        """The CUDA graph for scans of this shape, made when a shape comes twice in a row; None if there is none."""
+        again, self._last_shape = shape == self._last_shape, shape
+        if not (self.replays and again):
+            return None
+        try:
+            return self._new_replay(shape)
+        except LiquidLensError:  # some node is not on the GPU; without a graph it runs as well, only slower
+            self.replays = False
+            return None
+
+    def _record(self, device: devices.Device, shape: tuple[int, ...]) -> Replay:
+        outputs = run(self.session, self._names, np.zeros(shape, np.float32))
+        return Replay(self._content, device, self.session.get_inputs()[0].shape, shape, outputs)
+
+    def _check(self, scan: Scan, name: str) -> None:
+        """Raise LiquidLensError if the model does not read scans of this kind."""
+        model, expects, shape = self.manifest.model, self.manifest.input, scan.pixels.shape
+        if expects.channels == 3:
+            if len(shape) != 3 or shape[2] != 3:
+                raise LiquidLensError(f"{name}: {model} reads colour images, and this is none.")
+        elif len(shape) != len(expects.size):
+            kinds = {2: "a 2D image", 3: "a volume"}
+            raise LiquidLensError(f"{name}: {model} reads {kinds[len(expects.size)]}, and this is {kinds[len(shape)]}.")
+        if expects.values == "hu" and scan.units != "HU" and scan.modality is not None:
+            what = "a CT in other units" if scan.modality == "CT" else f"of modality {scan.modality}"
+            raise LiquidLensError(f"{name}: {model} reads CT in Hounsfield units, and this is {what}.")
+
+    def _judge(self, scans: Sequence[Scan], names: Sequence[str], started: float) -> list[Prediction | LiquidLensError]:
+        """Judge scans of one shape that passed `_check`, in one run."""
+        batch = np.stack([scan.pixels for scan in scans]) if len(scans) > 1 else scans[0].pixels[None]
+        prepared = time.perf_counter()
+        try:
+            outputs = self.run(batch)
+        except LiquidLensError as error:
+            if len(scans) == 1:
+                return [error]
+            alone = zip(scans, names, strict=True)  # perhaps they are too large only together
+            return [self._judge([scan], [name], time.perf_counter())[0] for scan, name in alone]
+        ended = time.perf_counter()
+        stages = {"prepare": prepared - started, "run": ended - prepared, "total": ended - started}
+        milliseconds = {stage: 1000 * seconds / len(scans) for stage, seconds in stages.items()}
+        answers: list[Prediction | LiquidLensError] = []
+        for i, (scan, name) in enumerate(zip(scans, names, strict=True)):
+            own = {output: values[i] for output, values in outputs.items()}
+            try:
+                answers.append(conclude(self.manifest, own, dict(milliseconds), self.device, self._notes(scan)))
+            except LiquidLensError as error:
+                answers.append(LiquidLensError(f"{name}: {error}"))
+        return answers
+
+    def _notes(self, scan: Scan) -> tuple[str, ...]:
+        if self.manifest.input.values == "hu" and scan.units != "HU":
+            return ("The file does not say what its values are: they were taken for Hounsfield units.",)
+        return ()
 
 
 def check_sum(path: Path, found: str) -> None:
@@ -130,7 +197,3 @@ def check_sum(path: Path, found: str) -> None:
         expected, _, name = line.partition("  ")
         if name == path.name and expected != found:
             raise LiquidLensError(f"{path} is not the file that was exported: its SHA-256 differs from {sums}.")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -53,7 +53,7 @@ def scan(tmp_path_factory):
 
 def test_help_names_every_command_and_models_every_model(here):
     text = liquidlens("--help").stdout
-    assert all(command in text for command in ("models", "train", "export", "audit", "bench", "predict"))
+    assert all(command in text for command in ("models", "train", "export", "audit", "bench", "predict", "explain", "serve", "doctor"))
     text = here("models").stdout
     assert re.search(r"^LiqExp4N2 +hse-2024 +1x28x28x28 +1 +18,475 +18,475$", text, re.MULTILINE)
     assert re.search(r"^RecNet-RNN +cmu +3x32x32 +10 +335,690 +-$", text, re.MULTILINE)
@@ -108,7 +108,9 @@ def test_json_output_is_json(liquid_bundle, scan):
     assert first["scan"] == str(scan)
     assert first["probabilities"] == second["probabilities"]
     assert sum(first["probabilities"].values()) == pytest.approx(1)
-    assert set(first) == {"scan", "label", "probabilities", "abstained", "ood_score", "ood", "milliseconds"}
+    expected = {"scan", "label", "probabilities", "threshold", "abstained", "ood", "ood_score", "ood_threshold"}
+    assert set(first) == expected | {"slice_probabilities", "milliseconds", "device", "notes"}
+    assert set(first["milliseconds"]) == {"read", "prepare", "run", "total"}
 
 
 def bad_inputs(tmp_path, bundle, run, scan):

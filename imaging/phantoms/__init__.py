@@ -5,6 +5,6 @@ They are for trying the software, and no statement about real vessels, chests or
 
 from imaging.phantoms.chest import CHEST_LABELS, chest_xray
 from imaging.phantoms.pose import pose
-from imaging.phantoms.vessel import VESSEL_LABELS, vessel3d
+from imaging.phantoms.vessel import VESSEL_LABELS, vessel3d, vessel3d_bulges
 
-__all__ = ["CHEST_LABELS", "VESSEL_LABELS", "chest_xray", "pose", "vessel3d"]
+__all__ = ["CHEST_LABELS", "VESSEL_LABELS", "chest_xray", "pose", "vessel3d", "vessel3d_bulges"]

@@ -13,21 +13,31 @@ VESSEL_LABELS = ("vessel", "aneurysm")
 SPLITS = {"train": 1000, "val": 200, "test": 300}
 ANEURYSM_SHARE = 0.4
 SIZE = 28
+MIDDLE = (SIZE - 1) / 2
 
 
 def vessel3d(seed: int = 0, splits: dict[str, int] | None = None) -> dict[str, NDArray]:
     """Vessel masks under MedMNIST's keys: ``train_images`` (n, 28, 28, 28) uint8 of 0 and 255, ``train_labels`` (n, 1)
     uint8, ..."""
-    return draw(_labelled_vessel, splits or SPLITS, seed)
+    return draw(lambda rng: _labelled_vessel(rng)[:2], splits or SPLITS, seed)
 
 
-def _labelled_vessel(rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def vessel3d_bulges(seed: int = 0, splits: dict[str, int] | None = None) -> dict[str, NDArray]:
+    """Where the aneurysms of `vessel3d` are: ``train_bulges`` (n, 4) float64, ... of slice, row and column of the
+    bulge's centre, and its radius, all in voxels; NaN where there is none."""
+    drawn = draw(lambda rng: _labelled_vessel(rng)[1:], splits or SPLITS, seed)
+    return {key.replace("labels", "bulges"): value for key, value in drawn.items() if key.endswith("labels")}
+
+
+def _labelled_vessel(rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float64]]:
     label = np.array([rng.random() < ANEURYSM_SHARE], np.uint8)
-    return 255 * _vessel(rng, aneurysm=bool(label[0])).astype(np.uint8), label
+    mask, bulge = _vessel(rng, aneurysm=bool(label[0]))
+    return 255 * mask.astype(np.uint8), label, bulge
 
 
-def _vessel(rng: np.random.Generator, aneurysm: bool) -> NDArray[np.bool_]:
-    """One mask (28, 28, 28): the voxels whose distance to a vessel part is below its radius, up to noise."""
+def _vessel(rng: np.random.Generator, aneurysm: bool) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """One mask (28, 28, 28), the voxels whose distance to a vessel part is below its radius, up to noise; and its
+    bulge (4,) as `vessel3d_bulges` gives it."""
     radius = rng.uniform(1.4, 2.6)
     ends = _direction(rng) * (SIZE / 2)
     middle = rng.normal(0, SIZE / 7, 3)
@@ -37,21 +47,23 @@ def _vessel(rng: np.random.Generator, aneurysm: bool) -> NDArray[np.bool_]:
         start = line[rng.integers(12, 28)]
         branch = _bezier(start, start + rng.normal(0, 5, 3), start + _direction(rng) * SIZE * 0.6)
         balls.append(np.column_stack([branch, np.full(len(branch), radius * rng.uniform(0.5, 0.9))]))
+    bulge = np.full(4, np.nan)
     if aneurysm:
         at = int(rng.integers(14, 26))
         tangent = line[at + 1] - line[at - 1]
         side = np.cross(tangent, _direction(rng))
-        bulge = radius * rng.uniform(1.6, 2.4)
-        centre = line[at] + side / np.linalg.norm(side) * (radius + 0.6 * bulge)
-        balls.append(np.append(centre, bulge)[None])
+        size = radius * rng.uniform(1.6, 2.4)
+        centre = line[at] + side / np.linalg.norm(side) * (radius + 0.6 * size)
+        balls.append(np.append(centre, size)[None])
+        bulge = np.append(centre + MIDDLE, size)
 
-    axis = np.arange(SIZE) - (SIZE - 1) / 2
+    axis = np.arange(SIZE) - MIDDLE
     roughness = rng.normal(0, 0.25, (SIZE,) * 3)
     inside = np.zeros((SIZE,) * 3, bool)
     for x, y, z, size in np.concatenate(balls):
         distance = np.sqrt(((axis - x) ** 2)[:, None, None] + ((axis - y) ** 2)[:, None] + (axis - z) ** 2)
         inside |= distance < size + roughness
-    return inside
+    return inside, bulge
 
 
 def _direction(rng: np.random.Generator) -> NDArray[np.float64]:

@@ -133,7 +133,10 @@ def test_a_bundle_takes_the_place_of_the_one_before_and_of_nothing_else(liquid_r
     with pytest.raises(LiquidLensError, match="exists and is no bundle"):
         export.export(liquid_run.path, out, FP32)
     assert (out / "thesis.docx").read_text() == "three years"
-    (out / "thesis.docx").rename(out / "SHA256SUMS")
+    (out / "SHA256SUMS").write_text("0  thesis.iso\n")
+    with pytest.raises(LiquidLensError, match="exists and is no bundle"):
+        export.export(liquid_run.path, out, FP32)
+    (out / "thesis.docx").unlink()
     bundle = export.export(liquid_run.path, out, FP32)
     assert "model.onnx" in (out / "SHA256SUMS").read_text()
     assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -11,9 +11,10 @@ import pytest
 import yaml
 from ncps.wirings import AutoNCP, FullyConnected
 
-from export import drawing, drawing_wiring, facts, formats, limits
+from export import drawing, facts, formats, limits
 from export.formats import DASH
 from export.report import audit_html, model_card
+from serve import drawing_wiring
 from serve.manifest import Manifest
 
 SHAPES = {
@@ -137,7 +138,7 @@ def variants() -> tuple[facts.Variant, ...]:
     scan = "ONNX Runtime quantizes no operators inside an ONNX Scan"
     return (
         facts.Variant(
-            "fp32", "model.onnx", 113_325, {}, {}, None, True, 18.2, {1: 1.21, 32: 17.9, 256: 141.0}, 1.1, figures, 0, 0
+            "fp32", "model.onnx", 113_325, {}, {}, None, True, 18.2, {1: 1.21, 32: 17.9}, 1.1, figures, 0, 0, 0.01
         ),
         facts.Variant(
             "fp16",
@@ -153,6 +154,7 @@ def variants() -> tuple[facts.Variant, ...]:
             figures,
             4.1e-5,
             0,
+            0.01,
         ),
         facts.Variant(
             "int8-dynamic",
@@ -168,6 +170,7 @@ def variants() -> tuple[facts.Variant, ...]:
             figures,
             8.3e-3,
             2,
+            0.02,
         ),
         facts.Variant(
             "int8-static",
@@ -183,6 +186,7 @@ def variants() -> tuple[facts.Variant, ...]:
             worse,
             0.19,
             21,
+            0.03,
         ),
     )
 
@@ -237,6 +241,7 @@ def document(**changes) -> facts.Document:
         0,
     )
     whole = facts.Document(
+        golden={"model.onnx": {"logits": 2.0e-6}},
         manifest=manifest(),
         parity={"loop": loop, "unrolled": dataclasses.replace(loop, max_logit_difference=2.9e-6)},
         calibration=facts.Calibration(
@@ -436,7 +441,20 @@ def test_a_foreign_file_has_the_sections_that_it_can_fill():
 
 def test_optional_parts_may_be_missing():
     never_written = facts.Variant(
-        "int8-static", None, 0, {}, {}, "nothing was converted", False, math.nan, {}, math.nan, {}, math.nan, 0
+        "int8-static",
+        None,
+        0,
+        {},
+        {},
+        "nothing was converted",
+        recommended=False,
+        load_milliseconds=math.nan,
+        milliseconds={},
+        fastest_milliseconds=math.nan,
+        figures={},
+        max_probability_difference=math.nan,
+        changed_labels=0,
+        ood_share=math.nan,
     )
     bare = document(
         calibration=None,

@@ -8,14 +8,14 @@ import pytest
 import export
 import train
 from export.facts import Interval, Variant
-from export.variants import choose, why_rejected
+from export.variants import choose, why_rejected, why_strange
 from serve.predictor import Predictor
 from train import datasets
 
 
 def variant(precision, size, fastest, auc=0.9, rejected=None) -> Variant:
     figures = {"val": {"auc": Interval(auc, auc - 0.02, auc + 0.02)}}
-    return Variant(precision, "file", size, {}, {}, rejected, False, 1.0, {1: fastest}, fastest, figures, 0.0, 0)
+    return Variant(precision, "file", size, {}, {}, rejected, False, 1.0, {1: fastest}, fastest, figures, 0.0, 0, 0.01)
 
 
 FP32 = variant("fp32", 1000, 1.0)
@@ -43,7 +43,13 @@ def test_the_rule(others, recommended, reason):
 def test_a_larger_budget_lets_more_pass():
     worse = variant("int8-static", 300, 0.5, auc=0.89)
     assert choose([FP32, worse], auc_budget=0.02).recommended == "int8-static"
-    assert choose([replace(FP32, fastest_milliseconds=0.5), worse], auc_budget=0.005).recommended == "fp32"
+    slower = replace(worse, fastest_milliseconds=1.2)
+    assert choose([FP32, slower], auc_budget=0.02).recommended == "fp32"
+
+
+def test_a_variant_that_finds_usual_scans_strange_is_rejected():
+    assert "90% of the validation scans" in why_strange(0.9, 0.01)
+    assert why_strange(0.05, 0.01) is None
 
 
 @pytest.fixture(scope="module")

@@ -161,7 +161,7 @@ def test_pickled_arrays_are_not_loaded(tmp_path):
     np.save(tmp_path / "evil.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     np.savez(tmp_path / "evil.npz", np.array([{"a": 1}], dtype=object))
     for name in ("evil.npy", "evil.npz"):
-        with pytest.raises(LiquidLensError, match="not a readable"):
+        with pytest.raises(LiquidLensError, match="pixels are numbers"):
             read(tmp_path / name)
 
 
@@ -292,5 +292,98 @@ def test_other_images_under_a_known_name(tmp_path):
 def test_an_image_too_large_to_be_one(tmp_path, monkeypatch):
     Image.fromarray(GREY).save(tmp_path / "bomb.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
-    with pytest.raises(LiquidLensError, match=r"bomb\.png: not a readable"):
+    with pytest.raises(LiquidLensError, match=r"bomb\.png: .* larger than any scan"):
         read(tmp_path / "bomb.png")
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".nii", ".nii.gz", ".png", ".tif", ".bmp", ".jpg"])
+def test_kinds_are_known_by_content_where_the_name_says_nothing(tmp_path, suffix):
+    path = tmp_path / f"scan{suffix}"
+    if suffix == ".npy":
+        np.save(path, GREY)
+    elif suffix == ".npz":
+        np.savez(path, GREY)
+    elif suffix.startswith(".nii"):
+        save_nifti(path, GREY[..., None])
+    else:
+        Image.fromarray(GREY).save(path)
+    expected = read(path)
+    assert np.array_equal(read(path.rename(tmp_path / "upload")).pixels, expected.pixels)
+
+
+def test_colour_is_noted_and_given_when_asked_for(tmp_path):
+    rgb = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    Image.fromarray(rgb).save(tmp_path / "rgb.png")
+    assert read(tmp_path / "rgb.png").notes == ("Colour was turned to grey.",)
+    assert np.array_equal(read(tmp_path / "rgb.png", colour=True).pixels, rgb)
+    Image.fromarray(GREY).convert("RGBA").save(tmp_path / "grey.png")
+    assert read(tmp_path / "grey.png").notes == (), "grey and opaque"
+    Image.fromarray(GREY.astype(np.uint16)).save(tmp_path / "deep.png")
+    assert np.array_equal(read(tmp_path / "deep.png", colour=True).pixels, np.repeat(GREY[..., None], 3, axis=-1))
+
+
+def nifti(folder, codes, change=lambda header: None, data=None):
+    """A NIfTI file with the two codes (sform, qform), changed before it is written."""
+    image = nibabel.Nifti1Image(np.zeros((3, 4, 5), np.uint8) if data is None else data, np.diag([2.0, 2, 2, 1]))
+    image.set_sform(image.affine, codes[0])
+    image.set_qform(image.affine, codes[1])
+    change(image.header)
+    nibabel.save(image, folder / "scan.nii")
+    return folder / "scan.nii"
+
+
+def test_nifti_says_whether_the_sides_are_known(tmp_path):
+    for codes in ((1, 1), (1, 0), (0, 1)):
+        scan = read(nifti(tmp_path, codes))
+        assert (scan.oriented, scan.notes) == (True, ()), codes
+    unknown = read(nifti(tmp_path, (0, 0)))
+    assert not unknown.oriented
+    assert "does not say how the patient lies" in unknown.notes[0]
+
+    image = nibabel.load(nifti(tmp_path, (1, 1)))
+    image.set_qform(np.diag([-2.0, 2, 2, 1]), 1)
+    nibabel.save(image, tmp_path / "two.nii")
+    doubtful = read(tmp_path / "two.nii")
+    assert not doubtful.oriented
+    assert "disagree" in doubtful.notes[0]
+
+
+def test_nifti_units_and_window(tmp_path):
+    def change(header):
+        header.set_xyzt_units("micron")
+        header["cal_min"], header["cal_max"] = -100, 200
+
+    scan = read(nifti(tmp_path, (1, 1), change))
+    assert scan.spacing == pytest.approx((0.002, 0.002, 0.002))
+    assert scan.window == (-100, 200)
+    assert read(nifti(tmp_path, (1, 1))).window is None
+
+
+def test_nifti_colour_becomes_luminance(tmp_path):
+    colours = np.zeros((3, 4, 5), [("R", "u1"), ("G", "u1"), ("B", "u1")])
+    colours["R"] = 255
+    scan = read(nifti(tmp_path, (1, 1), data=colours))
+    assert np.unique(scan.pixels).tolist() == [76]
+    assert scan.notes == ("Colour was turned to grey.",)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "sentence"),
+    [
+        ("srow_x", [0, 0, 0, 0], "broken geometry"),
+        ("srow_x", [np.nan] * 4, "broken geometry"),
+        ("intent_code", 3001, "a CIFTI file"),
+        ("datatype", 32, "pixels are numbers"),
+        ("magic", b"ni1", "without its pixels"),
+        ("dim", [5, 1, 1, 1, 1, 3, 1, 1], "a volume has 3 axes, this image has 5"),
+        ("dim", [3, -2, 4, 5, 1, 1, 1, 1], "not a readable"),
+    ],
+)
+def test_nifti_files_that_are_no_volume(tmp_path, field, value, sentence):
+    path = nifti(tmp_path, (1, 0))
+    content = path.read_bytes()
+    header = nibabel.Nifti1Header(content[:348])
+    header[field] = value
+    path.write_bytes(header.binaryblock + content[348:])
+    with pytest.raises(LiquidLensError, match=rf"scan\.nii: .*{sentence}"):
+        read(path)

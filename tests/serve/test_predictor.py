@@ -2,6 +2,10 @@
 
 import json
 import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -33,7 +37,93 @@ def test_predictions_equal_the_raw_outputs(predictor):
     threshold = predictor.manifest.operating.threshold
     assert prediction.label == ("aneurysm" if prediction.probabilities["aneurysm"] > threshold else "vessel")
     assert prediction.ood_score == pytest.approx(float(outputs["ood"][0]))
-    assert prediction.milliseconds > 0
+    assert prediction.ood_threshold == predictor.manifest.out_of_distribution.threshold
+    assert prediction.threshold == threshold
+    assert prediction.device == predictor.device
+    assert set(prediction.milliseconds) == {"prepare", "run", "total"}
+    assert prediction.milliseconds["total"] >= prediction.milliseconds["run"] > 0
+
+
+def test_slices_decide_together(predictor):
+    """This model averages the logits of its slices."""
+    volume = phantoms.vessel3d(splits={"test": 1})["test_images"][0].astype(np.float32)
+    prediction = predictor.predict(Scan(volume))
+    slices = np.array(prediction.slice_probabilities)
+    assert slices.shape == (28,)
+    together = 1 / (1 + np.exp(-np.log(slices / (1 - slices)).mean()))
+    assert together == pytest.approx(prediction.probabilities["aneurysm"], abs=1e-5)
+
+
+def test_a_prediction_is_json(predictor):
+    prediction = predictor.predict(Scan(np.zeros((3, 4, 5), np.float32)))
+    plain = prediction.to_json()
+    assert json.loads(json.dumps(plain)) == plain
+    assert plain["probabilities"] == prediction.probabilities
+
+
+def test_many_scans_of_all_sizes_keep_their_order(predictor):
+    volumes = phantoms.vessel3d(splits={"test": 7})["test_images"].astype(np.float32)
+    scans = [Scan(volume[: 28 - i % 3]) for i, volume in enumerate(volumes)]
+    too_large = np.full((28, 28, 28), 3e38, np.float32)
+    too_large[0] *= -1
+    scans[2:2] = [Scan(np.zeros((28, 28), np.float32)), Scan(too_large)]
+    answers = predictor.predict_many(scans, names=[f"number {i}" for i in range(9)], batch_size=2)
+    assert str(answers[2]) == "number 2: LiqExp1N2 reads a volume, and this is a 2D image."
+    assert "number 3: the pixel values are too large" in str(answers[3])
+    for i in (0, 1, 4, 5, 6, 7, 8):
+        alone = predictor.predict(scans[i])
+        assert answers[i].probabilities == pytest.approx(alone.probabilities, abs=1e-5)
+        assert answers[i].label == alone.label
+    assert predictor.predict_many([]) == []
+
+
+def test_threads_get_the_answers_of_one(predictor):
+    volumes = phantoms.vessel3d(splits={"test": 16})["test_images"].astype(np.float32)
+    scans = [Scan(volume[: 28 - i % 4]) for i, volume in enumerate(volumes)] * 4
+    serial = [predictor.predict(scan).probabilities for scan in scans]
+    with ThreadPoolExecutor(8) as pool:
+        assert [prediction.probabilities for prediction in pool.map(predictor.predict, scans)] == serial
+
+
+MEMORY = """
+import ctypes, sys
+import numpy as np
+from imaging import Scan
+from serve.predictor import Predictor
+predictor = Predictor(sys.argv[1], "cpu", threads=1)
+random = np.random.default_rng(0)
+for i in range(1, 241):
+    predictor.predict(Scan(np.full(random.integers((8, 16, 16), (64, 128, 128)), 7, np.float32)))
+    if i in (40, 240):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)  # what is free goes back to the system: the rest is held
+        print(int(open("/proc/self/statm").read().split()[1]))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="reads the process's memory as Linux shows it")
+def test_memory_is_flat_over_scans_of_all_sizes(liquid_bundle):
+    done = subprocess.run([sys.executable, "-c", MEMORY, liquid_bundle.model], capture_output=True, text=True)
+    early, late = map(int, done.stdout.split())
+    assert late <= 1.1 * early, f"{early} pages after 40 scans, {late} after 240"
+
+
+def test_a_number_of_threads(liquid_bundle):
+    volume = phantoms.vessel3d(splits={"test": 1})["test_images"][0].astype(np.float32)
+    one, two = (Predictor(liquid_bundle.model, "cpu", threads).predict(Scan(volume)) for threads in (1, 2))
+    assert one.probabilities == pytest.approx(two.probabilities, abs=1e-6)
+    with pytest.raises(LiquidLensError, match="from 1, not 0"):
+        Predictor(liquid_bundle.model, threads=0)
+
+
+def test_a_model_of_ct_refuses_what_is_none(liquid_bundle, tmp_path):
+    window = {"values": "hu", "window": [-1000, 400]}
+    path = with_metadata(liquid_bundle, tmp_path, lambda m: {KEY: json.dumps({**m, "input": {**m["input"], **window}})})
+    predictor, pixels = Predictor(path), np.zeros((8, 8, 8), np.float32)
+    assert predictor.predict(Scan(pixels, modality="CT", units="HU")).notes == ()
+    assert "were taken for Hounsfield units" in predictor.predict(Scan(pixels)).notes[0]
+    for modality, what in (("MR", "this is of modality MR"), ("CT", "this is a CT in other units")):
+        with pytest.raises(LiquidLensError, match=f"here: LiqExp1N2 reads CT in Hounsfield units, and {what}"):
+            predictor.predict(Scan(pixels, modality=modality), name="here")
 
 
 def test_the_threshold_of_the_manifest_decides(liquid_bundle, tmp_path):
@@ -73,9 +163,10 @@ def test_images_and_volumes_are_not_mixed_up(predictor, liquid_bundle, tmp_path)
         predictor.predict(Scan(np.zeros((28, 28), np.float32)), name="here")
 
 
-def test_a_model_of_images_refuses_volumes(tmp_path):
-    """A real file that reads images: the mean grey value decides."""
-    make = onnx.helper
+def brightness(path: Path, channels: int = 1) -> Predictor:
+    """A predictor of a real file that reads images: the mean grey value decides."""
+    make, colour = onnx.helper, [3] if channels == 3 else []
+    axes = list(range(1, 3 + len(colour)))
     graph = make.make_graph(
         [
             make.make_node("ReduceMean", ["scan", "axes"], ["ood"], keepdims=0),
@@ -86,13 +177,13 @@ def test_a_model_of_images_refuses_volumes(tmp_path):
             make.make_node("Concat", ["p0", "p1"], ["probabilities"], axis=1),
         ],
         "brightness",
-        [make.make_tensor_value_info("scan", onnx.TensorProto.FLOAT, ["batch", "height", "width"])],
+        [make.make_tensor_value_info("scan", onnx.TensorProto.FLOAT, ["batch", "height", "width", *colour])],
         [
             make.make_tensor_value_info("probabilities", onnx.TensorProto.FLOAT, ["batch", 2]),
             make.make_tensor_value_info("ood", onnx.TensorProto.FLOAT, ["batch"]),
         ],
         [
-            make.make_tensor("axes", onnx.TensorProto.INT64, [2], [1, 2]),
+            make.make_tensor("axes", onnx.TensorProto.INT64, [len(axes)], axes),
             make.make_tensor("last", onnx.TensorProto.INT64, [1], [1]),
             make.make_tensor("range", onnx.TensorProto.FLOAT, [], [255.0]),
             make.make_tensor("one", onnx.TensorProto.FLOAT, [], [1.0]),
@@ -103,7 +194,7 @@ def test_a_model_of_images_refuses_volumes(tmp_path):
         model="Brightness",
         paper="none",
         labels=("dark", "bright"),
-        input=Input(values="grey", size=(28, 28)),
+        input=Input(values="grey", size=(28, 28), channels=channels),
         operating=Operating(threshold=0.5, rule="0.5"),
         temperature=1.0,
         out_of_distribution=OutOfDistribution(threshold=300, quantile=1),
@@ -116,11 +207,25 @@ def test_a_model_of_images_refuses_volumes(tmp_path):
         ),
     )
     make.set_model_props(proto, {KEY: manifest.to_json()})
-    onnx.save(proto, tmp_path / "images.onnx")
-    predictor = Predictor(tmp_path / "images.onnx")
+    onnx.save(proto, path)
+    return Predictor(path)
+
+
+def test_a_model_of_images_refuses_volumes(tmp_path):
+    predictor = brightness(tmp_path / "images.onnx")
     assert predictor.predict(Scan(np.full((5, 9), 250, np.float32))).label == "bright"
     with pytest.raises(LiquidLensError, match="Brightness reads a 2D image, and this is a volume"):
         predictor.predict(Scan(np.zeros((28, 28, 28), np.float32)))
+
+
+def test_a_model_of_colour_images_reads_colour_only(tmp_path):
+    predictor = brightness(tmp_path / "colour.onnx", channels=3)
+    prediction = predictor.predict(Scan(np.full((5, 9, 3), 250, np.float32)))
+    assert prediction.label == "bright"
+    assert prediction.slice_probabilities is None
+    for shape in ((5, 9), (5, 9, 4)):
+        with pytest.raises(LiquidLensError, match="Brightness reads colour images, and this is none"):
+            predictor.predict(Scan(np.zeros(shape, np.float32)))
 
 
 def test_pixels_beyond_reason_are_refused(predictor):

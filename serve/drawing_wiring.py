@@ -1,16 +1,17 @@
 """The wiring of a liquid layer as a picture: columns of neurons with their synapses, or a matrix where those are many.
 
-Signs are told three times, by colour, by dash and by ending: excitatory synapses are solid and end in an arrow,
-inhibitory ones are dashed and end in a bar.  Synapses of a CfC have no sign; they are grey and end in an arrow.
+Pages paint its classes; `serve.explain_drawing` colours its neurons by their states.  Signs are told three times, by
+colour, by dash and by ending: excitatory synapses are solid and end in an arrow, inhibitory ones are dashed and end in
+a bar.  Synapses of a CfC have no sign; they are grey and end in an arrow.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Literal, Protocol
 
 from markupsafe import Markup
 
-from export.drawing import element, line, picture, text
-from export.facts import Synapses
+from serve.drawing import element, line, picture, text
 
 #: More than this is a black tangle as lines; of fully connected neurons, so is a third of all possible synapses.
 MOST_NEURONS, MOST_SYNAPSES = 60, 300
@@ -20,22 +21,43 @@ TYPES = {"i": "inter", "c": "command", "m": "motor"}
 #: All in CSS pixels.  The first column of neurons, the distance between columns, and that between neurons.
 FIRST, COLUMN, SPACING = 290.0, 190.0, 27.0
 TOP, RADIUS = 30.0, 9.0
+SENSES = 4, 128  # left and width of the box of inputs
+
+#: Neurons above each other where no lines are drawn; more stand in further columns.
+MOST_ROWS = 24
 
 Place = tuple[float, float]
 
 
-def wiring(layer: Synapses) -> Markup:
+class Layer(Protocol):
+    """What a drawing needs to know of a liquid layer; `serve.manifest.Wiring` says what each is."""
+
+    @property
+    def layer(self) -> str: ...
+    @property
+    def cell(self) -> Literal["LTC", "CfC"]: ...
+    @property
+    def features(self) -> int: ...
+    @property
+    def neurons(self) -> str: ...
+    @property
+    def sensory_fan_in(self) -> tuple[int, ...]: ...
+    @property
+    def recurrent(self) -> tuple[str, ...]: ...
+
+
+def wiring(layer: Layer) -> Markup:
     """The layer as columns of neurons, or as a matrix if it is too dense for lines."""
     return matrix(layer) if dense(layer) else columns(layer)
 
 
-def dense(layer: Synapses) -> bool:
+def dense(layer: Layer) -> bool:
     """Whether lines would hide each other: more than 60 neurons, 300 synapses, or a third of all possible ones."""
     neurons, lines = len(layer.neurons), sum(1 for _ in synapses(layer))
     return neurons > MOST_NEURONS or lines > min(MOST_SYNAPSES, neurons**2 / 3)
 
 
-def synapses(layer: Synapses) -> Iterator[tuple[int, int, str]]:
+def synapses(layer: Layer) -> Iterator[tuple[int, int, str]]:
     """Recurrent synapses: neuron where it starts, neuron where it ends, "excites", "inhibits", or of a CfC "joins"."""
     kinds = {"+": "excites", "-": "inhibits"} if layer.cell == "LTC" else {"+": "joins", "-": "joins"}
     for start, signs in enumerate(layer.recurrent):
@@ -44,29 +66,44 @@ def synapses(layer: Synapses) -> Iterator[tuple[int, int, str]]:
                 yield start, end, kinds[sign]
 
 
-def columns(layer: Synapses) -> Markup:
+def columns(layer: Layer) -> Markup:
     """Sensory inputs as one box, then inter, command and motor neurons from left to right, numbered as ncps does."""
+    width, height, parts = drawn_columns(layer)
+    return picture(width, height, f"Wiring of {layer.layer}: {len(layer.neurons)} neurons", parts, "wiring")
+
+
+def drawn_columns(
+    layer: Layer, disc: Callable[[Place, int], Markup] | None = None
+) -> tuple[float, float, list[Markup]]:
+    """Width, height and parts of the drawing in columns; of a `dense` layer without its synapses.
+
+    disc: draws a neuron, of radius `RADIUS`, at its place; by default in the colour of its type.
+    """
     kinds = [kind for kind in TYPES if kind in layer.neurons]
-    height = TOP + SPACING * max(layer.neurons.count(kind) for kind in kinds) + 6
+    rows = MOST_ROWS if dense(layer) else len(layer.neurons)
+    height = TOP + SPACING * min(rows, max(layer.neurons.count(kind) for kind in kinds)) + 6
+    middle = (TOP + height - 6) / 2
     places: dict[int, Place] = {}
     parts = []
     for column, kind in enumerate(kinds):
         x = FIRST + COLUMN * column
         members = [neuron for neuron, letter in enumerate(layer.neurons) if letter == kind]
-        for row, neuron in enumerate(members):
-            places[neuron] = (x, (TOP + height - 6) / 2 + SPACING * (row - (len(members) - 1) / 2))
+        places |= dict(zip(members, _places(len(members), rows, x, middle), strict=True))
         words = f"{len(members)} {TYPES[kind]} neuron{'s' * (len(members) != 1)}"
         parts.append(text(x, 14, words, "title", "middle"))
-    parts += _sensory(layer, places, (TOP + height - 6) / 2, min(height - TOP - 10, 190))
-    parts += _recurrent(layer, places)
+    box = min(height - TOP - 10, 190)
+    if dense(layer):
+        parts += _sensory_box(layer, middle, box)
+    else:
+        parts += [*_sensory(layer, places, middle, box), *_recurrent(layer, places)]
     for neuron, (x, y) in places.items():
-        parts.append(element("circle", cx=x, cy=y, r=RADIUS, class_=f"neuron {TYPES[layer.neurons[neuron]]}"))
+        typed = f"neuron {TYPES[layer.neurons[neuron]]}"
+        parts.append(disc((x, y), neuron) if disc else element("circle", cx=x, cy=y, r=RADIUS, class_=typed))
         parts.append(text(x, y + 3.5, str(neuron), "number", "middle"))
-    width = FIRST + COLUMN * (len(kinds) - 1) + 110
-    return picture(width, height, f"Wiring of {layer.layer}: {len(layer.neurons)} neurons", parts, "wiring")
+    return FIRST + COLUMN * (len(kinds) - 1) + 110, height, parts
 
 
-def matrix(layer: Synapses) -> Markup:
+def matrix(layer: Layer) -> Markup:
     """A row per neuron where synapses start, a column per neuron where they end: squares excite, dashes inhibit."""
     cell = max(2.5, min(14.0, 560 / len(layer.neurons)))
     left, top, side = 96.0, 32.0, cell * len(layer.neurons)
@@ -91,6 +128,18 @@ def matrix(layer: Synapses) -> Markup:
     return picture(left + side + 12, top + side + 8, f"Wiring of {layer.layer} as a matrix", parts, "wiring")
 
 
+def _places(members: int, rows: int, x: float, middle: float) -> Iterator[Place]:
+    """Where the neurons of one type stand, around (x, middle), at most so many rows."""
+    deep = math.ceil(members / math.ceil(members / rows))
+    for member in range(members):
+        column, row = divmod(member, deep)
+        here = min(deep, members - column * deep)  # how many stand in this column
+        yield (
+            x + SPACING * (column - (math.ceil(members / deep) - 1) / 2),
+            middle + SPACING * (row - (here - 1) / 2),
+        )
+
+
 def _runs(neurons: str) -> Iterator[tuple[str, int, int]]:
     """Runs of neurons of one type: letter, first, last."""
     first = 0
@@ -100,21 +149,26 @@ def _runs(neurons: str) -> Iterator[tuple[str, int, int]]:
             first = last + 1
 
 
-def _sensory(layer: Synapses, places: dict[int, Place], middle: float, height: float) -> Iterator[Markup]:
+def _sensory(layer: Layer, places: dict[int, Place], middle: float, height: float) -> Iterator[Markup]:
     """The box of inputs, and one line to every neuron that reads some."""
-    left, width, top = 4, 128, middle - height / 2
+    (left, width), top = SENSES, middle - height / 2
     reading = sorted((y, x, neuron) for neuron, (x, y) in places.items() if layer.sensory_fan_in[neuron])
     for order, (y, x, neuron) in enumerate(reading):
         count, start = layer.sensory_fan_in[neuron], top + height * (order + 0.5) / len(reading)
         title = element("title", f"neuron {neuron} reads {count:,} of {layer.features:,} inputs")
         path = f"M{left + width} {start:.1f}C185 {start:.1f} {x - 75:.1f} {y:.1f} {x - RADIUS:.1f} {y:.1f}"
         yield element("path", title, d=path, class_="sensory", stroke_width=0.6 + 2 * count / layer.features)
-    yield element("rect", x=left, y=top, width=width, height=height, rx=4, class_="senses")
+    yield from _sensory_box(layer, middle, height)
+
+
+def _sensory_box(layer: Layer, middle: float, height: float) -> Iterator[Markup]:
+    left, width = SENSES
+    yield element("rect", x=left, y=middle - height / 2, width=width, height=height, rx=4, class_="senses")
     yield text(left + width / 2, middle - 5, f"{layer.features:,} inputs", "label", "middle")
     yield text(left + width / 2, middle + 13, f"{sum(layer.sensory_fan_in):,} synapses", "tick", "middle")
 
 
-def _recurrent(layer: Synapses, places: dict[int, Place]) -> Iterator[Markup]:
+def _recurrent(layer: Layer, places: dict[int, Place]) -> Iterator[Markup]:
     """Every recurrent synapse.  Those that reach a neuron from one side are spread over that side."""
     arriving: dict[tuple[int, bool], list[tuple[int, str]]] = {}
     for start, end, kind in synapses(layer):

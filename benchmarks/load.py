@@ -1,0 +1,131 @@
+"""Fifty people at once on one server: errors, latency, and memory after 100 and after 1,000 requests of mixed sizes.
+
+    .venv-serve/bin/python -m benchmarks.load [MODEL.onnx]
+
+Starts `liquidlens serve` on a free port of this machine and sends scans of random sizes, as binary tensors of the
+Open Inference Protocol, from as many threads as there are users; each sends its next request when the last is answered.
+Exit code 1 if a request failed or memory grew by more than 10 % between the two looks at it.
+"""
+
+import argparse
+import http.client
+import itertools
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+from rich.console import Console
+
+from serve import pretrained
+from serve.app import name_of
+from serve.inference import HEADER_LENGTH
+from serve.manifest import Manifest
+from serve.predictor import Predictor
+
+USERS, FIRST, ALL = 50, 100, 1_000
+#: Sides of the scans, in pixels: a crop to a small CT volume, a thumbnail to a radiograph.
+SIDES = {3: (16, 64), 2: (64, 1024)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", nargs="?", help="a file or the name of a pretrained model; by default the first one")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    if arguments.model is None and not pretrained.names():
+        parser.error("there are no pretrained models here; name an exported .onnx file")
+    path = pretrained.find(arguments.model or pretrained.names()[0])
+    console = Console(highlight=False)
+    bodies = requests_of(Predictor(path).manifest, np.random.default_rng(arguments.seed))
+    command = [sys.executable, "-m", "liquidlens", "serve", str(path), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            address = _address_of(server)
+            target = f"/v2/models/{name_of(path)}/infer"
+            errors, seconds, memory = [], [], []
+            for count in (FIRST, ALL - FIRST):
+                failed, took = send(address, target, itertools.islice(bodies, count))
+                errors += failed
+                seconds += took
+                memory.append(_resident_bytes(server.pid))
+        finally:
+            server.terminate()
+    growth = memory[1] / memory[0] - 1
+    middle, slow = 1000 * np.quantile(seconds, (0.5, 0.95))
+    console.print(f"{path}: {len(seconds)} requests, {USERS} at a time, {len(errors)} errors {errors[:3] or ''}")
+    console.print(f"latency: p50 {middle:.0f} ms, p95 {slow:.0f} ms, longest {1000 * max(seconds):.0f} ms")
+    console.print(
+        f"memory of the server: {memory[0] / 2**20:.0f} MiB after {FIRST} requests, {memory[1] / 2**20:.0f} MiB after "
+        f"{ALL} ({growth:+.1%})"
+    )
+    sys.exit(1 if errors or growth > 0.1 else 0)
+
+
+def requests_of(manifest: Manifest, rng: np.random.Generator) -> Iterator[tuple[bytes, int]]:
+    """Bodies of requests without end, and how many bytes of each are JSON.  Every one is a scan of another size."""
+    low, high = SIDES[len(manifest.input.size)]
+    while True:
+        shape = (1, *rng.integers(low, high + 1, len(manifest.input.size)).tolist())
+        shape += (3,) if manifest.input.channels == 3 else ()
+        scan = rng.integers(0, 256, shape).astype("<f4").tobytes()
+        tensor = {"name": "scan", "shape": shape, "datatype": "FP32", "parameters": {"binary_data_size": len(scan)}}
+        header = json.dumps({"inputs": [tensor]}).encode()
+        yield header + scan, len(header)
+
+
+def send(address: str, target: str, bodies: Iterator[tuple[bytes, int]]) -> tuple[list[str], list[float]]:
+    """Send requests from `USERS` threads; what went wrong, and the seconds that each answer took."""
+    errors: list[str] = []
+    seconds: list[float] = []
+    lock = threading.Lock()
+
+    def user() -> None:
+        connection = http.client.HTTPConnection(address, timeout=120)
+        while True:
+            with lock:
+                body, length = next(bodies, (b"", 0))
+            if not body:
+                return
+            started = time.perf_counter()
+            try:
+                connection.request("POST", target, body, {HEADER_LENGTH: str(length)})
+                with connection.getresponse() as response:
+                    content = response.read()
+                if response.status != 200:
+                    errors.append(f"{response.status}: {content[:200].decode(errors='replace')}")
+            except OSError as error:
+                errors.append(repr(error))
+                connection.close()
+            seconds.append(time.perf_counter() - started)
+
+    threads = [threading.Thread(target=user) for _ in range(USERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return errors, seconds
+
+
+def _address_of(server: subprocess.Popen) -> str:
+    """Host and port that the server prints when it is up."""
+    assert server.stdout is not None
+    for line in server.stdout:
+        if " at http" in line:
+            return urlsplit(line.partition(" at ")[2].split()[0]).netloc
+    raise SystemExit("The server did not start.")
+
+
+def _resident_bytes(process: int) -> int:
+    """Memory that a process holds, from Linux's /proc."""
+    status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
+    return 1024 * int(status.partition("VmRSS:")[2].split()[0])
+
+
+if __name__ == "__main__":
+    main()

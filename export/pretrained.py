@@ -1,0 +1,44 @@
+"""Exporting the models that come with the checkout again, from their kept runs: ``make pretrained``.
+
+``models/pretrained/runs/NAME`` holds what training left (recipe, figures, weights as safetensors), and
+``models/pretrained/NAME`` what people need of the bundle that is exported from it: the file, its card and its audit.
+"""
+
+import argparse
+import hashlib
+import shutil
+import tempfile
+from pathlib import Path
+
+from export.bundle import staged
+from export.options import Options
+from export.pipeline import export
+from serve.pretrained import FOLDER
+
+KEPT = ("model.onnx", "CARD.md", "AUDIT.html")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", help="by default all")
+    parser.add_argument("--data-root", type=Path, help="folder with the datasets")
+    arguments = parser.parse_args()
+    for run in sorted((FOLDER / "runs").iterdir()):
+        if run.name in arguments.names or not arguments.names:
+            path = export_again(run, FOLDER / run.name, arguments.data_root)
+            print(f"{run.name}: {path}, {path.stat().st_size:,} bytes")
+
+
+def export_again(run: Path, out: Path, data_root: Path | None) -> Path:
+    """Export a run, in fp32 only, and keep what people need; returns the file."""
+    with tempfile.TemporaryDirectory() as folder, staged(out) as staging:
+        bundle = export(run, Path(folder) / run.name, Options(precisions=()), data_root)
+        for name in KEPT:
+            shutil.copy(bundle.path / name, staging)
+        sums = [f"{hashlib.sha256((staging / name).read_bytes()).hexdigest()}  {name}" for name in KEPT]
+        (staging / "SHA256SUMS").write_text("\n".join(sums) + "\n", encoding="utf-8")
+    return out / "model.onnx"
+
+
+if __name__ == "__main__":
+    main()

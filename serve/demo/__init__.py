@@ -1,0 +1,74 @@
+"""The demo: a page on which a person gives a model a scan and sees the answer, and what moved it.
+
+`build` makes the page, `looks` how it looks; `serve.app` mounts both.  One tab takes X-rays, one volumes, a third shows
+the models.  Nothing is written to disk: uploads are read and deleted, pictures and results are part of the page.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from serve.demo import endpoints, models_page
+from serve.demo.case import NOTICE, TABS
+from serve.demo.examples import examples
+from serve.demo.html import html
+from serve.demo.tab import Tab
+from serve.predictor import Predictor
+from serve.settings import Settings
+
+HERE = Path(__file__).parent
+HEADER = '<div class="head"><h1>LiquidLens</h1><p>Compact image classifiers, and what they looked at</p></div>'
+
+
+def build(predictors: Mapping[str, Predictor], settings: Settings) -> gr.Blocks:
+    """The page for these models; a tab without any model is left out."""
+    by_axes = {axes: {name: p for name, p in predictors.items() if len(p.manifest.input.size) == axes} for axes in TABS}
+    samples = examples()
+    with gr.Blocks(title="LiquidLens", analytics_enabled=False, delete_cache=(60, 600), fill_width=True) as page:
+        html(f'<div class="notice" role="note">{NOTICE}</div>')
+        html(HEADER)
+        with gr.Tabs():
+            for axes, name in TABS.items():
+                if by_axes[axes]:
+                    with gr.Tab(name, render_children=True):
+                        Tab(axes, by_axes[axes], settings, samples)
+            with gr.Tab("Models", render_children=True):
+                models_page.build(predictors)
+        endpoints.build(by_axes, settings)
+    # Requests may name only files that were uploaded.  Gradio checks that once a page was launched, which a mounted one
+    # never is: without this line it would read any file of this machine.
+    page.has_launched = True
+    return page
+
+
+def looks() -> dict[str, Any]:
+    """Theme, style and script, as `gradio.mount_gradio_app` takes them.  Fonts are the system's own."""
+    sans = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
+    mono = ("ui-monospace", "Menlo", "Consolas", "monospace")
+    theme = gr.themes.Base(primary_hue="teal", secondary_hue="teal", neutral_hue="slate", font=sans, font_mono=mono)
+    theme.set(
+        body_background_fill="*neutral_50",
+        body_background_fill_dark="*neutral_950",
+        block_border_width="1px",
+        block_label_background_fill="transparent",
+        block_label_border_width="0px",
+        block_radius="*radius_lg",
+        body_text_color_subdued="*neutral_500",
+        body_text_color_subdued_dark="*neutral_400",
+        block_label_text_color="*neutral_600",
+        block_label_text_color_dark="*neutral_300",
+        block_title_text_color="*neutral_600",
+        block_title_text_color_dark="*neutral_300",
+        color_accent="*primary_700",
+        slider_color="*primary_600",
+        slider_color_dark="*primary_500",
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_dark="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_hover_dark="*primary_600",
+        button_primary_text_color="white",
+    )
+    script = (HERE / "page.js").read_text(encoding="utf-8")
+    return {"theme": theme, "css_paths": [HERE / "style.css"], "head": f"<script>{script}</script>"}

@@ -1,0 +1,119 @@
+"""The answer, the facts of a scan and the sentences that a person reads, as HTML."""
+
+import base64
+import re
+from html import escape
+
+from serve.demo.case import Case
+from serve.manifest import Manifest
+
+#: What a valid input is, by the kind of values that a model reads.
+INPUTS = {
+    "mask": "Give it only a <b>segmented, cropped shape</b>: one structure, bright inside and 0 outside. "
+    "A CT or an MR image is not a valid input.",
+    "hu": "Give it a <b>CT crop in Hounsfield units</b> around the structure in question. "
+    "MR, X-ray and segmented shapes are not valid inputs.",
+    "grey": "Give it an image of the same kind as its training images, in grey values of 8 or 16 bits.",
+}
+
+
+def about(manifest: Manifest) -> str:
+    """What the model tells apart and what it may be given."""
+    auc = manifest.metrics.get("test", {}).get("auc")
+    quality = f", test AUC {auc:.3f}" if auc is not None and auc == auc else ""
+    return (
+        f'<p class="about"><b>{escape(manifest.model)}</b> on {escape(manifest.provenance.dataset)}: '
+        f"{escape(' / '.join(manifest.labels))}; {manifest.parameters.trainable:,} parameters{quality}.<br>"
+        f"{INPUTS[manifest.input.values] if manifest.input.channels == 1 else 'Give it a colour image.'}</p>"
+    )
+
+
+def message(sentence: str = "") -> str:
+    """What went wrong, read out at once by screen readers."""
+    return f'<div class="message" role="alert">{escape(sentence)}</div>' if sentence else ""
+
+
+def answer(case: Case) -> str:
+    """The label, its probabilities with the operating threshold, the badges, the time and the device."""
+    told, manifest = case.prediction, case.predictor.manifest
+    operating = manifest.operating
+    binary = len(manifest.labels) == 2 and manifest.task == "classes"
+    marked = manifest.labels[1:] if binary else manifest.labels if manifest.task == "multi-label" else ()
+    bars = "".join(
+        _bar(label, p, told.threshold if label in marked else None, label in told.label.split(", "))
+        for label, p in told.probabilities.items()
+    )
+    badges = []
+    if told.abstained:
+        badges.append(_badge("unsure", "Not sure"))
+    if told.ood:
+        badges.append(_badge("unlike", "Unlike the training data"))
+    else:
+        badges.append(_badge("fine", "Like the training data"))
+    lines = []
+    if marked and told.threshold is not None:
+        name = f"“{manifest.labels[1]}”" if binary else "a label"
+        lines.append(f"The mark is the operating threshold: {escape(name)} above {told.threshold:.1%}.")
+    if operating.abstain is not None:
+        low, high = operating.abstain
+        lines.append(f"Not sure between {low:.1%} and {high:.1%}.")
+    if operating.abstain_margin is not None:
+        lines.append(f"Not sure if the two likeliest differ by less than {operating.abstain_margin:.1%}.")
+    unlike = "above" if told.ood else "within"
+    lines.append(
+        f"Distance from the training data {told.ood_score:.3g}, {unlike} the limit of {told.ood_threshold:.3g}."
+    )
+    warning = (
+        '<p class="warning">The scan is unlike those that the model was trained on. Its answer says nothing here.</p>'
+        if told.ood
+        else ""
+    )
+    times = ", ".join(f"{stage} {ms:.1f} ms" for stage, ms in told.milliseconds.items())
+    return (
+        f'<section class="answer" aria-live="polite">'
+        f'<p class="small">{escape(case.model)} says of {escape(case.name)}</p>'
+        f'<h2 class="label">{escape(told.label)}</h2><p class="badges">{"".join(badges)}</p>{warning}'
+        f'<div class="bars">{bars}</div><p class="small">{" ".join(lines)}</p>'
+        f'<p class="small">{escape(told.device)}: {times}.</p></section>'
+    )
+
+
+def facts(case: Case) -> str:
+    """Size, spacing, modality and notes of the scan."""
+    scan = case.scan
+    rows = {"Name": case.name, "Size": " × ".join(map(str, scan.pixels.shape))}  # noqa: RUF001
+    rows["Spacing"] = " × ".join(f"{mm:.3g}" for mm in scan.spacing) + " mm" if scan.spacing else "not known"  # noqa: RUF001
+    rows["Modality"] = scan.modality or "not known"
+    units = "Hounsfield units" if scan.units == "HU" else "as stored"
+    rows["Values"] = f"{scan.pixels.min():.6g} to {scan.pixels.max():.6g}, {units}"
+    if scan.pixels.ndim == 3 and not scan.oriented:
+        rows["Orientation"] = "not known; planes are named as if the slices ran from the feet to the head"
+    notes = "".join(f"<li>{escape(note)}</li>" for note in (*scan.notes, *case.prediction.notes))
+    return table(rows) + (f'<ul class="notes">{notes}</ul>' if notes else "")
+
+
+def table(rows: dict[str, str]) -> str:
+    """Names and values; both are escaped."""
+    cells = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in rows.items())
+    return f'<table class="facts">{cells}</table>'
+
+
+def download(case: Case) -> str:
+    """A link that holds the result itself, so that nothing is written on the server."""
+    content = base64.b64encode(case.to_text().encode()).decode()
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", f"liquidlens-{case.model}.json")
+    address = f"data:application/json;base64,{content}"
+    return f'<a class="download" download="{name}" href="{address}">Download result (JSON)</a>'
+
+
+def _badge(kind: str, words: str) -> str:
+    return f'<span class="badge {kind}">{words}</span>'
+
+
+def _bar(label: str, probability: float, threshold: float | None, said: bool) -> str:
+    mark = f'<span class="mark" style="left:{100 * threshold:.2f}%"></span>' if threshold is not None else ""
+    return (
+        f'<div class="bar{" said" if said else ""}">'
+        f'<span>{escape(label)}</span><span class="figure">{probability:.1%}</span>'
+        f'<span class="track"><span class="fill" style="width:{100 * probability:.2f}%"></span>{mark}</span></div>'
+    )

@@ -1,0 +1,148 @@
+"""What one visitor has on the table: a scan, a model's answer to it, and its explanation."""
+
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imaging import LiquidLensError, Scan, read_safely
+from imaging.budget import Budget
+from serve import explain
+from serve.demo.viewer import Window, presets
+from serve.predictor import Prediction, Predictor
+
+NOTICE = "Research use only. Not a medical device."
+#: The tab that takes scans of 2 and of 3 axes.
+TABS = {2: "X-ray", 3: "Volume"}
+#: Values along each axis of the occlusion map that the result holds, at most.
+MAP_LENGTH = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """`name` is what the person calls the scan; `windows` suit it; `model` is the name under which it is served.
+
+    The last three are None until they are asked for (`explained`).
+    """
+
+    scan: Scan
+    name: str
+    model: str
+    predictor: Predictor
+    prediction: Prediction
+    windows: dict[str, Window] = field(default_factory=dict)
+    occlusion: explain.Occlusion | None = None
+    slices: explain.SliceContribution | None = None
+    traces: Sequence[explain.NeuronTrace] = ()
+
+    @classmethod
+    def judged(cls, scan: Scan, name: str, model: str, predictor: Predictor) -> "Case":
+        """Raises LiquidLensError, which says the right tab, if the model does not read scans with so many axes."""
+        contract = predictor.manifest.input
+        wanted = len(contract.size)
+        in_colour = contract.channels == 3 and scan.pixels.shape[-1] == 3
+        axes = scan.pixels.ndim - in_colour
+        if axes != wanted:
+            kind = {2: "an image", 3: "a volume"}
+            raise LiquidLensError(f"{name}: this is {kind[axes]}; open it in the tab {TABS[axes]}.")
+        return cls(scan, name, model, predictor, predictor.predict(scan, name), presets(scan))
+
+    def explained(self, progress: Any = None) -> "Case":
+        """The case with its explanation.  progress: is called with the patches done and to do."""
+        return replace(
+            self,
+            occlusion=explain.occlusion(self.predictor, self.scan, say=progress),
+            slices=explain.slices(self.predictor, self.scan),
+            traces=explain.trace(self.predictor, self.scan),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything that is shown, as plain values."""
+        manifest = self.predictor.manifest
+        return {
+            "notice": NOTICE,
+            "model": {
+                "name": self.model,
+                "model": manifest.model,
+                "dataset": manifest.provenance.dataset,
+                "weights_sha256": manifest.provenance.weights_sha256,
+                "graph_digest": manifest.graph_digest,
+            },
+            "scan": {
+                "name": self.name,
+                "shape": list(self.scan.pixels.shape),
+                "spacing_mm": list(self.scan.spacing) if self.scan.spacing else None,
+                "modality": self.scan.modality,
+                "units": self.scan.units,
+                "oriented": self.scan.oriented,
+                "notes": list(self.scan.notes),
+            },
+            # A model whose limit is infinite has none, and JSON has no infinity.
+            "prediction": {
+                name: None if value == math.inf else value for name, value in self.prediction.to_json().items()
+            },
+            "explanation": self._explanation() if self.occlusion else None,
+        }
+
+    def _explanation(self) -> dict[str, Any]:
+        assert self.occlusion is not None  # noqa: S101  (for the type checker: to_json asks)
+        found = self.occlusion
+        coarse = thinned(found.map, MAP_LENGTH)
+        return {
+            "occlusion": {
+                "label": found.label,
+                "meaning": "by how much the label's log-odds fall if what is here is hidden",
+                "probability": found.baseline,
+                "lowest_probability": found.hidden,
+                "map_shape": list(coarse.shape),
+                "map": np.round(coarse, 4).tolist(),
+            },
+            "slices": self.slices
+            and {
+                "label": self.slices.label,
+                "position": np.round(self.slices.positions, 2).tolist(),
+                "contribution": np.round(self.slices.contribution, 5).tolist(),
+                "probabilities": np.round(self.slices.probabilities, 5).tolist(),
+            },
+            "neurons": [
+                {"layer": t.wiring.layer, "types": t.wiring.neurons, "states": np.round(t.states, 4).tolist()}
+                for t in self.traces
+            ],
+        }
+
+    def to_text(self) -> str:
+        return json.dumps(self.to_json(), ensure_ascii=False, allow_nan=False)
+
+
+def thinned(values: NDArray[np.float32], length: int) -> NDArray[np.float32]:
+    """Every n-th value along each axis, such that at most `length` remain."""
+    return values[tuple(slice(step // 2, None, step) for step in (-(-n // length) for n in values.shape))]
+
+
+def read_upload(files: Sequence[str], budget: Budget, colour: bool = False) -> tuple[Scan, str]:
+    """The scan that uploaded files hold, and what to call it.  The files are deleted, whatever happens.
+
+    Several files are the slices of one series.  They are first moved to a folder of this call alone: Gradio stores
+    equal uploads of several people at one place.  Raises LiquidLensError, which names files as the person does.
+    """
+    name = Path(files[0]).name if len(files) == 1 else f"the series of {len(files)} files"
+    with tempfile.TemporaryDirectory(prefix="scan-", dir=os.environ.get("GRADIO_TEMP_DIR")) as folder:
+        for number, file in enumerate(files):
+            target = Path(folder) / (Path(file).name if len(files) == 1 else f"{number:05d}-{Path(file).name}")
+            try:
+                shutil.move(file, target)
+            except FileNotFoundError:
+                raise LiquidLensError(f"{name}: it was uploaded twice at the same moment; upload it again.") from None
+        source = str(target) if len(files) == 1 else folder
+        try:
+            return read_safely(source, budget, colour=colour), name
+        except LiquidLensError as error:
+            raise LiquidLensError(str(error).replace(source, name)) from error

@@ -1,0 +1,72 @@
+"""The demo's public endpoints, for `gradio_client` and other programs; ``docs/demo.md`` shows how to call them.
+
+They are events of invisible components, not `gr.api`: components check that a path they get is one of an upload.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import gradio as gr
+
+from imaging import LiquidLensError
+from serve.demo.case import TABS, Case, read_upload
+from serve.predictor import Predictor
+from serve.settings import Settings
+
+
+def build(predictors: Mapping[int, Mapping[str, Predictor]], settings: Settings) -> None:
+    """predictors: by the axes of the scans that they read, then by name."""
+    everything = {name: predictor for some in predictors.values() for name, predictor in some.items()}
+
+    def models() -> list[dict[str, Any]]:
+        """The models that are served: name, tab, labels, input contract, size and test metrics."""
+        return [_summary(name, predictor) for name, predictor in everything.items()]
+
+    gr.api(models, api_name="models", queue=False)
+    for axes, some in predictors.items():
+        if some:
+            kind = TABS[axes].lower().replace("-", "")
+            _endpoint(some, settings, f"predict_{kind}", explained=False)
+            _endpoint(some, settings, f"explain_{kind}", explained=True)
+
+
+def _endpoint(predictors: Mapping[str, Predictor], settings: Settings, name: str, explained: bool) -> None:
+    def judge(scan: list[str], model: str) -> dict[str, Any]:
+        if not scan:
+            raise gr.Error(
+                "Give a scan: a list of one file, or of all files of one DICOM series.", print_exception=False
+            )
+        try:
+            colour = predictors[model].manifest.input.channels == 3
+            found, called = read_upload(scan, settings.budget, colour)
+            case = Case.judged(found, called, model, predictors[model])
+            return (case.explained() if explained else case).to_json()
+        except LiquidLensError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+
+    names = list(predictors)
+    files = gr.File(file_count="multiple", label="One file, or all files of one DICOM series", visible=False)
+    model = gr.Dropdown(names, value=names[0], label="Model", visible=False)
+    gr.Button(visible=False).click(
+        judge,
+        [files, model],
+        gr.JSON(label="Result", visible=False),
+        api_name=name,
+        api_description="Judge one scan" + (" and explain the answer." if explained else "."),
+        concurrency_id="model",
+    )
+
+
+def _summary(name: str, predictor: Predictor) -> dict[str, Any]:
+    manifest = predictor.manifest
+    return {
+        "name": name,
+        "tab": TABS[len(manifest.input.size)],
+        "model": manifest.model,
+        "dataset": manifest.provenance.dataset,
+        "labels": list(manifest.labels),
+        "input": manifest.input.model_dump(mode="json"),
+        "parameters": manifest.parameters.trainable,
+        "metrics": manifest.metrics.get("test", {}),
+        "device": predictor.device,
+    }

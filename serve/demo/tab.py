@@ -1,0 +1,207 @@
+"""One tab of the demo, for scans of 2 or of 3 axes: scan in; viewer, answer and explanation out.
+
+Handlers return the components that change, by component; all others stay as they are, so that an error loses nothing.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import gradio as gr
+
+from imaging import LiquidLensError, Scan
+from serve.demo import answer, explanation, viewer
+from serve.demo.case import Case, read_upload
+from serve.demo.examples import Example
+from serve.demo.html import html
+from serve.demo.panel import DRAWS, Changes, Panel
+from serve.demo.surface import level_range, surface
+from serve.demo.viewer import Window
+from serve.predictor import Predictor
+from serve.settings import Settings
+
+#: Seconds after which a scan is dropped from memory if its visitor does nothing with it.
+KEPT = 1800
+#: The first look at a new scan, before the person moves a slider.
+OPACITY = 0.7
+PROGRESS = gr.Progress()  # as the default of a handler's argument it tells Gradio to fill that argument
+_PRIVATE: dict[str, Any] = {"queue": False, "api_visibility": "private"}
+
+
+class Tab:
+    """Builds its components in the current `gr.Blocks`.  axes: of the scans it takes."""
+
+    def __init__(
+        self, axes: int, predictors: Mapping[str, Predictor], settings: Settings, examples: Sequence[Example]
+    ) -> None:
+        self.axes, self.predictors, self.settings = axes, predictors, settings
+        self.examples = [example for example in examples if example.axes == axes]
+        self.volume = axes == 3
+        self.case = gr.State(None, time_to_live=KEPT)
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=2, min_width=300):
+                self._build_inputs()
+            with gr.Column(scale=5, min_width=300):
+                self._build_viewer()
+        self._listen()
+
+    def _build_inputs(self) -> None:
+        names = list(self.predictors)
+        self.model = gr.Dropdown(names, value=names[0], label="Model", filterable=False)
+        self.about = html(answer.about(self.predictors[names[0]].manifest))
+        self.upload = gr.File(
+            label="NIfTI, DICOM series (zip, files), NPY" if self.volume else "DICOM, PNG, JPEG, TIFF, NPY",
+            file_count="multiple",
+            height=165,
+            elem_classes="upload",
+        )
+        self.pick = gr.Dataset(
+            label="Or try an example",
+            components=["textbox"],
+            samples=[[example.name] for example in self.examples],
+            type="index",
+            elem_classes="examples",
+        )
+        self.message = html()
+        self.answer = html('<p class="small">The answer will stand here.</p>')
+        self.download = html()
+
+    def _build_viewer(self) -> None:
+        self.panel = Panel(self.volume)
+        with gr.Tabs():
+            with gr.Tab("Explanation"):
+                self._build_explanation()
+            if self.volume:
+                with gr.Tab("3D", render_children=True):
+                    self.surface_level = gr.Slider(
+                        0, 1, value=0.5, label="Surface at this value", interactive=False, visible=False
+                    )
+                    self.plot = gr.Plot(label="Surface, drag to turn it", elem_classes="surface")
+            with gr.Tab("Scan"):
+                self.facts = html('<p class="small">Size, spacing and notes of the scan will stand here.</p>')
+
+    def _build_explanation(self) -> None:
+        with gr.Row(elem_classes="explain"):
+            self.explain = gr.Button("Explain the answer", variant="primary", interactive=False, size="md")
+            self.opacity = gr.Slider(
+                0, 1, value=OPACITY, step=0.05, label="Overlay opacity", interactive=False, min_width=160
+            )
+        self.explanation = html(explanation.INTRODUCTION)
+        self.step = gr.Slider(1, 2, value=1, step=1, label="Step of the liquid layer", visible=False)
+        self.wiring = html()
+
+    def _listen(self) -> None:
+        """Everything a visitor may do.  What runs a model waits in the queue, what only draws does not."""
+        shown = [self.case, self.message, self.answer, self.download, self.about, self.facts, *self._resettable()]
+        runs: dict[str, Any] = {"concurrency_id": "model", "api_visibility": "private", "show_progress_on": self.answer}
+        opened = [
+            self.upload.upload(self._open_upload, [self.upload, self.model], [*shown, self.upload], **runs),
+            self.pick.click(self._open_example, [self.pick, self.model], shown, **runs),
+            self.model.input(self._change_model, [self.case, self.model], shown, **runs),
+        ]
+        if self.volume:
+            for event in opened:
+                event.success(
+                    self._new_surface, self.case, [self.surface_level, self.plot], show_progress="hidden", **_PRIVATE
+                )
+            self.surface_level.release(
+                self._surface, [self.case, self.surface_level], self.plot, show_progress="minimal", **_PRIVATE
+            )
+        self.panel.listen(self.case, self.opacity)
+        self.explain.click(
+            self._explain,
+            [self.case, self.panel.level, self.panel.width, self.opacity],
+            [self.case, self.message, self.download, *self._resettable()],
+            **runs | {"show_progress_on": self.explanation},
+        )
+        self.step.input(self._draw_step, [self.case, self.step], self.wiring, **DRAWS)
+
+    # Opening and judging.
+
+    def _open_upload(self, files: list[str] | None, model: str) -> Changes:
+        if not files:
+            return {self.message: ""}
+        colour = self.predictors[model].manifest.input.channels == 3
+        changes = self._judge(lambda: read_upload(files, self.settings.budget, colour), model)
+        return {**changes, self.upload: None}
+
+    def _open_example(self, index: int, model: str) -> Changes:
+        example = self.examples[index]
+        return self._judge(lambda: (example.scan(), example.name), model)
+
+    def _change_model(self, case: Case | None, model: str) -> Changes:
+        about = answer.about(self.predictors[model].manifest)
+        if case is None:
+            return {self.about: about, self.message: ""}
+        return {**self._judge(lambda: (case.scan, case.name), model), self.about: about}
+
+    def _judge(self, scan: Callable[[], tuple[Scan, str]], model: str) -> Changes:
+        """Everything that a new answer changes, or the sentence that says why there is none."""
+        try:
+            found, name = scan()
+            case = Case.judged(found, name, model, self.predictors[model])
+        except LiquidLensError as error:
+            return {self.message: answer.message(str(error))}
+        return {
+            self.case: case,
+            self.message: "",
+            self.answer: answer.answer(case),
+            self.download: answer.download(case),
+            self.facts: answer.facts(case),
+            **self._reset(case),
+        }
+
+    def _reset(self, case: Case) -> Changes:
+        """The viewer and the explanation as a new scan finds them."""
+        return {
+            **self.panel.opened(case),
+            self.explain: gr.Button(interactive=True),
+            self.opacity: gr.Slider(value=OPACITY, interactive=False),
+            self.explanation: explanation.INTRODUCTION,
+            self.step: gr.Slider(visible=False),
+            self.wiring: "",
+        }
+
+    def _resettable(self) -> list[Any]:
+        return [*self.panel.components, self.explain, self.opacity, self.explanation, self.step, self.wiring]
+
+    # The surface.
+
+    def _new_surface(self, case: Case | None) -> Changes:
+        if case is None:
+            return {self.plot: None}
+        low, high, level = level_range(case.scan)
+        step = max((high - low) / 200, 1e-6)
+        visible = not viewer.is_mask(case.scan)
+        slider = gr.Slider(low, high, level, step=step, interactive=True, visible=visible)
+        return {self.surface_level: slider, self.plot: surface(case.scan, level)}
+
+    def _surface(self, case: Case | None, level: float) -> Any:
+        return gr.skip() if case is None else surface(case.scan, level)
+
+    # Explaining.
+
+    def _explain(
+        self, case: Case | None, level: float, width: float, opacity: float, progress: gr.Progress = PROGRESS
+    ) -> Changes:
+        if case is None:
+            return {self.message: answer.message("The scan was put away after half an hour; open it again.")}
+        try:
+            case = case.explained(lambda done, total: progress((done, total), desc="Hiding one part after the other"))
+        except LiquidLensError as error:
+            return {self.message: answer.message(str(error))}
+        # The slices go to where hiding lowers the label's odds most: there is the most to see.
+        at = [place + 1 for place in explanation.strongest(case)] if self.volume else [1]
+        steps = len(case.traces[0].states) if case.traces else 2
+        return {
+            self.case: case,
+            self.message: "",
+            self.download: answer.download(case),
+            self.opacity: gr.Slider(interactive=True),
+            self.explanation: explanation.page(case),
+            self.step: gr.Slider(maximum=max(steps, 2), value=steps, visible=bool(case.traces) and steps > 1),
+            self.wiring: explanation.wiring(case, steps - 1),
+            **self.panel.show(case, at, Window(level, width), opacity),
+        }
+
+    def _draw_step(self, case: Case | None, step: float) -> Any:
+        return gr.skip() if case is None or not case.traces else explanation.wiring(case, int(step) - 1)

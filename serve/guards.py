@@ -1,0 +1,164 @@
+"""What stands in front of the whole server: who may call, how much they may send, what a browser may do with answers.
+
+One layer around demo and protocol, so that no route can be forgotten.  Refusals are ``{"error": "one sentence"}``.
+"""
+
+import base64
+import binascii
+import hmac
+from urllib.parse import unquote, urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serve.settings import Settings
+
+#: For orchestrators, which have no password and call by address.  They say nothing but yes or no.
+HEALTH = ("/healthz", "/readyz", "/v2/health/live", "/v2/health/ready")
+
+#: Files of Gradio's own page, named by their content: the only answers worth keeping.
+PAGE_FILES = ("/assets/", "/static/", "/svelte/")
+
+#: Gradio fetches these for whoever asks.  This server calls nobody.
+FETCHES = ("/gradio_api/file=http", "/gradio_api/file/http", "/gradio_api/proxy=")
+
+#: Gradio's page holds its configuration in inline scripts and styles, hence 'unsafe-inline'.  Nothing comes from
+#: elsewhere.
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'self'",
+        "script-src 'self' 'unsafe-inline'",
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data: blob:",
+        "media-src 'self' data: blob:",
+        "font-src 'self' data:",
+        "worker-src 'self' blob:",
+        "object-src 'none'",
+        "base-uri 'self'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+    )
+)
+
+SECURITY_HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
+class Guard:
+    """ASGI middleware: checks the host name, the origin, the password and the size of every request, and puts
+    `SECURITY_HEADERS` on every answer."""
+
+    def __init__(self, app: ASGIApp, settings: Settings):
+        self.app = app
+        self.settings = settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        if scope["type"] != "http":  # nothing here speaks WebSocket
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        path = scope["path"]
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.update(SECURITY_HEADERS)
+                if not path.startswith(PAGE_FILES):
+                    headers["Cache-Control"] = "no-store"
+            await send(message)
+
+        headers = Headers(scope=scope)
+        refusal = None if path in HEALTH else self._refusal(path, scope["method"], headers)
+        if refusal is not None:
+            await refusal(scope, receive, send_with_headers)
+        else:
+            await self._within_limit(scope, receive, send_with_headers)
+
+    def _refusal(self, path: str, method: str, headers: Headers) -> JSONResponse | None:
+        """The answer to a request that is not let in."""
+        host = headers.get("host", "")
+        name = _host_name(f"//{host}")
+        if not self.settings.answers_to(name):
+            return refuse(400, f"This server does not go by the name {name!r}; --allow-host {name} makes it.")
+        origin = headers.get("origin")
+        if origin is not None and method not in ("GET", "HEAD") and not self._ours(origin, host):
+            return refuse(403, f"Pages of {origin} may not send anything to this server.")
+        if not self._knows_password(headers.get("authorization", "")):
+            challenge = {"WWW-Authenticate": 'Basic realm="LiquidLens", charset="UTF-8"'}
+            return refuse(401, "This server asks for a user and a password.", challenge)
+        if path.lower().startswith(FETCHES):
+            return refuse(403, "This server fetches nothing from elsewhere.")
+        return None
+
+    def _ours(self, origin: str, host: str) -> bool:
+        """Whether a page of this origin was served by us: at the address that was called, or through a named proxy."""
+        return urlsplit(origin).netloc == host or _host_name(origin) in map(str.lower, self.settings.allowed_hosts)
+
+    def _knows_password(self, authorization: str) -> bool:
+        if self.settings.password is None:
+            return True
+        scheme, _, credentials = authorization.partition(" ")
+        try:
+            given = base64.b64decode(credentials, validate=True) if scheme.lower() == "basic" else b""
+        except binascii.Error:
+            given = b""
+        # In time that does not depend on where the two differ.
+        return hmac.compare_digest(given, f"{self.settings.user}:{self.settings.password}".encode())
+
+    async def _within_limit(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, but not more of its body than allowed; 413 whatever the application makes of that."""
+        limit, received, started = self.settings.upload_bytes, 0, False
+        too_large = refuse(413, f"The request is larger than this server takes ({limit:,} bytes); see --max-upload.")
+        length = Headers(scope=scope).get("content-length", "")
+        if length.isdecimal() and int(length) > limit:
+            await too_large(scope, receive, send)
+            return
+
+        async def receive_within_limit() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > limit:
+                raise _TooLargeError
+            return message
+
+        async def send_unless_too_large(message: Message) -> None:
+            nonlocal started
+            if received <= limit:  # otherwise it is the application's complaint about the error above
+                started = True
+                await send(message)
+
+        try:
+            await self.app(scope, receive_within_limit, send_unless_too_large)
+        except Exception:
+            if received <= limit:
+                raise
+        if received > limit and not started:
+            await too_large(scope, receive, send)
+
+
+class _TooLargeError(Exception):
+    """Stops whoever reads a body beyond the limit."""
+
+
+def refuse(status: int, sentence: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    """An answer that is an error: ``{"error": sentence}``, as the Open Inference Protocol has it."""
+    return JSONResponse({"error": sentence}, status, headers)
+
+
+def _host_name(address: str) -> str:
+    """The host of an address, in lower case and without port; empty if there is none."""
+    try:
+        return unquote(urlsplit(address).hostname or "")
+    except ValueError:
+        return ""

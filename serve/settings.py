@@ -1,0 +1,74 @@
+"""How the server is started: every option of `liquidlens serve`, with its default and the reason for it."""
+
+import ipaddress
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from imaging import LiquidLensError
+from imaging.budget import DEFAULT, Budget
+
+#: Where the password comes from: never the command line, which every user of the machine can read.
+PASSWORD = "LIQUIDLENS_PASSWORD"  # noqa: S105  (a variable's name)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """host, port: where the server listens; port 0 takes a free one.
+    allowed_hosts: further names by which browsers may call the server, such as that of a proxy in front of it.
+    root_path: the path under which a proxy offers the server, such as ``/lens``; empty if it is not under a path.
+    user, password: asked of everybody, for everything but the health endpoints, if there is a password.
+    upload_bytes: the largest request, and so the largest upload.  A CT series of 500 slices has about 260 MB.
+    queue_size: how many requests may wait, of the demo and of the protocol each; the next one is told to come later.
+    concurrency: how many of them are worked on at once.  Each inference uses several cores already.
+    device, threads: as `serve.predictor.Predictor` takes them.
+    budget: what one uploaded scan may ask of the machine while it is read.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 7860
+    allowed_hosts: tuple[str, ...] = ()
+    root_path: str = ""
+    user: str = "liquidlens"
+    password: str | None = field(default=None, repr=False)
+    upload_bytes: int = 512 * 2**20
+    queue_size: int = 64
+    concurrency: int = 2
+    device: str = "auto"
+    threads: int | None = None
+    budget: Budget = DEFAULT
+
+    @property
+    def local(self) -> bool:
+        """Whether only this machine can reach the server."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    def answers_to(self, host: str) -> bool:
+        """Whether the server goes by this name.
+
+        A page elsewhere can point a name of its own at 127.0.0.1 and then read what is served there (DNS rebinding), so
+        a local server knows its names.  One that others reach is left to its operator, who may name them.
+        """
+        if not self.local and not self.allowed_hosts:
+            return True
+        return host in {"localhost", "127.0.0.1", "::1", self.host.lower(), *map(str.lower, self.allowed_hosts)}
+
+
+def read_password(file: Path | None) -> str | None:
+    """The password: the first line of a file, or the variable LIQUIDLENS_PASSWORD; None if there is neither.
+
+    The variable is taken out of the environment, so that the processes that decode uploads do not inherit it.
+    Raises LiquidLensError if the file cannot be read or the password is empty.
+    """
+    password, source = os.environ.pop(PASSWORD, None), f"${PASSWORD}"
+    if file is not None:
+        try:
+            password, source = file.read_text(encoding="utf-8").partition("\n")[0].rstrip("\r"), str(file)
+        except (OSError, UnicodeDecodeError) as error:
+            raise LiquidLensError(f"{file}: the password cannot be read ({error}).") from error
+    if password == "":
+        raise LiquidLensError(f"{source}: the password is empty.")
+    return password

@@ -1,0 +1,286 @@
+"""The demo in a real browser: a person's way from the upload to the downloaded result.
+
+With LIQUIDLENS_PICTURES=FOLDER, screenshots of every tab are written there: light, dark, and as wide as a phone.
+"""
+
+import base64
+import io
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
+
+from imaging.phantoms import chest_xray, vessel3d
+from serve import pretrained
+from serve.predictor import Predictor
+
+CHROMIUM = Path("/usr/bin/chromium")
+#: Software rendering, because the 3D view needs WebGL and a test machine has no graphics card.
+ARGUMENTS = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+LOOKS = {"light": (1400, 1000), "dark": (1400, 1000), "phone": (390, 844)}
+
+pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"needs a browser: {CHROMIUM}")
+
+
+@pytest.fixture(scope="module")
+def xray_model() -> Path:
+    """A model of X-rays: the one in $LIQUIDLENS_TEST_XRAY_MODEL, or a pretrained one."""
+    given = os.environ.get("LIQUIDLENS_TEST_XRAY_MODEL")
+    candidates = [Path(given)] if given else [pretrained.find(name) for name in pretrained.names()]
+    images = [path for path in candidates if len(Predictor(path).manifest.input.size) == 2]
+    assert images, "there is no pretrained model of X-rays"
+    return images[0]
+
+
+@pytest.fixture(scope="module")
+def address(server, model, xray_model) -> str:
+    return server(model, xray_model) + "/"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser, address) -> Iterator[Page]:
+    """The open demo.  Afterwards: nothing on the console, and no request to another host."""
+    page = browser.new_page(viewport={"width": 1400, "height": 1000})
+    errors, strangers = [], []
+    page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on(
+        "request",
+        lambda request: None if request.url.startswith((address, "data:", "blob:")) else strangers.append(request.url),
+    )
+    page.goto(address)
+    yield page
+    page.close()
+    assert errors == []
+    assert strangers == []
+
+
+@pytest.fixture(scope="module")
+def xray(tmp_path_factory) -> Path:
+    """A generated chest as a DICOM X-ray: 12 bits, with a window, and with a patient's name."""
+    pixels = chest_xray(seed=5, splits={"test": 1})["test_images"][0].astype(np.uint16) * 16
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    path = tmp_path_factory.mktemp("xray") / "chest.dcm"
+    file = FileDataset(path, {}, file_meta=meta, preamble=bytes(128))
+    file.SOPClassUID, file.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+    file.PatientName, file.Modality = "Doe^Jane", "DX"
+    file.PixelSpacing = [1.5, 1.5]
+    file.WindowCenter, file.WindowWidth = 1800, 3000
+    file.PixelIntensityRelationshipSign = 1
+    file.set_pixel_data(pixels, "MONOCHROME2", 12)
+    pydicom.dcmwrite(path, file, enforce_file_format=True)
+    return path
+
+
+@pytest.fixture(scope="module")
+def vessel(tmp_path_factory) -> Path:
+    """A generated vessel as NIfTI, whose slices are twice as far apart as its pixels."""
+    pixels = vessel3d(seed=11, splits={"test": 1})["test_images"][0]
+    path = tmp_path_factory.mktemp("vessel") / "vessel.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(pixels.transpose(2, 1, 0), np.diag([-0.5, -0.5, 1.0, 1.0])), path)
+    return path
+
+
+def shown(picture: Locator) -> np.ndarray:
+    """The pixels of a picture of the viewer."""
+    source = picture.get_attribute("src") or ""
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))))
+
+
+def visible(page: Page, selector: str) -> Locator:
+    return page.locator(selector).filter(visible=True)
+
+
+def open_scan(page: Page, tab: str, file: Path) -> None:
+    page.get_by_role("tab", name=tab, exact=True).click()
+    visible(page, ".upload").locator("input[type=file]").set_input_files(file)
+
+
+def answered(page: Page) -> Locator:
+    answer = visible(page, "section.answer")
+    expect(answer).to_be_visible(timeout=30_000)
+    return answer
+
+
+def result(page: Page) -> dict:
+    """What the link for the download gives."""
+    with page.expect_download() as download:
+        visible(page, "a.download").click()
+    assert download.value.suggested_filename.endswith(".json")
+    return json.loads(Path(download.value.path()).read_text())
+
+
+def set_number(page: Page, label: str, value: float) -> None:
+    """Type into the number beside a slider, as a person with a keyboard does."""
+    box = page.get_by_label(f"number input for {label}").filter(visible=True)
+    box.fill(str(value))
+    box.press("Enter")
+
+
+def test_a_volume_from_upload_to_result(page, vessel, model):
+    open_scan(page, "Volume", vessel)
+    answer = answered(page)
+    manifest = Predictor(model).manifest
+    assert answer.locator("h2").inner_text() in manifest.labels
+    assert [bar.split("\n")[0] for bar in answer.locator(".bar").all_inner_texts()] == list(manifest.labels)
+    expect(answer.locator(".badge").first).to_be_visible()
+    expect(answer.locator(".mark")).to_have_count(1)
+
+    axial = page.get_by_role("img", name="Axial slice")
+    assert axial.get_attribute("alt") == "Axial slice 15 of 28"
+    before = shown(axial)
+    set_number(page, "Axial slice", 9)
+    expect(axial).to_have_attribute("alt", "Axial slice 9 of 28")
+    assert (shown(axial) != before).any()
+    expect(visible(page, ".letter").first).to_have_text("R")
+
+    page.get_by_role("button", name="Explain the answer").filter(visible=True).click()
+    expect(visible(page, ".legend")).to_be_visible(timeout=60_000)
+    found = result(page)
+    explained = found["explanation"]["occlusion"]
+    assert np.shape(explained["map"]) == (28, 28, 28)
+    place = np.unravel_index(int(np.argmax(explained["map"])), (28, 28, 28))
+    expect(axial).to_have_attribute("alt", f"Axial slice {place[0] + 1} of 28")
+    assert np.ptp(shown(axial).astype(int), axis=2).max() > 0  # the overlay has colours
+    set_number(page, "Overlay opacity", 0)
+    page.wait_for_function("document.querySelectorAll('.stage img').length > 2")
+    if manifest.wiring:
+        expect(page.get_by_label("number input for Step of the liquid layer")).to_be_visible()
+
+    assert found["notice"] == "Research use only. Not a medical device."
+    assert found["scan"]["spacing_mm"] == [1.0, 0.5, 0.5]
+    label, probability = answer.locator("h2").inner_text(), found["prediction"]["probabilities"]
+    assert found["prediction"]["label"] == label
+    assert f"{probability[label]:.1%}" in answer.inner_text()
+
+
+def test_the_volume_in_3d(page, vessel):
+    open_scan(page, "Volume", vessel)
+    answered(page)
+    page.get_by_role("tab", name="3D").click()
+    expect(visible(page, ".surface canvas").first).to_be_visible(timeout=30_000)
+    drawn = visible(page, ".surface").first.screenshot()
+    box = visible(page, ".surface canvas").first.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 2 + 120, box["y"] + box["height"] / 2 + 30, steps=5)
+    page.mouse.up()
+    page.wait_for_timeout(500)
+    assert visible(page, ".surface").first.screenshot() != drawn
+
+
+def test_an_xray_from_upload_to_result(page, xray):
+    open_scan(page, "X-ray", xray)
+    answered(page)
+    picture = page.get_by_role("img", name="X-ray")
+    source, before = picture.get_attribute("src"), shown(picture)
+    assert before.shape == (128, 128, 3)
+    set_number(page, "Window width", 400)
+    expect(picture).not_to_have_attribute("src", source)
+    contrast = shown(picture)
+    assert np.isin(contrast, (0, 255)).mean() > np.isin(before, (0, 255)).mean()
+
+    set_number(page, "Zoom", 3)
+    stage = page.get_by_role("region", name=re.compile("X-ray, magnified"))
+    expect(stage).to_be_visible()
+    stage.focus()
+    start = stage.evaluate("box => box.scrollLeft")
+    stage.press("ArrowRight")
+    page.wait_for_function("([box, start]) => box.scrollLeft > start", arg=[stage.element_handle(), start])
+
+    page.get_by_role("tab", name="Scan", exact=True).filter(visible=True).click()
+    expect(visible(page, "table.facts")).to_contain_text("DX")
+    assert "Doe" not in page.content()
+    assert result(page)["scan"]["modality"] == "DX"
+
+
+def test_the_real_xray(page, data_root):
+    open_scan(page, "X-ray", data_root / "samples" / "dicom" / "cxr_siim_1024.dcm")
+    answered(page)
+    assert shown(page.get_by_role("img", name="X-ray")).shape == (1024, 1024, 3)
+
+
+def test_errors_stand_on_the_page_and_nothing_else_is_lost(page, vessel, xray, tmp_path):
+    open_scan(page, "Volume", vessel)
+    answer = answered(page).inner_text()
+    broken = tmp_path / "broken.nii.gz"
+    broken.write_bytes(b"\x1f\x8b this is no gzip")
+    open_scan(page, "Volume", broken)
+    message = visible(page, ".message[role=alert]")
+    expect(message).to_contain_text("broken.nii.gz", timeout=30_000)
+    assert "/tmp" not in message.inner_text()  # noqa: S108
+    open_scan(page, "Volume", xray)
+    expect(message).to_contain_text("open it in the tab X-ray")
+    assert answered(page).inner_text() == answer
+
+
+def test_everything_is_reachable_and_named(page, vessel):
+    """Every field has a name for screen readers, and the way to the examples needs no mouse."""
+    open_scan(page, "Volume", vessel)
+    answered(page)
+    unnamed = page.evaluate(
+        """() => [...document.querySelectorAll("input, select, textarea, button")]
+            .filter(e => e.checkVisibility() && !e.ariaLabel && !e.labels?.length && !e.innerText && !e.title
+                         && !e.closest("label") && !e.getAttribute("aria-labelledby"))
+            .map(e => e.outerHTML.slice(0, 200))"""
+    )
+    assert unnamed == []
+    expect(page.get_by_text("Research use only. Not a medical device.")).to_be_visible()
+    example = page.get_by_role("button", name="Generated vessel: aneurysm").filter(visible=True)
+    example.focus()
+    example.press("Enter")
+    expect(answered(page)).to_contain_text("Generated vessel: aneurysm")
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_every_tab_fits(page, address, look, vessel, xray):
+    """Nothing is wider than the page; pictures of each tab are written where they are asked for."""
+    width, height = LOOKS[look]
+    page.set_viewport_size({"width": width, "height": height})
+    page.goto(f"{address}?__theme={'dark' if look == 'dark' else 'light'}")
+    folder = os.environ.get("LIQUIDLENS_PICTURES")
+
+    def picture(name: str) -> None:
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{name} is wider than the page"
+        expect(page.get_by_text("Research use only. Not a medical device.")).to_be_in_viewport()
+        if folder:
+            page.evaluate("scrollTo(0, 0)")
+            taken = Image.open(io.BytesIO(page.screenshot(full_page=True)))
+            taken.convert("RGB").quantize(256).save(Path(folder) / f"demo-{name}-{look}.png", optimize=True)
+
+    open_scan(page, "X-ray", xray)
+    answered(page)
+    picture("xray")
+    open_scan(page, "Volume", vessel)
+    answered(page)
+    page.get_by_role("button", name="Explain the answer").filter(visible=True).click()
+    expect(visible(page, ".legend")).to_be_visible(timeout=60_000)
+    picture("volume")
+    page.get_by_role("tab", name="3D").click()
+    expect(visible(page, ".surface canvas").first).to_be_visible(timeout=30_000)
+    page.wait_for_timeout(1000)
+    picture("3d")
+    page.get_by_role("tab", name="Models").click()
+    expect(visible(page, "table.facts").first).to_be_visible()
+    picture("models")

@@ -1,0 +1,75 @@
+"""Fixtures of the device environment: a model, and real servers on ports of their own."""
+
+import http.client
+import importlib.util
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+if importlib.util.find_spec("gradio") is None:  # the workshop, whose tests lie above
+    collect_ignore_glob = ["*"]
+
+
+def ask(address: str, path: str, method: str = "GET", body=None, **headers) -> tuple[http.client.HTTPResponse, bytes]:
+    """An answer's head and body.  Names of headers with _ for -."""
+    connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=60)
+    headers = {name.replace("_", "-"): value for name, value in headers.items()}
+    connection.request(method, path, body, headers)
+    response = connection.getresponse()
+    content = response.read()
+    connection.close()
+    return response, content
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """The folder with real data; tests that need it are skipped, and say so, where there is none."""
+    root = os.environ.get("LIQUIDLENS_DATA")
+    if not root:
+        pytest.skip("needs real data: set LIQUIDLENS_DATA")
+    return Path(root)
+
+
+@pytest.fixture(scope="session")
+def model() -> Path:
+    """An exported model of volumes: the one in $LIQUIDLENS_TEST_MODEL, or a pretrained one."""
+    from serve import pretrained
+    from serve.predictor import Predictor
+
+    given = os.environ.get("LIQUIDLENS_TEST_MODEL")
+    candidates = [Path(given)] if given else [pretrained.find(name) for name in pretrained.names()]
+    volumes = [path for path in candidates if len(Predictor(path).manifest.input.size) == 3]
+    assert volumes, "there is no pretrained model of volumes"
+    return volumes[0]
+
+
+@pytest.fixture(scope="module")
+def server(model: Path) -> Iterator[Callable[..., str]]:
+    """Starts servers, with other `serve.settings.Settings` than the usual ones, and gives their addresses."""
+    from serve import app
+    from serve.settings import Settings
+
+    running = []
+
+    def start(*models: Path, **changes) -> str:
+        settings = Settings(port=0, **changes)
+        listener = app.listen(settings)
+        application = app.create([str(path) for path in models or (model,)], settings)
+        server = app.Server(application)
+        thread = threading.Thread(target=server.run, args=([listener],))
+        thread.start()
+        running.append((server, thread))
+        while thread.is_alive() and not server.started:
+            time.sleep(0.02)
+        assert server.started
+        return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+    yield start
+    for server, thread in running:
+        server.should_exit = True
+        thread.join(20)
+        assert not thread.is_alive()

@@ -1,0 +1,102 @@
+"""Reading in a process of its own: the same scan, the same errors, and a caller that survives everything."""
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+
+from imaging import Budget, LiquidLensError, read, read_safely
+from tests.imaging.dicoms import enhanced, image, phantom, save
+
+
+def test_the_worker_gives_the_same_scan(tmp_path):
+    path = save(enhanced(phantom(), [2, 0, 3, 1]), tmp_path / "ct.dcm")
+    here, there = read(path), read_safely(path)
+    assert np.array_equal(here.pixels, there.pixels)
+    assert {**vars(here), "pixels": 0} == {**vars(there), "pixels": 0}
+    rgb = np.arange(5 * 6 * 3, dtype=np.uint8).reshape(5, 6, 3)
+    assert np.array_equal(read_safely(save(image(rgb), tmp_path / "rgb.dcm"), colour=True).pixels, rgb)
+
+
+def test_the_worker_gives_the_same_error(tmp_path):
+    np.save(tmp_path / "many.npy", np.zeros((2, 3, 4, 5)))
+    for name, budget in (("none.npy", Budget()), ("many.npy", Budget()), ("many.npy#0", Budget(pixels=10))):
+        with pytest.raises(LiquidLensError) as here:
+            read(tmp_path / name, budget)
+        with pytest.raises(LiquidLensError) as there:
+            read_safely(tmp_path / name, budget)
+        assert str(here.value) == str(there.value)
+
+
+def test_several_threads_read_at_once(tmp_path):
+    for i in range(4):
+        np.save(tmp_path / f"{i}.npy", np.full((2, 3), i))
+    with ThreadPoolExecutor(4) as pool:
+        scans = list(pool.map(read_safely, [tmp_path / f"{i}.npy" for i in range(4)]))
+    assert [scan.pixels[0, 0] for scan in scans] == [0, 1, 2, 3]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not limit address space")
+def test_memory_over_the_budget(tmp_path):
+    with (tmp_path / "large.npy").open("wb") as file:
+        head = {"descr": "|u1", "fortran_order": False, "shape": (1024, 1024, 1024)}
+        np.lib.format.write_array_header_1_0(file, head)
+        file.truncate(file.tell() + 2**30)  # takes no space
+    with pytest.raises(LiquidLensError, match=r"large\.npy: there is not enough memory .* 'memory_bytes'"):
+        read_safely(tmp_path / "large.npy", Budget(pixels=2**30, memory_bytes=700 * 2**20))
+
+
+def test_time_over_the_budget(tmp_path):
+    np.save(tmp_path / "scan.npy", np.zeros((2, 3)))
+    with pytest.raises(LiquidLensError, match=r"scan\.npy: reading took longer than the budget of 0\.01 seconds"):
+        read_safely(tmp_path / "scan.npy", Budget(seconds=0.01))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
+def test_a_real_file_that_aborts_its_decoder(tmp_path):
+    """Lossless JPEG without its Huffman table: GDCM 3.2 ends the whole process."""
+    whole = Path(pydicom.__file__).parent / "data" / "test_files" / "SC_rgb_jpeg_gdcm.dcm"
+    (tmp_path / "scan.dcm").write_bytes(whole.read_bytes().replace(b"\xff\xc4", b"\xce\xc4", 1))
+    with pytest.raises(LiquidLensError, match=r"scan\.dcm: (the reader crashed on this file|the pixels .* be decoded)"):
+        read_safely(tmp_path / "scan.dcm")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
+@pytest.mark.parametrize(
+    ("death", "sentence"),
+    [
+        ("SEGV", r"the reader crashed on this file \(SIGSEGV\)"),
+        ("ABRT", r"the reader crashed on this file \(SIGABRT\)"),
+        ("KILL", "the reader was killed, most likely for its memory"),
+        ("XCPU", "reading took longer than the budget of 120 seconds"),
+    ],
+)
+def test_a_worker_that_dies_is_a_sentence(tmp_path, monkeypatch, death, sentence):
+    """The interpreter is replaced by a program that dies as a broken decoder does."""
+    program = tmp_path / "python"
+    program.write_text(f'#!/bin/sh\necho "half an answ"\nkill -{death} $$\n')
+    program.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(program))
+    with pytest.raises(LiquidLensError, match=rf"scan\.npy: {sentence}"):
+        read_safely("scan.npy")
+
+
+def test_the_worker_imports_nothing_large():
+    code = "import sys, imaging.worker; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True
+    )
+    loaded = set(done.stdout.split())
+    assert "imaging.read" in loaded
+    assert not loaded & {"torch", "gradio", "onnxruntime", "pydicom", "nibabel", "PIL", "highdicom"}
+
+
+def test_relative_paths_mean_the_callers_folder(tmp_path, monkeypatch):
+    np.save(tmp_path / "scan.npy", np.ones((2, 3)))
+    (tmp_path / "numpy.py").write_text("raise SystemExit('imported from the current folder')")
+    monkeypatch.chdir(tmp_path)
+    assert read_safely("scan.npy").pixels.shape == (2, 3)
