@@ -131,7 +131,7 @@ def data(
         contact_sheet(dataset).save(picture)
     except ValueError as error:
         raise LiquidLensError(f"--out {picture}: a picture's name ends in .png.") from error
-    note = next((source.note for source in datasets.sources(data_root) if source.name == dataset.name), "")
+    note = datasets.note(dataset.name)
     counts = ", ".join(f"{len(labels):,} {split}" for split, labels in dataset.labels.items())
     console.print(f"{dataset.name}: {counts}. Contact sheet: {picture}", soft_wrap=True)
     if note:
@@ -240,7 +240,10 @@ def _changes(assignments: list[str] | None, epochs: int | None) -> dict:
 
 def _numbers(text: str, kind: type, option: str) -> list:
     try:
-        return [kind(part) for part in text.split(",") if part.strip()]
+        numbers = [kind(part) for part in text.split(",") if part.strip()]
+        if not numbers:
+            raise ValueError(text)
+        return numbers
     except ValueError as error:
         raise LiquidLensError(f"{option} takes numbers separated by commas, not {text!r}.") from error
 

@@ -20,6 +20,7 @@ from export.wiring import missing, synapses
 from imaging import LiquidLensError
 from serve.manifest import KEY, Manifest, Stored, Wiring
 from serve.predictor import check_sum
+from serve.pretrained import find
 
 DIGITS = 32
 
@@ -60,13 +61,13 @@ def stored_parameters(initializers: list[Initializer] | tuple[Initializer, ...])
 
 
 def audit(path: str | Path) -> FileAudit:
-    """Audit one ONNX file.
+    """Audit one ONNX file: its path, that of a bundle, or the name of a pretrained model.
 
     Every initializer is looked up in the file's manifest; extra, missing and changed ones, a changed graph, synapses
     that the wiring has and the tables do not, and a checksum that differs from the ``SHA256SUMS`` beside it are its
     problems.  Raises LiquidLensError if this is no ONNX file, or one with parts in other files.
     """
-    path = Path(path)
+    path = find(path)
     if not path.is_file():
         raise LiquidLensError(f"{path}: there is no such file.")
     content = path.read_bytes()

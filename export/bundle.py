@@ -26,7 +26,7 @@ from export.graph import serialize
 from export.parity import AuditError
 from export.report import audit_html, model_card
 from imaging import LiquidLensError
-from serve.manifest import KEY, Manifest
+from serve.manifest import Manifest
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,11 @@ def staged(out: Path) -> Iterator[Path]:
     out = out.resolve()
     if out.exists() and (others := _not_of_a_bundle(out)):
         raise LiquidLensError(f"{out} exists and is no bundle ({others[0]}): choose another --out, or remove it.")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    except OSError as error:
+        raise LiquidLensError(f"{out}: cannot be written ({error.strerror}).") from error
     try:
         yield folder
         folder.chmod(0o755)  # temporary folders are for their owner alone
@@ -102,7 +105,7 @@ class Files:
             "graph_digest": graph_digest(proto),
         }
         path = self.folder / name
-        path.write_bytes(serialize(proto, {KEY: self.manifest.model_copy(update=own).to_json()}))
+        path.write_bytes(serialize(proto, self.manifest.model_copy(update=own).to_metadata()))
         return path
 
     def settle(self, variants: tuple[Variant, ...]) -> tuple[Variant, ...]:

@@ -11,6 +11,7 @@ from export.options import Options
 from export.provenance import effective_parameters
 from export.wiring import wirings
 from serve.manifest import Input, Manifest, Operating, OutOfDistribution, Parameters, Provenance
+from train import datasets
 from train.recipes import changed
 from train.run import WEIGHT_FILES, RunFolder, WeightsMetrics
 
@@ -56,6 +57,7 @@ def describe(
         provenance=Provenance(
             dataset=dataset,
             dataset_md5=recipe.dataset_md5,
+            dataset_note=datasets.note(dataset),
             recipe=recipe.training.recipe,
             changes=changed(recipe.training),
             validated_on_test=recipe.training.validate_on_test,

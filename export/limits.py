@@ -56,6 +56,8 @@ def _training(manifest: dict) -> list[str]:
         f"It was trained and tested on one dataset, {dataset}. How it does on scans of other sites, scanners or "
         "populations is unknown, and so is how it does by age, sex or disease stage."
     )
+    if provenance.get("dataset_note"):
+        said.append(provenance["dataset_note"])
     return said
 
 
@@ -70,6 +72,11 @@ def _evidence(document: Document) -> list[str]:
         said.append(f"Its test AUC is no better than chance: the 95 % interval {span(area)} is not above 0.5.")
     elif area.high - area.low > WIDE_INTERVAL:
         said.append(f"The test set leaves the AUC uncertain: its 95 % interval is {span(area)}.")
+    for figure, whose in (("sensitivity", -1), ("specificity", 0)):
+        found_of_them = test.figures.get(figure) if test else None
+        if found_of_them and found_of_them.value < 0.5:
+            name = document.manifest["labels"][whose]
+            said.append(f"At its threshold it finds only {percent(found_of_them.value)} of the “{name}” test scans.")
     counted = positives(document)
     if counted and counted[1]:
         found, scans = counted
@@ -96,6 +103,8 @@ def _inside(document: Document) -> list[str]:
     said = []
     if calibration is None:
         said.append("Its probabilities were not calibrated.")
+    elif "test" in calibration.after and calibration.after["test"].ece > calibration.before["test"].ece:
+        said.append("Its temperature, fitted on validation scans, makes the calibration of the test scans worse.")
     elif calibration.temperature == 1:
         said.append(f"Its probabilities are those of the network, temperature 1: {clause(calibration.reason)}.")
     said.append(f"Every scan is resized to {shape(manifest['input']['size'])}; the model does not see what that loses.")

@@ -35,9 +35,11 @@ from train import datasets
 from train.datasets import Dataset, Scans, picked
 from train.fit import measure, raw_splits, splits
 from train.prepare import chunks
-from train.run import RunFolder, RunRecipe
+from train.run import RunFolder, RunRecipe, WeightsMetrics
 
 Say = Callable[[str], None]
+#: Other batches and threads change the last digits of an AUC, other weights more than that.
+SAME_AUC = 2e-3
 
 
 def export(
@@ -91,6 +93,7 @@ def export_with(dataset: Dataset, folder: RunFolder, out: Path, options: Options
         say("Tracing")
         traced = trace(model, options.opset)
         _check_accounted_for(traced.initializers, network, recipe)
+        _check_figures(folder, figures, answers["val"], truths["val"])
         strange = float(np.quantile(usual, ood.QUANTILE))
         manifest = describe(folder, network, options, dataset.name, figures, point, operating, strange)
         files = Files(staging, manifest)
@@ -137,6 +140,16 @@ def _golden_differences(folder: Path) -> dict[str, dict[str, float]]:
     packed = (folder / "golden.npz").read_bytes()
     files = [path for path in sorted(folder.glob("*.onnx")) if manifest_of(path).profile != "step"]
     return {path.name: verify(path.read_bytes(), packed) for path in files}
+
+
+def _check_figures(folder: RunFolder, figures: WeightsMetrics, answers: NDArray, labels: NDArray) -> None:
+    """Raise LiquidLensError if the weights are not those that the run's figures were measured with."""
+    found, expected = metrics.auc(labels, answers), figures.val["auc"]
+    if abs(found - expected) > SAME_AUC:
+        raise LiquidLensError(
+            f"{folder.path}: its weights have a validation AUC of {found:.4f}, and metrics.json says {expected:.4f}: "
+            "one of the two was replaced."
+        )
 
 
 def _start_from_zeros(network: models.Classifier) -> bool:

@@ -59,6 +59,8 @@ def destination(repository: Path, name: str) -> Path:
             "with --out."
         )
     folder = repository / name
+    if repository.exists() and not repository.is_dir():
+        raise LiquidLensError(f"{repository} is no folder: a Triton model repository is one.")
     if folder.exists():
         raise LiquidLensError(f"{folder} exists: remove it, or name the bundle otherwise with --out.")
     return folder

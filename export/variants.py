@@ -102,7 +102,7 @@ def choose(variants: list[Variant], auc_budget: float) -> Choice:
     for variant in variants[1:]:
         speed, size = fp32.fastest_milliseconds / variant.fastest_milliseconds, fp32.bytes / max(variant.bytes, 1)
         lost = _auc(fp32) - _auc(variant) if variant.figures else np.nan
-        measured = f"{size:.2f}x smaller, {speed:.2f}x the speed, AUC {-lost:+.4f}"
+        measured = f"{size:.2f}x smaller, {speed:.2f}x the speed (fastest runs), AUC {-lost:+.4f}"
         if variant.rejected:
             reasons.append(f"{variant.precision}: rejected, {variant.rejected}.")
         elif not lost <= auc_budget:  # nor is an AUC that is no number

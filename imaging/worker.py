@@ -33,8 +33,9 @@ _ENVIRONMENT = {"PYTHONPATH": str(_ROOT), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_
 def read_safely(source: str | Path, budget: Budget = DEFAULT, *, colour: bool = False) -> Scan:
     """`imaging.read` in a worker process, within the time and memory of `budget` as well.
 
-    Takes up to a second more than `read`, to start Python and its libraries.  Memory and processor time are limited where the system can (Linux; macOS in
-    part), wall-clock time everywhere.  Raises LiquidLensError as `read` does, and if the worker died.
+    Takes up to a second more than `read`, to start Python and its libraries.  Memory and processor time are limited
+    where the system can (Linux; macOS in part), wall-clock time everywhere.  Raises LiquidLensError as `read` does, and
+    if the worker died.
     """
     question = {"source": str(source), "budget": asdict(budget), "colour": colour}
     worker = subprocess.Popen(

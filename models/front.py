@@ -94,18 +94,20 @@ class Front(nn.Module):
     def violation(self, scan: Tensor) -> Tensor:
         """How far the raw pixels are from what the contract allows, (batch,): 0 for legal ones.
 
-        The mean distance to the nearest legal value, relative to the range: a mask holds 0 and its maximum (an empty
-        one shows nothing, violation 1); grey values are not negative; Hounsfield units may be anything.
+        The mean distance to the nearest legal value, relative to the range: a mask holds 0 and its maximum; grey values
+        are not negative; Hounsfield units may be anything.  A scan of one value shows nothing: violation 1.
         """
         axes = tuple(range(1, scan.dim()))
-        if self.contract.values in ("hu", "features"):
+        if self.contract.values == "features":
             return torch.zeros_like(scan.mean(axes))
         largest = scan.amax(axes, keepdim=True)
-        if self.contract.values == "grey":
-            return (torch.relu(-scan) / largest.clamp(min=255.0)).mean(axes)
-        distance = torch.minimum(scan.abs(), (scan - largest).abs()).mean(axes)
-        largest = largest.flatten()
-        return torch.where(largest > 0, distance / largest, 1.0)
+        if self.contract.values == "hu":
+            distance = torch.zeros_like(scan)
+        elif self.contract.values == "grey":
+            distance = torch.relu(-scan) / largest.clamp(min=255.0)
+        else:
+            distance = torch.minimum(scan.abs(), (scan - largest).abs()) / torch.where(largest > 0, largest, 1.0)
+        return torch.where(largest.flatten() > scan.amin(axes), distance.mean(axes), 1.0)
 
     def _to_unit_range(self, scan: Tensor, largest: Tensor | None) -> Tensor:
         axes = tuple(range(1, scan.dim()))

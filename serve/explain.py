@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from imaging import LiquidLensError, Scan
 from serve import metrics
-from serve.grid import on_grid, positions, resized
+from serve.grid import on_grid, positions, presented, resized
 from serve.manifest import Manifest, Wiring
 from serve.predictor import Predictor
 
@@ -97,7 +97,7 @@ def occlusion(
     Raises LiquidLensError as `on_grid` does, if there is no such label, and if the answer is not a number.
     """
     manifest = predictor.manifest
-    pixels = on_grid(manifest, scan.pixels)
+    pixels = on_grid(manifest, presented(manifest, scan))
     size = manifest.input.size
     share = 4 if len(size) == 3 else 8
     patch = _extent(patch, size, share, "patch")
@@ -146,7 +146,7 @@ def slices(predictor: Predictor, scan: Scan, target: str | None = None) -> Slice
     Raises LiquidLensError as `on_grid` does, and if there is no such label.
     """
     manifest = predictor.manifest
-    outputs = predictor.run(on_grid(manifest, scan.pixels)[None])
+    outputs = predictor.run(on_grid(manifest, presented(manifest, scan))[None])
     if "slice_logits" not in outputs:
         return None
     which = _target(manifest, outputs["probabilities"][0], target)
@@ -169,7 +169,7 @@ def trace(predictor: Predictor, scan: Scan) -> list[NeuronTrace]:
     Raises LiquidLensError as `on_grid` does.
     """
     manifest = predictor.manifest
-    outputs = predictor.run(on_grid(manifest, scan.pixels)[None])
+    outputs = predictor.run(on_grid(manifest, presented(manifest, scan))[None])
     found = []
     for wiring in manifest.wiring:
         states = outputs[wiring.output][0]

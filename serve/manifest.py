@@ -1,9 +1,10 @@
 """The manifest: the JSON inside an exported ONNX file that says what the file is and how to read a scan for it.
 
-It is stored under the metadata key ``liquidlens``.  It holds no times, no paths and nothing about patients, so that the
-same run always gives the same bytes.
+It is stored under the metadata key ``liquidlens``, and its SHA-256 under ``liquidlens.sha256``.  It holds no times, no
+paths and nothing about patients, so that the same run always gives the same bytes.
 """
 
+import hashlib
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from imaging import LiquidLensError
 
-KEY = "liquidlens"
+KEY, CHECKSUM = "liquidlens", "liquidlens.sha256"
 FORMAT: Literal[1] = 1
 
 
@@ -110,12 +111,14 @@ class Stored(_Part):
 class Provenance(_Part):
     """Where the weights come from.
 
+    dataset_note: what to know of the dataset before results are compared.
     changes: fields in which the training differed from the recipe.  validated_on_test: the weights, the temperature and
     the out-of-distribution threshold were chosen on the test scans, as kth-2021 does; ``val`` figures are theirs, too.
     """
 
     dataset: str
     dataset_md5: str
+    dataset_note: str = ""
     recipe: str
     changes: dict[str, Any] = {}
     validated_on_test: bool = False
@@ -161,19 +164,37 @@ class Manifest(_Part):
     def to_json(self) -> str:
         return self.model_dump_json()
 
+    def to_metadata(self) -> dict[str, str]:
+        """The metadata of an ONNX file with this manifest."""
+        return metadata(self.to_json())
+
     @classmethod
     def from_metadata(cls, metadata: dict[str, str]) -> "Manifest":
-        """Read the manifest from an ONNX file's metadata.  Raises LiquidLensError if there is none or it is damaged."""
+        """Read the manifest from an ONNX file's metadata.
+
+        Raises LiquidLensError if there is none, if it is damaged, or if it is not the one that was exported.
+        """
         if KEY not in metadata:
             raise LiquidLensError(
                 "the file carries no LiquidLens manifest, so what it expects is unknown; use `liquidlens export`."
             )
+        if metadata.get(CHECKSUM) != _checksum(metadata[KEY]):
+            raise LiquidLensError("the file's manifest is not the one that was exported: its checksum differs.")
         try:
             return cls.model_validate_json(metadata[KEY])
         except pydantic.ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "the text"
             raise LiquidLensError(f"the file's manifest is damaged: {where}: {first['msg']}.") from error
+
+
+def metadata(manifest: str) -> dict[str, str]:
+    """The metadata of an ONNX file for a manifest's JSON: the text and its checksum."""
+    return {KEY: manifest, CHECKSUM: _checksum(manifest)}
+
+
+def _checksum(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def abstains(operating: Operating, probabilities: NDArray) -> NDArray[np.bool_]:

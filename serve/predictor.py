@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from imaging import LiquidLensError, Scan
 from serve import devices
 from serve.devices import first_line
+from serve.grid import display_window, presented
 from serve.manifest import Manifest
 from serve.prediction import Prediction, conclude
 from serve.runs import Outputs, Replay, run
@@ -161,7 +162,8 @@ class Predictor:
 
     def _judge(self, scans: Sequence[Scan], names: Sequence[str], started: float) -> list[Prediction | LiquidLensError]:
         """Judge scans of one shape that passed `_check`, in one run."""
-        batch = np.stack([scan.pixels for scan in scans]) if len(scans) > 1 else scans[0].pixels[None]
+        pixels = [presented(self.manifest, scan) for scan in scans]
+        batch = np.stack(pixels) if len(scans) > 1 else pixels[0][None]
         prepared = time.perf_counter()
         try:
             outputs = self.run(batch)
@@ -183,6 +185,8 @@ class Predictor:
         return answers
 
     def _notes(self, scan: Scan) -> tuple[str, ...]:
+        if self.manifest.input.values == "grey" and (window := display_window(scan)) is not None:
+            return (f"Grey values from {window[0]:g} to {window[1]:g} were taken for black to white.",)
         if self.manifest.input.values == "hu" and scan.units != "HU":
             return ("The file does not say what its values are: they were taken for Hounsfield units.",)
         return ()

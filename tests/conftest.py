@@ -10,6 +10,7 @@ import pytest
 
 import export
 import train
+from serve.manifest import KEY, metadata
 from train.run import RunFolder
 
 
@@ -48,9 +49,10 @@ def liquid_bundle(liquid_run: RunFolder, tmp_path_factory: pytest.TempPathFactor
 
 
 def changed_metadata(bundle: export.Bundle, change: Callable[[dict], dict[str, str]]) -> onnx.ModelProto:
-    """The bundle's model with other metadata: what `change` makes of its manifest's JSON."""
+    """The bundle's model with other metadata: what `change` makes of its manifest's JSON, with the right checksum."""
     proto = onnx.load(bundle.model)
     manifest = json.loads(proto.metadata_props[0].value)
     del proto.metadata_props[:]
-    onnx.helper.set_model_props(proto, change(manifest))
+    changed = change(manifest)
+    onnx.helper.set_model_props(proto, metadata(changed[KEY]) if KEY in changed else changed)
     return proto

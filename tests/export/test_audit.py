@@ -19,6 +19,7 @@ from export.parity import AuditError
 from export.wiring import pairs, synapses, wirings
 from imaging import LiquidLensError
 from models.hse2024 import TABLE_1
+from serve.predictor import Predictor
 from train.run import RunFolder
 
 LAYER = "network.head.steps.0.layer"
@@ -101,6 +102,17 @@ def test_missing_initializers_and_other_nodes_are_named(liquid_bundle, tmp_path)
     problems = changed(liquid_bundle, tmp_path, remove).problems
     assert "ood.center: the manifest lists this initializer, and the file lacks it." in problems
     assert any(problem.startswith("The graph") for problem in problems)
+
+
+def test_a_changed_manifest_is_a_problem(liquid_bundle, tmp_path):
+    proto = onnx.load(liquid_bundle.model)
+    threshold = f'"threshold":{liquid_bundle.manifest.operating.threshold}'
+    assert threshold in proto.metadata_props[0].value
+    proto.metadata_props[0].value = proto.metadata_props[0].value.replace(threshold, '"threshold":0.9')
+    onnx.save(proto, tmp_path / "model.onnx")
+    assert "manifest is not the one that was exported" in audit(tmp_path / "model.onnx").problems[0]
+    with pytest.raises(LiquidLensError, match="manifest is not the one that was exported"):
+        Predictor(tmp_path / "model.onnx")
 
 
 def test_a_checksum_that_differs_is_a_problem(liquid_bundle, tmp_path):

@@ -221,7 +221,7 @@ def test_the_file_carries_no_trace_of_where_it_was_made(liquid_bundle, liquid_ru
     for hint in (b".py", b"File ", b"/home", b"/tmp", b"site-packages", str(liquid_run.path).encode()):
         assert hint not in content, hint
     proto = onnx.load_model_from_string(content)
-    assert [entry.key for entry in proto.metadata_props] == ["liquidlens"]
+    assert [entry.key for entry in proto.metadata_props] == ["liquidlens", "liquidlens.sha256"]
     assert all(tensor.data_location == onnx.TensorProto.DEFAULT for tensor in proto.graph.initializer)
 
 

@@ -61,6 +61,12 @@ def test_violation_tells_masks_from_grey_scans():
     assert grey.violation(torch.rand(1, 9, 9) * 255 - 128).item() > 0.05
 
 
+@pytest.mark.parametrize(("values", "window"), [("mask", None), ("grey", None), ("hu", (-1000.0, 400.0))])
+def test_scans_of_one_value_show_nothing(values, window):
+    front = Front(InputContract(values, (4, 4), window))
+    assert front.violation(torch.tensor([0.0, 100.0, 255.0])[:, None, None].expand(3, 9, 9)).tolist() == [1, 1, 1]
+
+
 def test_colour_images_are_resized_plane_by_plane():
     image = torch.randint(0, 256, (2, 40, 33, 3)).float()
     image[:, 0, 0] = 255

@@ -93,14 +93,13 @@ def test_inputs_are_legal(tmp_path, values, size, channels):
 
 
 def test_a_file_that_reads_slices_is_measured_per_slice(tmp_path, liquid_bundle):
-    manifest = liquid_bundle.manifest.to_json()
     path = file_with_inputs(
         tmp_path / "model.step.onnx",
         ("slice", ["batch", "height", "width"]),
         ("state", ["batch", 21]),
         ("count", ["batch"]),
         ("largest", ["batch"]),
-        metadata={KEY: manifest},
+        metadata=liquid_bundle.manifest.to_metadata(),
     )
     feed = bench.inputs(cpu_session(path), liquid_bundle.manifest.input, 3)
     assert {name: array.shape for name, array in feed.items()} == {

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import skimage.data
 
-from imaging import LiquidLensError, Scan, read
+from imaging import LiquidLensError, Scan, phantoms, read
 from serve import pretrained
 from serve.predictor import Predictor
+from train import datasets
 
 NAMES = pretrained.names()
 SEED = 0
@@ -88,11 +89,22 @@ def test_a_real_chest_ct_is_flagged(predictor, data_root):
 
 
 def test_few_real_test_scans_are_flagged(predictor, data_root):
-    name = predictor.manifest.provenance.dataset
-    found = [path for path in (data_root / f"{name}.npz", data_root / "medmnist" / f"{name}.npz") if path.is_file()]
-    if not found:
-        pytest.skip(f"needs {name}.npz")
-    with np.load(found[0]) as archive:
-        scans = [Scan(scan.astype(np.float32)) for scan in archive["test_images"][:300]]
+    test = datasets.load(predictor.manifest.provenance.dataset, data_root).scans["test"]
+    scans = [Scan(test[i].astype(np.float32)) for i in range(min(300, len(test)))]
     flagged = np.mean([prediction.ood for prediction in predictor.predict_many(scans, batch_size=32)])
     assert flagged <= 0.06, f"{flagged:.1%} of {len(scans)} test scans"
+
+
+@pytest.mark.skipif("chest-xray" not in NAMES, reason="no model of chest X-rays")
+def test_a_radiograph_of_twelve_bits_is_judged_like_its_picture():
+    """DICOM files hold more than a picture shows; the network learnt from pictures."""
+    predictor = Predictor(pretrained.find("chest-xray"))
+    picture = phantoms.chest_xray(splits={"test": 1})["test_images"][0].astype(np.float32)
+    picture = (picture - picture.min()) * (255 / np.ptp(picture))
+    expected = predictor.predict(Scan(picture))
+    assert expected.notes == ()
+    wished = predictor.predict(Scan(picture * 16 - 500, modality="DX", window=(-500.0, 3580.0)))
+    stretched = predictor.predict(Scan(picture * 16, modality="DX"))
+    for found in (wished, stretched):
+        assert found.probabilities == pytest.approx(expected.probabilities, abs=1e-3)
+        assert "were taken for black to white" in found.notes[0]

@@ -56,6 +56,11 @@ def sources(data_root: str | Path | None = None) -> list[Listing]:
     ]
 
 
+def note(name: str) -> str:
+    """What to know of a registered dataset before results are compared; empty if that is nothing, or for others."""
+    return SOURCES[name].note if name in SOURCES else ""
+
+
 def load(name: str, data_root: str | Path | None = None, skip_bad: bool = False) -> Dataset:
     """Load a dataset.
 
