@@ -13,6 +13,7 @@ import pytest
 
 from imaging import LiquidLensError, Scan, phantoms
 from serve.manifest import KEY, Input, Manifest, Operating, OutOfDistribution, Parameters, Provenance, abstains
+from serve.prediction import conclude
 from serve.predictor import Predictor
 from tests.conftest import changed_metadata
 
@@ -228,11 +229,16 @@ def test_a_model_of_colour_images_reads_colour_only(tmp_path):
             predictor.predict(Scan(np.zeros(shape, np.float32)))
 
 
-def test_pixels_beyond_reason_are_refused(predictor):
+def test_pixels_beyond_reason_are_unlike_the_training_scans(predictor):
     pixels = np.full((4, 4, 4), 3e38, np.float32)
     pixels[0] *= -1
+    assert predictor.predict(Scan(pixels)).ood
+
+
+def test_answers_that_are_no_numbers_are_refused(predictor):
+    outputs = {"probabilities": np.array([np.nan, np.nan], np.float32), "ood": np.float32(1)}
     with pytest.raises(LiquidLensError, match="not a number"):
-        predictor.predict(Scan(pixels))
+        conclude(predictor.manifest, outputs, {}, "cpu")
 
 
 @pytest.mark.parametrize(
