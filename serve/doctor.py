@@ -33,7 +33,7 @@ PACKAGES = {
     "onnx": "export",
 }
 #: Modules that decode compressed DICOM pixels.
-DECODERS = {"gdcm": "JPEG, JPEG-LS, JPEG 2000", "openjpeg": "JPEG 2000"}
+DECODERS = {"PIL": "JPEG", "openjpeg": "JPEG 2000", "jpeg_ls": "JPEG-LS", "gdcm": "lossless JPEG"}
 #: One Sigmoid from ``x`` to ``y``, both float32 of length 1, as a serialized ONNX file.
 SIGMOID = bytes.fromhex(
     "08083a390a0f0a017812017922075369676d6f6964120474696e795a0f0a0178120a0a08080112040a020801620f0a017912"
