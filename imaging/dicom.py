@@ -109,6 +109,8 @@ def decode(dataset: Dataset, index: int, colour: bool) -> Frame:
     photometric = str(dataset.get("PhotometricInterpretation") or "")
     if photometric not in _GREY + _COLOUR:
         raise LiquidLensError("the pixels' photometric interpretation is not one that can be read.")
+    if photometric in _GREY and int(dataset.get("SamplesPerPixel") or 1) != 1:
+        raise LiquidLensError("the pixels are grey by their photometric interpretation, and have several values each.")
     if "HighBit" in dataset and "PixelData" in dataset and dataset.HighBit != dataset.BitsStored - 1:
         raise LiquidLensError("the pixels are not in the lowest bits, as the standard wants them today; convert it.")
     with np.errstate(all="ignore"):
@@ -150,7 +152,7 @@ def _greys(stored: NDArray, dataset: Dataset, index: int, inverse: bool, colour:
     is_hu = code == "CT" and rescaled and str(transformation.get("RescaleType") or "HU").strip() == "HU"
     if code == "CT" and not is_hu:
         notes.append("The file does not give Hounsfield units.")
-    elif inverse and code != "CT":
+    if inverse and not is_hu:
         ends = apply_modality_lut(_range(stored, dataset), transformation).astype(float)
         values = ends.sum() - values.astype(float)
         window = (float(ends.sum()) - window[1], float(ends.sum()) - window[0]) if window else None

@@ -11,6 +11,9 @@ from imaging.errors import LiquidLensError
 from imaging.request import Request, index, to_float32
 from imaging.scan import Scan
 
+#: TIFF's tag PhotometricInterpretation; 0 is WhiteIsZero.
+PHOTOMETRIC = 262
+
 
 def read_image(file: BinaryIO, request: Request) -> Scan:
     """A scan from an image, or from page ``request.selection`` of several.
@@ -33,8 +36,15 @@ def read_image(file: BinaryIO, request: Request) -> Scan:
         image.seek(index(request.selection or "0", pages))
         request.budget.check_pixels(image.width * image.height)
         request.budget.check_inflated(image.width * image.height * len(image.getbands()), packed)
+        white_is_zero = _is_deep(image) and getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == 0
         upright = ImageOps.exif_transpose(image)
+    if white_is_zero and not upright.mode.startswith("I;16"):
+        raise LiquidLensError(
+            "larger values are darker in this TIFF, which is only known of 8 and 16 bits; convert it."
+        )
     pixels, notes = _rgb(upright) if request.colour else _grey(upright)
+    if white_is_zero:  # of 8 bits, Pillow inverts them itself
+        pixels, notes = 65535 - pixels, (*notes, "The file shows larger values darker; they were inverted.")
     return Scan(pixels, notes=notes)
 
 

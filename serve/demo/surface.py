@@ -39,7 +39,8 @@ def surface(scan: Scan, level: float) -> go.Figure:
     """
     factors = tuple(-(-length // FINEST) for length in scan.pixels.shape)
     spacing = np.array(scan.spacing or (1.0, 1.0, 1.0)) * factors
-    coarse = downscale_local_mean(scan.pixels, factors) if max(factors) > 1 else scan.pixels
+    beyond = [(0, -length % factor) for length, factor in zip(scan.pixels.shape, factors, strict=True)]
+    coarse = downscale_local_mean(np.pad(scan.pixels, beyond, mode="edge"), factors)
     # A border of the lowest value closes the surface where the volume ends.
     coarse = np.pad(coarse, 1, constant_values=float(coarse.min()))
     if not coarse.min() < level < coarse.max():

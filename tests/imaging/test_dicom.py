@@ -184,6 +184,19 @@ def test_monochrome1_with_rescaling_keeps_its_range(tmp_path):
     assert np.array_equal(read(save(dataset, tmp_path / "scan.dcm")).pixels, 410 - 2.0 * SHALLOW)
 
 
+def test_a_ct_without_hounsfield_units_is_inverted_like_others(tmp_path):
+    dataset = image(SHALLOW, PhotometricInterpretation="MONOCHROME1", Modality="CT")
+    scan = read(save(dataset, tmp_path / "scan.dcm"))
+    assert np.array_equal(scan.pixels, 255 - SHALLOW.astype(np.float32))
+    assert (scan.units, len(scan.notes)) == (None, 2)
+
+
+def test_grey_pixels_of_several_values_are_refused(tmp_path):
+    dataset = image(np.zeros((4, 5, 3), np.uint8), SamplesPerPixel=3, PlanarConfiguration=0)
+    with pytest.raises(LiquidLensError, match="have several values each"):
+        read(save(dataset, tmp_path / "scan.dcm"))
+
+
 def test_hounsfield_units_are_never_inverted(tmp_path):
     dataset = series(phantom())[0]
     dataset.PhotometricInterpretation = "MONOCHROME1"

@@ -231,6 +231,18 @@ def test_images_of_16_bits_keep_their_numbers(tmp_path, suffix):
     assert np.array_equal(read(tmp_path / f"scan{suffix}").pixels, deep)
 
 
+def test_tiffs_whose_larger_values_are_darker_are_inverted(tmp_path):
+    """WhiteIsZero, tag 262."""
+    deep = np.arange(12, dtype=np.uint16).reshape(3, 4) * 5000
+    Image.fromarray(deep).save(tmp_path / "deep.tif", tiffinfo={262: 0})
+    scan = read(tmp_path / "deep.tif")
+    assert np.array_equal(scan.pixels, 65535 - deep.astype(np.float32))
+    assert "inverted" in scan.notes[0]
+    Image.fromarray(deep.astype(np.float32)).save(tmp_path / "fractions.tif", tiffinfo={262: 0})
+    with pytest.raises(LiquidLensError, match="larger values are darker"):
+        read(tmp_path / "fractions.tif")
+
+
 def test_tiffs_of_fractions(tmp_path):
     Image.fromarray(GREY.astype(np.float32) - 1000.5).save(tmp_path / "scan.tif")
     assert np.array_equal(read(tmp_path / "scan.tif").pixels, GREY - np.float32(1000.5))
