@@ -39,9 +39,7 @@ def read_image(file: BinaryIO, request: Request) -> Scan:
         white_is_zero = _is_deep(image) and getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == 0
         upright = ImageOps.exif_transpose(image)
     if white_is_zero and not upright.mode.startswith("I;16"):
-        raise LiquidLensError(
-            "larger values are darker in this TIFF, which is only known of 8 and 16 bits; convert it."
-        )
+        raise LiquidLensError("a TIFF whose larger values are darker can be read of 8 and 16 bits only; convert it.")
     pixels, notes = _rgb(upright) if request.colour else _grey(upright)
     if white_is_zero:  # of 8 bits, Pillow inverts them itself
         pixels, notes = 65535 - pixels, (*notes, "The file shows larger values darker; they were inverted.")

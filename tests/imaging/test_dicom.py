@@ -192,7 +192,8 @@ def test_a_ct_without_hounsfield_units_is_inverted_like_others(tmp_path):
 
 
 def test_grey_pixels_of_several_values_are_refused(tmp_path):
-    dataset = image(np.zeros((4, 5, 3), np.uint8), SamplesPerPixel=3, PlanarConfiguration=0)
+    dataset = image(np.zeros((4, 5, 3), np.uint8))
+    dataset.PhotometricInterpretation, dataset.SamplesPerPixel, dataset.PlanarConfiguration = "MONOCHROME2", 3, 0
     with pytest.raises(LiquidLensError, match="have several values each"):
         read(save(dataset, tmp_path / "scan.dcm"))
 

@@ -239,7 +239,7 @@ def test_tiffs_whose_larger_values_are_darker_are_inverted(tmp_path):
     assert np.array_equal(scan.pixels, 65535 - deep.astype(np.float32))
     assert "inverted" in scan.notes[0]
     Image.fromarray(deep.astype(np.float32)).save(tmp_path / "fractions.tif", tiffinfo={262: 0})
-    with pytest.raises(LiquidLensError, match="larger values are darker"):
+    with pytest.raises(LiquidLensError, match="larger values are darker can be read"):
         read(tmp_path / "fractions.tif")
 
 
