@@ -4,19 +4,20 @@ import asyncio
 import atexit
 import errno
 import functools
+import logging
 import os
 import re
 import signal
 import socket
 import sys
 import tempfile
-import time
 import webbrowser
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
+import anyio
 import uvicorn
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
@@ -28,9 +29,14 @@ from serve.guards import Guard
 from serve.predictor import Predictor
 from serve.settings import PASSWORD, Settings
 
-#: How long what an interrupted upload left stays, how often that is looked for, and how long requests that are being
-#: worked on when the server is told to stop are waited for.
-UPLOAD_SECONDS, SWEEP_SECONDS, SHUTDOWN_SECONDS = 600, 60, 3
+if TYPE_CHECKING:  # else `_mount_demo` imports it
+    from gradio import Blocks
+
+#: How long an upload stays that nobody reads, how often what visitors left is looked for, and how long requests that
+#: are being worked on when the server is told to stop are waited for.
+UPLOAD_SECONDS, SWEEP_SECONDS, SHUTDOWN_SECONDS = 600, 10, 3
+
+logger = logging.getLogger(__name__)
 
 
 def create(paths: Sequence[str], settings: Settings) -> FastAPI:
@@ -44,7 +50,7 @@ def create(paths: Sequence[str], settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        sweeper = asyncio.create_task(_sweep(folder))
+        sweeper = asyncio.create_task(_sweep(folder, app.state.page))
         yield
         sweeper.cancel()
 
@@ -54,7 +60,7 @@ def create(paths: Sequence[str], settings: Settings) -> FastAPI:
     app.add_exception_handler(HTTPException, protocol.on_error)
     app.add_middleware(CORSMiddleware, allow_origins=())  # else Gradio's lets pages of other local servers read
     app.add_middleware(Guard, settings=settings)  # added last: around everything else
-    _mount_demo(app, predictors, settings)
+    app.state.page = _mount_demo(app, predictors, settings)
     return app
 
 
@@ -94,17 +100,22 @@ def private_folder() -> Path:
     return Path(folder.name)
 
 
-async def _sweep(folder: Path) -> None:
-    """Delete what interrupted uploads left; Gradio deletes whole ones."""
+async def _sweep(folder: Path, page: "Blocks") -> None:
+    """Drop what visitors left, again and again, whatever goes wrong once."""
+    from serve.demo import tidy
+
+    kept = tidy.kept_files(page)
     while True:
         await asyncio.sleep(SWEEP_SECONDS)
-        for file in folder.iterdir():
-            with suppress(OSError):
-                if file.is_file() and time.time() - file.stat().st_mtime > UPLOAD_SECONDS:
-                    file.unlink()
+        try:
+            tidy.tidy_sessions(page)
+            await anyio.to_thread.run_sync(tidy.tidy_files, folder, kept, UPLOAD_SECONDS)
+            tidy.forget_gone_files(page)
+        except Exception:
+            logger.exception("what visitors left could not be tidied")
 
 
-def _mount_demo(app: FastAPI, predictors: Mapping[str, Predictor], settings: Settings) -> None:
+def _mount_demo(app: FastAPI, predictors: Mapping[str, Predictor], settings: Settings) -> "Blocks":
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before the import, which reads it
     os.environ["HF_HUB_OFFLINE"] = "1"
     import gradio
@@ -136,6 +147,7 @@ def _mount_demo(app: FastAPI, predictors: Mapping[str, Predictor], settings: Set
         ssr_mode=False,
         **demo.looks(),
     )
+    return blocks
 
 
 async def _refuse_download(url: str, cache_dir: str) -> NoReturn:

@@ -4,7 +4,6 @@ One layer around demo and protocol, so that no route can be forgotten.  Refusals
 """
 
 import base64
-import binascii
 import hmac
 from urllib.parse import unquote, urlsplit
 
@@ -22,6 +21,9 @@ PAGE_FILES = ("/assets/", "/static/", "/svelte/")
 
 #: Gradio fetches these for whoever asks.  This server calls nobody.
 FETCHES = ("/gradio_api/file=http", "/gradio_api/file/http", "/gradio_api/proxy=")
+
+#: Gradio writes what a page shows, or what it is sent, to files, for whoever asks.  This server keeps nothing.
+WRITES = ("/gradio_api/deep_link", "/gradio_api/process_recording", "/gradio_api/vibe-", "/gradio_api/undo-vibe-")
 
 #: Gradio's page holds its configuration in inline scripts and styles, hence 'unsafe-inline'.  Nothing comes from
 #: elsewhere.
@@ -98,11 +100,14 @@ class Guard:
             return refuse(401, "This server asks for a user and a password.", challenge)
         if path.lower().startswith(FETCHES):
             return refuse(403, "This server fetches nothing from elsewhere.")
+        if path.lower().startswith(WRITES):
+            return refuse(403, "This server stores no pages and no recordings.")
         return None
 
     def _ours(self, origin: str, host: str) -> bool:
         """Whether a page of this origin was served by us: at the address that was called, or through a named proxy."""
-        return urlsplit(origin).netloc == host or _host_name(origin) in map(str.lower, self.settings.allowed_hosts)
+        name = _host_name(origin)  # empty if the origin is no address
+        return name != "" and (urlsplit(origin).netloc == host or name in map(str.lower, self.settings.allowed_hosts))
 
     def _knows_password(self, authorization: str) -> bool:
         if self.settings.password is None:
@@ -110,7 +115,7 @@ class Guard:
         scheme, _, credentials = authorization.partition(" ")
         try:
             given = base64.b64decode(credentials, validate=True) if scheme.lower() == "basic" else b""
-        except binascii.Error:
+        except ValueError:  # not base64, or not even ASCII
             given = b""
         # In time that does not depend on where the two differ.
         return hmac.compare_digest(given, f"{self.settings.user}:{self.settings.password}".encode())
@@ -120,7 +125,8 @@ class Guard:
         limit, received, started = self.settings.upload_bytes, 0, False
         too_large = refuse(413, f"The request is larger than this server takes ({limit:,} bytes); see --max-upload.")
         length = Headers(scope=scope).get("content-length", "")
-        if length.isdecimal() and int(length) > limit:
+        # Python does not read numbers of thousands of digits.
+        if length.isdecimal() and (len(length) > 18 or int(length) > limit):
             await too_large(scope, receive, send)
             return
 

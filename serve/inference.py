@@ -52,7 +52,7 @@ class _Inference(pydantic.BaseModel):
     outputs: tuple[_Wanted, ...] = ()
 
 
-def inflated(body: bytes, encoding: str | None, limit: int) -> bytes:
+def inflated(body: bytes | bytearray, encoding: str | None, limit: int) -> bytes | bytearray:
     """The body without the compression that a client may put on it; never more than `limit` bytes."""
     if encoding in (None, "", "identity"):
         return body
@@ -70,15 +70,17 @@ def inflated(body: bytes, encoding: str | None, limit: int) -> bytes:
     return content
 
 
-def answer(name: str, predictor: Predictor, content: bytes, header_length: str | None) -> Response:
+def answer(name: str, predictor: Predictor, content: bytes | bytearray, header_length: str | None) -> Response:
     """Run one inference request and encode its answer.
 
     content: the request's JSON, of `header_length` bytes, followed by the bytes of binary tensors, if there are any.
     """
     if header_length is None:
         header_length = str(len(content))
-    if not header_length.isdecimal() or int(header_length) > len(content):
-        raise HTTPException(400, f"{HEADER_LENGTH} is {header_length!r}, and the request has {len(content)} bytes.")
+    # Python does not read numbers of thousands of digits.
+    if not header_length.isdecimal() or len(header_length) > 18 or int(header_length) > len(content):
+        given = header_length[:20]
+        raise HTTPException(400, f"{HEADER_LENGTH} is {given!r}, and the request has {len(content)} bytes.")
     header, binary = content[: int(header_length)], memoryview(content)[int(header_length) :]
     if len(header) > JSON_BYTES:
         raise HTTPException(413, f"JSON is read up to {JSON_BYTES:,} bytes; send the tensor as a binary one.")

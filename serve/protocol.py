@@ -6,8 +6,8 @@ Specification: https://github.com/kserve/open-inference-protocol, with Triton's 
 turns them into labels, this does not.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import anyio
@@ -22,13 +22,22 @@ from serve.settings import Settings
 DATATYPES = {"tensor(float)": "FP32", "tensor(float16)": "FP16", "tensor(double)": "FP64", "tensor(int64)": "INT64"}
 
 
-class Gate:
-    """Lets `concurrency` requests work and `waiting` more wait; the next one is told to come later (503)."""
+#: How long a body may take to arrive: so many seconds, and a second more for every so many bytes that did.
+BODY_SECONDS, BODY_RATE = 10, 2**16
 
-    def __init__(self, concurrency: int, waiting: int):
+
+class Gate:
+    """Lets `concurrency` requests work and `waiting` more wait; the next one is told to come later (503).
+
+    A request takes its place when its body has arrived, so that one that stalls keeps nobody out.  memory: bytes of all
+    bodies together, arrived or arriving; what goes beyond is told to come later as well.
+    """
+
+    def __init__(self, concurrency: int, waiting: int, memory: int):
         self.limiter = anyio.CapacityLimiter(concurrency)
         self.places = concurrency + waiting
         self.taken = 0
+        self.memory, self.held = memory, 0
 
     @property
     def full(self) -> bool:
@@ -37,12 +46,36 @@ class Gate:
     @contextmanager
     def place(self) -> Iterator[None]:
         if self.full:
-            raise HTTPException(503, f"{self.taken} requests are waiting already; try again.", {"Retry-After": "1"})
+            raise _later(f"{self.taken} requests are waiting already")
         self.taken += 1
         try:
             yield
         finally:
             self.taken -= 1
+
+    @asynccontextmanager
+    async def body(self, request: Request) -> AsyncIterator[bytearray]:
+        """The body of a request, whose bytes count until the context ends."""
+        if self.full:
+            raise _later(f"{self.taken} requests are waiting already")
+        body = bytearray()
+        try:
+            with anyio.move_on_after(BODY_SECONDS) as time_left:
+                async for part in request.stream():
+                    body += part
+                    self.held += len(part)
+                    if self.held > self.memory:
+                        raise _later("Other requests take all the memory for requests")
+                    time_left.deadline += len(part) / BODY_RATE
+            if time_left.cancelled_caught:
+                raise HTTPException(408, f"The request did not arrive in time; {len(body):,} bytes of it did.")
+            yield body
+        finally:
+            self.held -= len(body)
+
+
+def _later(reason: str) -> HTTPException:
+    return HTTPException(503, f"{reason}; try again.", {"Retry-After": "1"})
 
 
 def router(predictors: Mapping[str, Predictor], settings: Settings) -> APIRouter:
@@ -53,7 +86,8 @@ def router(predictors: Mapping[str, Predictor], settings: Settings) -> APIRouter
     Errors are HTTPExceptions, to be answered by `on_error`.
     """
     routes = APIRouter()
-    gate = Gate(settings.concurrency, settings.queue_size)
+    places = settings.concurrency + settings.queue_size
+    gate = Gate(settings.concurrency, settings.queue_size, memory=places * settings.upload_bytes)
 
     @routes.get("/healthz")
     @routes.get("/v2/health/live")
@@ -94,13 +128,13 @@ def router(predictors: Mapping[str, Predictor], settings: Settings) -> APIRouter
         predictor = find(name, version)
         encoding, header_length = request.headers.get("content-encoding"), request.headers.get(HEADER_LENGTH)
 
-        def work(body: bytes) -> Response:
+        def work(body: bytearray) -> Response:
             content = inflated(body, encoding, settings.upload_bytes)
             return answer(name, predictor, content, header_length)
 
-        with gate.place():  # before the body is read, so that bodies in memory are as few as places
-            body = await request.body()
-            return await anyio.to_thread.run_sync(work, body, limiter=gate.limiter)
+        async with gate.body(request) as body:
+            with gate.place():
+                return await anyio.to_thread.run_sync(work, body, limiter=gate.limiter)
 
     @routes.api_route("/v2/{path:path}", methods=["GET", "POST", "PUT", "DELETE"], include_in_schema=False)
     async def unknown(request: Request, path: str) -> Response:

@@ -1,7 +1,8 @@
 """The demo: a page on which a person gives a model a scan and sees the answer, and what moved it.
 
 `build` makes the page, `looks` how it looks; `serve.app` mounts both.  One tab takes X-rays, one volumes, a third shows
-the models.  Nothing is written to disk: uploads are read and deleted, pictures and results are part of the page.
+the models.  Nothing is written to disk: uploads are read and deleted, pictures and results are part of the page, and
+what Gradio keeps of a page is dropped when it is closed (`serve.demo.tidy`).
 """
 
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from typing import Any
 
 import gradio as gr
 
-from serve.demo import endpoints, models_page
+from serve.demo import endpoints, models_page, tidy
 from serve.demo.case import NOTICE, TABS
 from serve.demo.examples import examples
 from serve.demo.html import html
@@ -26,7 +27,7 @@ def build(predictors: Mapping[str, Predictor], settings: Settings) -> gr.Blocks:
     """The page for these models; a tab without any model is left out."""
     by_axes = {axes: {name: p for name, p in predictors.items() if len(p.manifest.input.size) == axes} for axes in TABS}
     samples = examples()
-    with gr.Blocks(title="LiquidLens", analytics_enabled=False, delete_cache=(60, 600), fill_width=True) as page:
+    with gr.Blocks(title="LiquidLens", analytics_enabled=False, fill_width=True) as page:
         html(f'<div class="notice" role="note">{NOTICE}</div>')
         html(HEADER)
         with gr.Tabs():
@@ -37,6 +38,7 @@ def build(predictors: Mapping[str, Predictor], settings: Settings) -> gr.Blocks:
             with gr.Tab("Models", render_children=True):
                 models_page.build(predictors)
         endpoints.build(by_axes, settings)
+        tidy.forget_closed_pages(page)
     # Requests may name only files that were uploaded.  Gradio checks that once a page was launched, which a mounted one
     # never is: without this line it would read any file of this machine.
     page.has_launched = True

@@ -39,8 +39,9 @@ def answer(case: Case) -> str:
     operating = manifest.operating
     binary = len(manifest.labels) == 2 and manifest.task == "classes"
     marked = manifest.labels[1:] if binary else manifest.labels if manifest.task == "multi-label" else ()
+    said = told.label.split(", ") if manifest.task == "multi-label" else [told.label]
     bars = "".join(
-        _bar(label, p, told.threshold if label in marked else None, label in told.label.split(", "))
+        _bar(label, p, told.threshold if label in marked else None, label in said)
         for label, p in told.probabilities.items()
     )
     badges = []

@@ -118,6 +118,11 @@ class Case:
             ],
         }
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory, of the scan and of the map; the rest is little."""
+        return self.scan.pixels.nbytes + (self.occlusion.map.nbytes if self.occlusion else 0)
+
     def to_text(self) -> str:
         return json.dumps(self.to_json(), ensure_ascii=False, allow_nan=False)
 
@@ -127,22 +132,31 @@ def thinned(values: NDArray[np.float32], length: int) -> NDArray[np.float32]:
     return values[tuple(slice(step // 2, None, step) for step in (-(-n // length) for n in values.shape))]
 
 
-def read_upload(files: Sequence[str], budget: Budget, colour: bool = False) -> tuple[Scan, str]:
+def read_upload(files: Sequence[str], budget: Budget, colour: bool = False, item: str = "") -> tuple[Scan, str]:
     """The scan that uploaded files hold, and what to call it.  The files are deleted, whatever happens.
 
     Several files are the slices of one series.  They are first moved to a folder of this call alone: Gradio stores
-    equal uploads of several people at one place.  Raises LiquidLensError, which names files as the person does.
+    equal uploads of several people at one place.  item: which scan, if they hold several, as `imaging.read` takes it
+    after a ``#``.  Raises LiquidLensError, which names files as the person does.
     """
-    name = Path(files[0]).name if len(files) == 1 else f"the series of {len(files)} files"
+    single = len(files) == 1
+    selection = f"#{chosen}" if (chosen := item.strip().lstrip("#")) else ""
+    name = Path(files[0]).name if single else f"the series of {len(files)} files"
     with tempfile.TemporaryDirectory(prefix="scan-", dir=os.environ.get("GRADIO_TEMP_DIR")) as folder:
+        source = Path(folder)
+        names = {}  # what the person calls the files of the folder
         for number, file in enumerate(files):
-            target = Path(folder) / (Path(file).name if len(files) == 1 else f"{number:05d}-{Path(file).name}")
+            target = source / (Path(file).name if single else f"{number:05d}-{Path(file).name}")
+            names[target.name] = Path(file).name
             try:
                 shutil.move(file, target)
             except FileNotFoundError:
                 raise LiquidLensError(f"{name}: it was uploaded twice at the same moment; upload it again.") from None
-        source = str(target) if len(files) == 1 else folder
+        path = target if single else source
         try:
-            return read_safely(source, budget, colour=colour), name
+            return read_safely(f"{path}{selection}", budget, colour=colour), f"{name}{selection}"
         except LiquidLensError as error:
-            raise LiquidLensError(str(error).replace(source, name)) from error
+            sentence = str(error).replace(str(path), name)
+            for ours, theirs in {source.name: name, **names}.items():
+                sentence = sentence.replace(ours, theirs)
+            raise LiquidLensError(sentence) from error

@@ -4,6 +4,7 @@ They are events of invisible components, not `gr.api`: components check that a p
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -31,14 +32,18 @@ def build(predictors: Mapping[int, Mapping[str, Predictor]], settings: Settings)
 
 
 def _endpoint(predictors: Mapping[str, Predictor], settings: Settings, name: str, explained: bool) -> None:
-    def judge(scan: list[str], model: str) -> dict[str, Any]:
+    def judge(scan: list[str], model: str | None, item: str | None) -> dict[str, Any]:
         if not scan:
             raise gr.Error(
                 "Give a scan: a list of one file, or of all files of one DICOM series.", print_exception=False
             )
+        if model is None:
+            for file in scan:
+                Path(file).unlink(missing_ok=True)
+            raise gr.Error(f"Name a model: {', '.join(names)}.", print_exception=False)
         try:
             colour = predictors[model].manifest.input.channels == 3
-            found, called = read_upload(scan, settings.budget, colour)
+            found, called = read_upload(scan, settings.budget, colour, item or "")
             case = Case.judged(found, called, model, predictors[model])
             return (case.explained() if explained else case).to_json()
         except LiquidLensError as error:
@@ -47,9 +52,10 @@ def _endpoint(predictors: Mapping[str, Predictor], settings: Settings, name: str
     names = list(predictors)
     files = gr.File(file_count="multiple", label="One file, or all files of one DICOM series", visible=False)
     model = gr.Dropdown(names, value=names[0], label="Model", visible=False)
+    item = gr.Textbox("", label="Item, if the file holds several: what stands after the #", visible=False)
     gr.Button(visible=False).click(
         judge,
-        [files, model],
+        [files, model, item],
         gr.JSON(label="Result", visible=False),
         api_name=name,
         api_description="Judge one scan" + (" and explain the answer." if explained else "."),

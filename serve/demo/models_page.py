@@ -94,14 +94,17 @@ def _contract(manifest: Manifest) -> dict[str, str]:
     rows = {
         "Reads": f"{expects.values} values{window}, resized to {size}",
         "Labels": ", ".join(manifest.labels),
-        "Operating threshold": f"{operating.threshold:.4g} ({operating.rule})",
         "Temperature": f"{manifest.temperature:.4g}",
         "Unlike the training data": f"above {limit.threshold:.4g}, as {1 - limit.quantile:.1%} of validation scans",
         "Precision": manifest.precision + (f", profile {manifest.profile}" if manifest.profile else ""),
         "Intended use": manifest.intended_use,
     }
+    if len(manifest.labels) == 2 or manifest.task == "multi-label":  # else the likeliest label is said
+        rows["Operating threshold"] = f"{operating.threshold:.4g} ({operating.rule})"
     if operating.abstain:
         rows["Not sure"] = f"between {operating.abstain[0]:.4g} and {operating.abstain[1]:.4g}"
+    if operating.abstain_margin is not None:
+        rows["Not sure"] = f"if the two likeliest differ by less than {operating.abstain_margin:.4g}"
     return rows
 
 

@@ -19,8 +19,6 @@ from serve.demo.viewer import Window
 from serve.predictor import Predictor
 from serve.settings import Settings
 
-#: Seconds after which a scan is dropped from memory if its visitor does nothing with it.
-KEPT = 1800
 #: The first look at a new scan, before the person moves a slider.
 OPACITY = 0.7
 PROGRESS = gr.Progress()  # as the default of a handler's argument it tells Gradio to fill that argument
@@ -36,7 +34,7 @@ class Tab:
         self.axes, self.predictors, self.settings = axes, predictors, settings
         self.examples = [example for example in examples if example.axes == axes]
         self.volume = axes == 3
-        self.case = gr.State(None, time_to_live=KEPT)
+        self.case = gr.State(None)
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=300):
                 self._build_inputs()
@@ -48,6 +46,9 @@ class Tab:
         names = list(self.predictors)
         self.model = gr.Dropdown(names, value=names[0], label="Model", filterable=False)
         self.about = html(answer.about(self.predictors[names[0]].manifest))
+        self.item = gr.Textbox(
+            label="Item, if the file holds several", placeholder="what stands after the #", max_lines=1, max_length=200
+        )
         self.upload = gr.File(
             label="NIfTI, DICOM series (zip, files), NPY" if self.volume else "DICOM, PNG, JPEG, TIFF, NPY",
             file_count="multiple",
@@ -94,7 +95,9 @@ class Tab:
         shown = [self.case, self.message, self.answer, self.download, self.about, self.facts, *self._resettable()]
         runs: dict[str, Any] = {"concurrency_id": "model", "api_visibility": "private", "show_progress_on": self.answer}
         opened = [
-            self.upload.upload(self._open_upload, [self.upload, self.model], [*shown, self.upload], **runs),
+            self.upload.upload(
+                self._open_upload, [self.upload, self.model, self.item], [*shown, self.upload, self.item], **runs
+            ),
             self.pick.click(self._open_example, [self.pick, self.model], shown, **runs),
             self.model.input(self._change_model, [self.case, self.model], shown, **runs),
         ]
@@ -117,11 +120,13 @@ class Tab:
 
     # Opening and judging.
 
-    def _open_upload(self, files: list[str] | None, model: str) -> Changes:
+    def _open_upload(self, files: list[str] | None, model: str, item: str) -> Changes:
         if not files:
             return {self.message: ""}
         colour = self.predictors[model].manifest.input.channels == 3
-        changes = self._judge(lambda: read_upload(files, self.settings.budget, colour), model)
+        changes = self._judge(lambda: read_upload(files, self.settings.budget, colour, item), model)
+        if self.case in changes:  # else the item stays, for another try
+            changes[self.item] = ""
         return {**changes, self.upload: None}
 
     def _open_example(self, index: int, model: str) -> Changes:
@@ -184,7 +189,9 @@ class Tab:
         self, case: Case | None, level: float, width: float, opacity: float, progress: gr.Progress = PROGRESS
     ) -> Changes:
         if case is None:
-            return {self.message: answer.message("The scan was put away after half an hour; open it again.")}
+            return {
+                self.message: answer.message("The scan was put away, as nobody used it for a while; open it again.")
+            }
         try:
             case = case.explained(lambda done, total: progress((done, total), desc="Hiding one part after the other"))
         except LiquidLensError as error:

@@ -49,16 +49,20 @@ def model() -> Path:
 
 @pytest.fixture(scope="module")
 def server(model: Path) -> Iterator[Callable[..., str]]:
-    """Starts servers, with other `serve.settings.Settings` than the usual ones, and gives their addresses."""
+    """Starts servers, with other `serve.settings.Settings` than the usual ones, and gives their addresses.
+
+    Their applications are in `start.applications`.
+    """
     from serve import app
     from serve.settings import Settings
 
-    running = []
+    running, applications = [], []
 
     def start(*models: Path, **changes) -> str:
         settings = Settings(port=0, **changes)
         listener = app.listen(settings)
         application = app.create([str(path) for path in models or (model,)], settings)
+        applications.append(application)
         server = app.Server(application)
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
@@ -68,6 +72,7 @@ def server(model: Path) -> Iterator[Callable[..., str]]:
         assert server.started
         return f"http://127.0.0.1:{listener.getsockname()[1]}"
 
+    start.applications = applications
     yield start
     for server, thread in running:
         server.should_exit = True

@@ -1,5 +1,6 @@
 """The server as a whole: who is let in, what answers carry, where uploads go, and how it starts and ends."""
 
+import asyncio
 import base64
 import json
 import os
@@ -58,8 +59,16 @@ def basic(credentials: str) -> str:
 def test_the_right_password_opens_demo_and_protocol(locked):
     for path in ("/", "/v2", "/config"):
         assert ask(locked, path, Authorization=basic("ward:für alle"))[0].status == 200
-    for wrong in (basic("ward:fur alle"), basic("Ward:für alle"), basic("ward"), "Basic ?", "Basic", "Bearer x"):
-        assert ask(locked, "/v2", Authorization=wrong)[0].status == 401
+    for wrong in (
+        basic("ward:fur alle"),
+        basic("Ward:für alle"),
+        basic("ward"),
+        "Basic ?",
+        "Basic é",
+        "Basic",
+        "Bearer",
+    ):
+        assert ask(locked, "/v2", Authorization=wrong)[0].status == 401, wrong
 
 
 def test_every_answer_carries_the_security_headers(address):
@@ -84,7 +93,14 @@ def test_other_names_are_not_answered(address):
 
 def test_other_pages_send_nothing(address):
     host = address.removeprefix("http://")
-    for origin in ("https://evil.example", "http://localhost:8888", "null", "", f"http://{host}.evil.example"):
+    for origin in (
+        "https://evil.example",
+        "http://localhost:8888",
+        "null",
+        "",
+        "http://[",
+        f"http://{host}.evil.example",
+    ):
         response, content = ask(address, "/gradio_api/queue/join", "POST", b"{}", Origin=origin)
         assert response.status == 403, origin
         assert "may not send" in error_of(content)
@@ -131,6 +147,48 @@ def test_nothing_of_this_machine_or_another_is_handed_out(address, model):
     for path in ("/etc/passwd", str(model), str(Path(app.__file__)), "../../etc/passwd", "http://example.org/"):
         for prefix in ("/gradio_api/file=", "/gradio_api/file/", "/gradio_api/proxy=", "/file="):
             assert ask(address, prefix + path)[0].status in (403, 404), prefix + path
+
+
+def test_pages_and_recordings_are_not_stored(address):
+    before = set(app.private_folder().rglob("*"))
+    session = {"data": [], "session_hash": "shown"}
+    shown, _ = ask(address, "/gradio_api/run/models", "POST", json.dumps(session), Content_Type="application/json")
+    assert shown.status == 200
+    body, kind = upload(b"sound")
+    for answered in (
+        ask(address, "/gradio_api/deep_link?session_hash=shown"),
+        ask(address, "/gradio_api/process_recording", "POST", body, Content_Type=kind),
+        ask(address, "/gradio_api/vibe-edit", "POST", b"{}", Content_Type="application/json"),
+    ):
+        assert answered[0].status == 403
+        assert "stores no pages" in error_of(answered[1])
+    assert set(app.private_folder().rglob("*")) == before
+
+
+def test_the_sweeper_goes_on_after_an_error(tmp_path, monkeypatch):
+    """Here the first rounds meet a page without sessions; a later one deletes what an upload left."""
+    import gradio
+
+    monkeypatch.setattr(app, "SWEEP_SECONDS", 0.01)
+    monkeypatch.setattr(app, "UPLOAD_SECONDS", -1)
+    failed = []
+    monkeypatch.setattr(app.logger, "exception", failed.append)
+    with gradio.Blocks(analytics_enabled=False) as page:
+        gradio.File()
+    sessions, page.state_holder = page.state_holder, None
+
+    async def sweep() -> None:
+        sweeper = asyncio.create_task(app._sweep(tmp_path, page))
+        with anyio.fail_after(30):
+            while not failed:
+                await anyio.sleep(0.01)
+            (tmp_path / "left").write_bytes(b"")
+            page.state_holder = sessions
+            while list(tmp_path.iterdir()):
+                await anyio.sleep(0.01)
+        sweeper.cancel()
+
+    anyio.run(sweep)
 
 
 def test_files_named_by_address_are_not_downloaded(address):

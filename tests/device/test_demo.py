@@ -2,11 +2,16 @@
 
 import json
 import os
+import time
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
+import gradio
 import httpx
 import numpy as np
 import pytest
+from gradio.state_holder import StateHolder
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
@@ -14,6 +19,7 @@ from imaging import LiquidLensError, Scan
 from imaging.budget import Budget
 from imaging.phantoms import vessel3d
 from serve.app import name_of
+from serve.demo import answer, tidy
 from serve.demo.case import Case, read_upload, thinned
 from serve.demo.examples import examples
 from serve.demo.models_page import facts, without_front_matter
@@ -40,7 +46,7 @@ def file(vessel, tmp_path) -> Path:
 def test_the_endpoints_are_named_and_documented(client):
     endpoints = client.view_api(return_format="dict")["named_endpoints"]
     assert set(endpoints) == {"/models", "/predict_volume", "/explain_volume"}  # there is no model of X-rays
-    assert [p["parameter_name"] for p in endpoints["/predict_volume"]["parameters"]] == ["scan", "model"]
+    assert [p["parameter_name"] for p in endpoints["/predict_volume"]["parameters"]] == ["scan", "model", "item"]
     assert endpoints["/predict_volume"]["description"] == "Judge one scan."
 
 
@@ -95,7 +101,7 @@ def test_files_of_the_server_cannot_be_named(client, file, model):
     """A path that is no upload is refused, even one that the server can read; else it would be read and deleted."""
     call = f"{client.src}gradio_api/call/predict_volume"
     own = {"path": str(file), "meta": {"_type": "gradio.FileData"}}
-    event = httpx.post(call, json={"data": [[own], name_of(model)]}).json()["event_id"]
+    event = httpx.post(call, json={"data": [[own], name_of(model), ""]}).json()["event_id"]
     assert "event: error" in httpx.get(f"{call}/{event}").text
     assert file.exists()
 
@@ -108,6 +114,58 @@ def test_an_upload_is_deleted_also_if_it_cannot_be_read(tmp_path, monkeypatch):
         read_upload([str(file)], Budget())
     assert str(tmp_path) not in str(error.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_one_of_several_scans_is_named(client, model, vessel, tmp_path):
+    path = tmp_path / "stack.npy"
+    np.save(path, np.stack([vessel, np.zeros_like(vessel)]))
+    with pytest.raises(AppError, match="a stack of 2 volumes; name one"):
+        client.predict([handle_file(path)], api_name="/predict_volume")
+    result = client.predict([handle_file(path)], name_of(model), "0", api_name="/predict_volume")
+    expected = Predictor(model).predict(Scan(vessel.astype(np.float32)))
+    assert result["scan"]["name"] == "stack.npy#0"
+    assert result["prediction"]["probabilities"] == pytest.approx(expected.probabilities, abs=1e-6)
+
+
+def test_sentences_name_files_as_the_person_does(tmp_path, monkeypatch):
+    """Not by the folder and the numbered names under which a series is put together."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    files = [tmp_path / name for name in ("one.npz", "two.nii.gz", "three.nii.gz")]
+    for file in files:
+        file.write_bytes(b"")
+    np.savez(files[0], a=np.zeros((2, 3, 4, 5)), b=np.zeros((2, 3, 4, 5)))
+    with pytest.raises(LiquidLensError) as error:
+        read_upload([str(files[0])], Budget(), item="nothing")
+    assert str(error.value).startswith("one.npz#nothing: ")
+    for file in files:
+        file.write_bytes(b"")
+    with pytest.raises(LiquidLensError) as error:
+        read_upload([str(file) for file in files], Budget(), item="1")
+    assert str(error.value).startswith("the series of 3 files#1: ")
+    assert "scan-" not in str(error.value)
+    (tmp_path / "notes.txt").write_bytes(b"")
+    files[1].write_bytes(b"no gzip at all")
+    with pytest.raises(LiquidLensError) as error:
+        read_upload([str(files[1]), str(tmp_path / "notes.txt")], Budget())
+    assert "two.nii.gz: " in str(error.value)
+    assert "00000-" not in str(error.value)
+
+
+def test_an_item_leads_to_no_other_file(tmp_path, monkeypatch, vessel):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
+    (tmp_path / "uploads").mkdir()
+    np.save(tmp_path / "secret.npy", vessel)
+    for item in ("/../../../secret.npy", "0/../../../secret.npy", "../../secret.npy#0", "\0"):
+        file = tmp_path / "uploads" / "scan.npy"
+        np.save(file, vessel[None])
+        with pytest.raises(LiquidLensError):
+            read_upload([str(file)], Budget(), item=item)
+
+
+def test_a_call_without_a_model_is_answered_with_the_models(client, model, file):
+    with pytest.raises(AppError, match=f"Name a model: {name_of(model)}"):
+        client.predict([handle_file(file)], None, api_name="/predict_volume")
+    assert not list(Path(os.environ["GRADIO_TEMP_DIR"]).rglob("vessel.npy"))
 
 
 def test_everything_shown_is_in_the_result(model, vessel):
@@ -146,6 +204,96 @@ def test_the_facts_are_those_of_the_manifest(model):
     assert found["Parameters"]["Trainable"] == f"{predictor.manifest.parameters.trainable:,}"
     assert found["Provenance"]["Weights, SHA-256"] == predictor.manifest.provenance.weights_sha256
     assert found["Here"]["Device"] == predictor.device
+
+
+def with_labels(model: Path, task: str, *labels: str, **operating) -> Predictor:
+    """A predictor whose manifest says something else."""
+    predictor = Predictor(model)
+    manifest = predictor.manifest
+    operating = manifest.operating.model_copy(update={"abstain": None, **operating})
+    changes = {"labels": labels, "task": task, "operating": operating}
+    predictor.manifest = manifest.model_copy(update=changes)
+    return predictor
+
+
+def test_the_threshold_is_shown_where_it_decides(model):
+    several = facts(with_labels(model, "classes", "a", "b", "c", abstain_margin=0.125))["Input and answer"]
+    assert "Operating threshold" not in several
+    assert several["Not sure"] == "if the two likeliest differ by less than 0.125"
+    for predictor in (with_labels(model, "classes", "a", "b"), with_labels(model, "multi-label", "a", "b", "c")):
+        assert "Operating threshold" in facts(predictor)["Input and answer"]
+
+
+@pytest.mark.parametrize(("task", "said"), [("classes", 1), ("multi-label", 2)])
+def test_labels_may_hold_a_comma(model, vessel, task, said):
+    """Of one label among several all is marked; of several that apply each is."""
+    scan = Scan(vessel.astype(np.float32))
+    case = Case.judged(scan, "scan", "vessel", Predictor(model))
+    told = replace(case.prediction, label="left, lower", probabilities={"left": 0.6, "lower": 0.6, "left, lower": 0.9})
+    predictor = with_labels(model, task, *told.probabilities)
+    page = answer.answer(replace(case, prediction=told, predictor=predictor))
+    assert page.count('class="bar said"') == said
+
+
+def test_a_closed_page_is_forgotten(server):
+    """Of two open pages, each with its heartbeat as browsers keep it, the one that is closed."""
+    address = server()
+    holder = server.applications[-1].state.page.state_holder
+    with ExitStack() as stays, ExitStack() as goes:
+        for name, stack in (("stays", stays), ("goes", goes)):
+            beats = stack.enter_context(httpx.stream("GET", f"{address}/gradio_api/heartbeat/{name}"))
+            call = {"data": [], "session_hash": name}
+            assert httpx.post(f"{address}/gradio_api/run/models", json=call).status_code == 200
+            assert not beats.is_closed
+        assert list(holder.session_data) == ["stays", "goes"]
+        goes.close()
+        until = time.monotonic() + 30
+        while "goes" in holder.session_data and time.monotonic() < until:
+            time.sleep(0.02)
+        assert list(holder.session_data) == list(holder.time_last_used) == ["stays"]
+    assert holder.capacity == tidy.SESSIONS
+
+
+def test_pages_that_nobody_uses_and_too_many_scans_are_forgotten(model, vessel, monkeypatch):
+    case = Case.judged(Scan(vessel.astype(np.float32)), "scan", "vessel", Predictor(model))
+    with gradio.Blocks(analytics_enabled=False) as page:
+        kept = gradio.State(None)
+    page.state_holder = StateHolder()
+    page.state_holder.set_blocks(page)
+    for name in ("idle", "oldest", "older", "newest"):
+        page.state_holder[name][kept._id] = case
+    page.state_holder.time_last_used["idle"] -= 2 * tidy.IDLE
+    tidy.tidy_sessions(page)
+    assert list(page.state_holder.session_data) == ["oldest", "older", "newest"]
+    monkeypatch.setattr(tidy, "BYTES", 2 * vessel.size * 4)
+    tidy.tidy_sessions(page)
+    assert list(page.state_holder.session_data) == ["older", "newest"]
+    monkeypatch.setattr(tidy, "BYTES", 1)
+    tidy.tidy_sessions(page)
+    assert list(page.state_holder.session_data) == ["newest"]
+
+
+def test_what_uploads_left_is_deleted_and_its_names_forgotten(tmp_path):
+    for name in ("hash/scan.npy", "kept/model.onnx", "interrupted"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "emptied").mkdir()
+    kept = {tmp_path.resolve() / "kept" / "model.onnx"}
+    tidy.tidy_files(tmp_path, kept, 3600)
+    assert len(list(tmp_path.rglob("*"))) == 6, "it may still be read"
+    tidy.tidy_files(tmp_path, kept, -1)
+    assert set(tmp_path.resolve().rglob("*")) == kept | {path.parent for path in kept}
+    with gradio.Blocks(analytics_enabled=False) as page:
+        gradio.File()
+    here = str(tmp_path / "kept" / "model.onnx")
+    page.upload_file_set.update({here, str(tmp_path / "hash" / "scan.npy")})
+    tidy.forget_gone_files(page)
+    assert page.upload_file_set == {here}
+
+
+def test_files_that_the_page_offers_stay(server, model):
+    server()
+    assert model.name in {path.name for path in tidy.kept_files(server.applications[-1].state.page)}
 
 
 def test_a_card_is_shown_without_what_is_meant_for_machines():

@@ -3,6 +3,7 @@
 import gzip
 import http.client
 import json
+import time
 
 import numpy as np
 import pytest
@@ -132,6 +133,7 @@ def infer_request(shape=(1, 1, 1, 2), data=(0, 1), **changes) -> bytes:
         (infer_request(parameters={"binary_data_size": 8}), {}, 400, "0 bytes follow"),
         (infer_request(), {HEADER_LENGTH: "99999"}, 400, "'99999'"),
         (infer_request(), {HEADER_LENGTH: "-1"}, 400, "'-1'"),
+        (infer_request(), {HEADER_LENGTH: "9" * 5000}, 400, "the request has"),
         (infer_request(), {"Content-Encoding": "br"}, 415, "gzip or deflate, not br"),
         (infer_request(), {"Content-Encoding": "gzip"}, 400, "not what gzip makes"),
         (gzip.compress(infer_request())[:-4], {"Content-Encoding": "gzip"}, 400, "not one whole gzip stream"),
@@ -169,29 +171,71 @@ def test_bombs_are_not_inflated(server, name):
     assert "when inflated" in answer["error"]
 
 
-def test_a_full_server_says_so(server, name):
-    """One works and none may wait: while somebody is sending a request, others are told to come later."""
+def begun(address: str, name: str, length: int, body: bytes) -> http.client.HTTPConnection:
+    """A request of so many bytes, of which only these were sent yet."""
+    connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=60)
+    connection.putrequest("POST", f"/v2/models/{name}/infer")
+    connection.putheader("Content-Length", str(length))
+    connection.endheaders(body)
+    return connection
+
+
+def test_a_request_that_stalls_keeps_nobody_out(server, name, monkeypatch):
+    """Not even where one works and none may wait; and it does not stall for ever."""
+    monkeypatch.setattr(protocol, "BODY_SECONDS", 2)
     address = server(concurrency=1, queue_size=0)
     body = infer_request()
-    slow = http.client.HTTPConnection(address.removeprefix("http://"))
-    slow.putrequest("POST", f"/v2/models/{name}/infer")
-    slow.putheader("Content-Length", str(len(body)))
-    slow.endheaders(body[:1])
-    while ask(address, "/readyz")[0].status == 200:  # until the server has seen it
-        pass
-    status, answer = post(address, name, body)
-    assert status == 503
-    assert "try again" in answer["error"]
-    assert ask(address, "/healthz")[0].status == 200
-    slow.send(body[1:])
+    stalled = [begun(address, name, len(body), body[:1]) for _ in range(3)]
+    assert post(address, name, body)[0] == 200
+    assert ask(address, "/readyz")[0].status == 200
+    for connection in stalled:
+        response = connection.getresponse()
+        assert response.status == 408
+        assert "did not arrive in time; 1 bytes" in json.loads(response.read())["error"]
+        connection.close()
+
+
+def test_requests_that_arrive_slowly_but_surely_are_answered(server, name, monkeypatch):
+    """Every byte that arrives gives more time."""
+    monkeypatch.setattr(protocol, "BODY_SECONDS", 0.5)
+    monkeypatch.setattr(protocol, "BODY_RATE", 10)
+    body = infer_request()
+    slow = begun(server(), name, len(body), body[:20])
+    time.sleep(1)
+    slow.send(body[20:])
     assert slow.getresponse().status == 200
     slow.close()
-    assert ask(address, "/readyz")[0].status == 200
+
+
+def test_bodies_are_bounded_together(server, name):
+    """One works, none may wait, so there is room for one of the largest bodies."""
+    address = server(concurrency=1, queue_size=0, upload_bytes=2**16)
+    body = infer_request()
+    full = body + b" " * (2**16 - len(body))
+    slow = begun(address, name, len(full), full[:-1])
+    while (answered := post(address, name, body))[0] == 200:  # until the server has read the other
+        pass
+    assert answered[0] == 503
+    assert "try again" in answered[1]["error"]
+    assert ask(address, "/healthz")[0].status == 200
+    slow.send(full[-1:])
+    assert slow.getresponse().status == 200
+    slow.close()
     assert post(address, name, body)[0] == 200
 
 
+def test_a_full_server_is_not_ready(server, name):
+    """One without any place: orchestrators are told to send nothing, and who sends something to come later."""
+    address = server(concurrency=0, queue_size=0)
+    assert ask(address, "/readyz")[0].status == 503
+    assert ask(address, "/healthz")[0].status == 200
+    status, answer = post(address, name, infer_request())
+    assert status == 503
+    assert "try again" in answer["error"]
+
+
 def test_a_full_gate_stays_full_until_a_place_is_free():
-    gate = protocol.Gate(1, 1)
+    gate = protocol.Gate(1, 1, memory=1)
     with gate.place(), gate.place():
         assert gate.full
         with pytest.raises(HTTPException) as refused, gate.place():

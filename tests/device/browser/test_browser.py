@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -284,3 +285,23 @@ def test_every_tab_fits(page, address, look, vessel, xray):
     page.get_by_role("tab", name="Models").click()
     expect(visible(page, "table.facts").first).to_be_visible()
     picture("models")
+
+
+def test_a_closed_page_leaves_no_scan_on_the_server(browser, address, server, vessel):
+    """Of the sessions that the server keeps, one holds the scan while the page is open, and none after."""
+    sessions = server.applications[-1].state.page.state_holder.session_data
+
+    def with_scan() -> list[str]:
+        return [name for name, kept in list(sessions.items()) if any(kept.state_data.values())]
+
+    before = with_scan()
+    page = browser.new_page()
+    page.goto(address)
+    open_scan(page, "Volume", vessel)
+    answered(page)
+    (session,) = set(with_scan()) - set(before)
+    page.close()
+    until = time.monotonic() + 30
+    while session in sessions and time.monotonic() < until:
+        time.sleep(0.05)
+    assert session not in sessions

@@ -1,0 +1,73 @@
+"""What visitors leave behind, and its end: what Gradio keeps of an open page, and files in the folder for uploads.
+
+Gradio keeps every component as a visitor last saw it, pictures and results included, on the server: until ten thousand
+others came, also after the page was closed.  Here it goes when the page is closed, or is not used for a while.
+"""
+
+import time
+from collections.abc import Set
+from contextlib import suppress
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import gradio as gr
+
+from serve.demo.case import Case
+
+#: Open pages that are remembered, the bytes that their scans and maps may take together, and how long one is
+#: remembered that nobody uses.
+SESSIONS, BYTES, IDLE = 100, 4 * 2**30, timedelta(minutes=30)
+
+
+def forget_closed_pages(page: gr.Blocks) -> None:
+    """Forget a page when its visitor closes it.  To be called while the page is built."""
+
+    async def closed(request: gr.Request) -> None:  # async: Gradio reads the sessions in the loop's thread
+        forget(page, str(request.session_hash))
+
+    page.state_session_capacity = SESSIONS
+    page.unload(closed)
+
+
+def forget(page: gr.Blocks, session: str) -> None:
+    """Drop all that is kept of one visitor."""
+    page.state_holder.session_data.pop(session, None)
+    page.state_holder.time_last_used.pop(session, None)
+
+
+def tidy_sessions(page: gr.Blocks) -> None:
+    """Forget the pages that were not used for `IDLE`, then the least recently used, until the scans of the others take
+    at most `BYTES`.  The page used last is left in any case.  To be called in the server's loop."""
+    holder = page.state_holder
+    for session, used in list(holder.time_last_used.items()):
+        if datetime.now() - used > IDLE:
+            forget(page, session)
+    sizes = {
+        session: sum(value.nbytes for value in state.state_data.values() if isinstance(value, Case))
+        for session, state in holder.session_data.items()  # the least recently used comes first
+    }
+    total = sum(sizes.values())
+    for session in list(sizes)[:-1]:
+        if total <= BYTES:
+            break
+        forget(page, session)
+        total -= sizes[session]
+
+
+def tidy_files(folder: Path, kept: Set[Path], seconds: float) -> None:
+    """Delete files, and folders that are empty, that nobody touched for so long.  kept: paths that stay."""
+    for path in sorted(folder.rglob("*"), reverse=True):  # what is in a folder comes before the folder
+        with suppress(OSError):  # it may just have been read, and deleted; a folder may not be empty
+            if path.resolve() not in kept and time.time() - path.lstat().st_ctime > seconds:
+                path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def kept_files(page: gr.Blocks) -> set[Path]:
+    """The files that the page itself offers."""
+    return {Path(path).resolve() for block in page.blocks.values() for path in getattr(block, "keep_in_cache", ())}
+
+
+def forget_gone_files(page: gr.Blocks) -> None:
+    """Gradio remembers the path of every upload, and with it the name of the file."""
+    for paths in page.temp_file_sets:
+        paths.difference_update([path for path in paths if not Path(path).exists()])
