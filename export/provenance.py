@@ -150,6 +150,8 @@ def _rounded(base: str, value: NDArray, files: Converted) -> bool:
     scale, one for all or one per channel along some axis."""
     original = files.before[base]
     if value.shape != original.shape:
+        original = original.T  # a Gemm with transposed weights becomes a MatMul
+    if value.shape != original.shape:
         return False
     if value.dtype == np.float16:
         return np.array_equal(value, original.astype(np.float16))

@@ -168,7 +168,7 @@ def bad_inputs(tmp_path, bundle, run, scan):
         (("predict", tmp_path / "images.onnx", scan), "ONNX Runtime cannot run"),
         (("train", "CNNExp4N1", "phantom-vessel3d", "--runs", tmp_path / "file"), "file/"),
         (("predict", model, tmp_path / "none.npy"), "there is no such file"),
-        (("predict", model, cut), "cut.npz: not a readable .npz file"),
+        (("predict", model, cut), "cut.npz: not a readable NPZ file"),
         (("predict", model, image), "image.npy: LiqExp1N2 reads a volume, and this is a 2D image"),
         (("predict", model, nan), "21952 of 21952 pixels are not finite"),
     ]

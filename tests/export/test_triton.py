@@ -96,7 +96,7 @@ def test_a_label_is_one_line(liquid_bundle, tmp_path):
 def test_a_model_that_is_there_is_not_touched(liquid_bundle, tmp_path):
     folder = triton.write(liquid_bundle.model, tmp_path, "m", liquid_bundle.manifest)
     before = (folder / "config.pbtxt").stat().st_mtime_ns
-    with pytest.raises(LiquidLensError, match="m exists: name the bundle otherwise"):
+    with pytest.raises(LiquidLensError, match="m exists: remove it"):
         triton.write(liquid_bundle.model, tmp_path, "m", liquid_bundle.manifest)
     assert (folder / "config.pbtxt").stat().st_mtime_ns == before
 
