@@ -126,6 +126,11 @@ def write_papers(folder: Path, document: Document) -> None:
     (folder / "audit.json").write_text(to_json(document), encoding="utf-8")
     (folder / "AUDIT.html").write_text(audit_html(document), encoding="utf-8")
     (folder / "CARD.md").write_text(model_card(document), encoding="utf-8")
+    write_checksums(folder)
+
+
+def write_checksums(folder: Path) -> None:
+    """``SHA256SUMS`` of all files that are there."""
     lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}" for path in sorted(folder.iterdir())]
     (folder / "SHA256SUMS").write_text("\n".join(lines) + "\n", encoding="utf-8")
 

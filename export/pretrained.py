@@ -5,12 +5,11 @@
 """
 
 import argparse
-import hashlib
 import shutil
 import tempfile
 from pathlib import Path
 
-from export.bundle import staged
+from export.bundle import staged, write_checksums
 from export.options import Options
 from export.pipeline import export
 from serve.pretrained import FOLDER
@@ -35,8 +34,7 @@ def export_again(run: Path, out: Path, data_root: Path | None) -> Path:
         bundle = export(run, Path(folder) / run.name, Options(precisions=()), data_root)
         for name in KEPT:
             shutil.copy(bundle.path / name, staging)
-        sums = [f"{hashlib.sha256((staging / name).read_bytes()).hexdigest()}  {name}" for name in KEPT]
-        (staging / "SHA256SUMS").write_text("\n".join(sums) + "\n", encoding="utf-8")
+        write_checksums(staging)
     return out / "model.onnx"
 
 

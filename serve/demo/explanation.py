@@ -6,8 +6,6 @@ import numpy as np
 
 from serve import explain_drawing
 from serve.demo.case import Case
-from serve.drawing import element, line, picture, text
-from serve.explain import SliceContribution
 
 INTRODUCTION = (
     '<p class="small">Hides one part of the scan after the other and looks how the answer changes; of models that '
@@ -29,7 +27,7 @@ def page(case: Case) -> str:
         f"the part hidden that lowers it most. {found.tried} of {found.patches} parts held anything to hide.</p>"
     )
     if case.slices is not None:
-        html += f"<h3>Each slice's vote for “{escape(case.slices.label)}”</h3>{_votes(case.slices)}"
+        html += f"<h3>Each slice's vote for “{escape(case.slices.label)}”</h3>{explain_drawing.slices_svg(case.slices)}"
     for trace in case.traces:
         html += f"<h3>Neurons of the layer {escape(trace.wiring.layer)}</h3>{explain_drawing.trace_svg(trace)}"
     return f'<div class="explanation">{html}</div>'
@@ -48,29 +46,3 @@ def wiring(case: Case, step: int) -> str:
         return ""
     return f'<div class="explanation">{explain_drawing.wiring_svg(case.traces[0], step)}</div>'
 
-
-def _votes(found: SliceContribution) -> str:
-    """One bar per slice, upwards for the label and downwards against it."""
-    width, height, left, right = 640.0, 150.0, 8.0, 8.0
-    room = (width - left - right) / len(found.contribution)
-    largest = float(np.abs(found.contribution).max()) or 1.0
-    middle = (height - 22) / 2 + 4
-    parts = [line(left, middle, width - right, middle, "axis")]
-    for i, vote in enumerate(found.contribution.tolist()):
-        tall = abs(vote) / largest * (height / 2 - 16)
-        where = element("title", f"slice {found.positions[i] + 1:.1f}: {vote:+.4f}")
-        parts.append(
-            element(
-                "rect",
-                where,
-                class_="for" if vote > 0 else "against",
-                x=left + i * room + 0.1 * room,
-                y=middle - tall if vote > 0 else middle,
-                width=0.8 * room,
-                height=tall,
-            )
-        )
-    parts.append(text(left, height - 3, f"slice {found.positions[0] + 1:.0f}", "small"))
-    parts.append(text(width - right, height - 3, f"slice {found.positions[-1] + 1:.0f}", "small", anchor="end"))
-    words = f"What each of {len(found.contribution)} slices adds to the answer; largest {largest:.3g} in log-odds"
-    return picture(width, height, words, parts, "votes")
