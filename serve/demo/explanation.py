@@ -45,4 +45,3 @@ def wiring(case: Case, step: int) -> str:
     if not case.traces:
         return ""
     return f'<div class="explanation">{explain_drawing.wiring_svg(case.traces[0], step)}</div>'
-
