@@ -38,13 +38,13 @@ class Member:
             return io.BytesIO(file.read(self.size))
 
 
-def open_folder(folder: Path, budget: Budget) -> list[Member]:
-    """The files of a folder and of its subfolders, sorted by name, hidden ones left out.
+def open_folder(folder: Path, budget: Budget, deep: bool = True) -> list[Member]:
+    """The files of a folder and, if `deep`, of its subfolders, sorted by name, hidden ones left out.
 
     Raises LiquidLensError if they are too many for the budget.
     """
     members = []
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(folder.rglob("*") if deep else folder.iterdir()):
         name = path.relative_to(folder).as_posix()
         if not _hidden(name) and path.is_file():
             members.append(Member(name, path.stat().st_size, False, _opener(path)))

@@ -4,10 +4,11 @@ A file of a few kilobytes can claim to hold, or unpack to, more than any memory.
 header first, asks the budget, and only then decodes.
 """
 
-from dataclasses import dataclass
-from typing import BinaryIO
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
+from typing import Any, BinaryIO
 
-from imaging.errors import LiquidLensError
+from imaging.errors import LiquidLensError, unknown
 
 #: Below this, unpacked bytes do no harm whatever their ratio: an empty mask is packed a thousand to one.
 _HARMLESS = 16 * 2**20
@@ -61,6 +62,29 @@ class Budget:
 
 
 DEFAULT = Budget()
+_UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+
+
+def parse_budget(changes: Iterable[str]) -> Budget:
+    """The default budget with changes such as ``seconds=600`` and ``file_bytes=8GiB``.
+
+    Raises LiquidLensError for an unknown limit, and for what is no number above 0.
+    """
+    limits = {limit.name: limit.type for limit in fields(Budget)}
+    values: dict[str, Any] = {}
+    for change in changes:
+        name, _, text = change.partition("=")
+        if name not in limits:
+            raise unknown("limit", name, limits)
+        unit = next((unit for unit in _UNITS if text.endswith(unit)), "")
+        try:
+            value = float(text.removesuffix(unit)) * _UNITS.get(unit, 1)
+            values[name] = value if limits[name] is float else int(value)
+        except (ValueError, OverflowError):
+            value = 0
+        if not value > 0:
+            raise LiquidLensError(f"A limit is a number above 0, as in seconds=600 or file_bytes=8GiB, not {change!r}.")
+    return replace(DEFAULT, **values)
 
 
 def size_of(file: BinaryIO) -> int:

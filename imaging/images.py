@@ -6,13 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from imaging.budget import size_of
+from imaging.budget import Budget, size_of
 from imaging.errors import LiquidLensError
 from imaging.request import Request, index, to_float32
 from imaging.scan import Scan
 
 #: TIFF's tag PhotometricInterpretation; 0 is WhiteIsZero.
 PHOTOMETRIC = 262
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
 
 
 def read_image(file: BinaryIO, request: Request) -> Scan:
@@ -23,7 +24,7 @@ def read_image(file: BinaryIO, request: Request) -> Scan:
     """
     packed = size_of(file)
     try:
-        image = Image.open(file, formats=["PNG", "JPEG", "BMP", "TIFF"])
+        image = Image.open(file, formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise LiquidLensError("the image claims to be larger than any scan (Pillow's MAX_IMAGE_PIXELS).") from error
     with image:
@@ -44,6 +45,14 @@ def read_image(file: BinaryIO, request: Request) -> Scan:
     if white_is_zero:  # of 8 bits, Pillow inverts them itself
         pixels, notes = 65535 - pixels, (*notes, "The file shows larger values darker; they were inverted.")
     return Scan(pixels, notes=notes)
+
+
+def pages(file: BinaryIO, budget: Budget) -> int:
+    """How many pages an image file holds.  Raises LiquidLensError if they are over the budget."""
+    with Image.open(file, formats=FORMATS) as image:
+        number = getattr(image, "n_frames", 1)
+    budget.check_slices(number)
+    return number
 
 
 def _is_deep(image: Image.Image) -> bool:

@@ -2,7 +2,8 @@
 
 A file that holds several scans is read by naming one after a ``#``: ``vesselmnist3d.npz#test_images/7`` is item 7 of
 one array of an archive, ``scans.npy#7`` item 7 of a stack, ``series.nii.gz#2`` one volume of a 4D image,
-``pages.tif#0`` one page of a TIFF, ``folder#1`` one of several DICOM series, ``clip.dcm#5`` one frame.
+``pages.tif#0`` one page of a TIFF, ``folder#1`` one of several DICOM series, ``clip.dcm#5`` one frame,
+``archive.zip#left/scan.png`` one file of an archive or folder.
 """
 
 from collections.abc import Sequence
@@ -32,26 +33,25 @@ def read(source: str | Path, budget: Budget = DEFAULT, *, colour: bool = False) 
     single scan.
     """
     with reading(source, None):
-        path, selection = _split(str(source))
+        path, selection = split(str(source))
         request = Request(path.name, selection, budget, colour)
         is_folder = path.is_dir()
-        kind = None if is_folder else _kind_of_file(path)
+        kind = None if is_folder else kind_of_file(path)
     with reading(source, kind or "folder"):
         if kind is None:
             return _read_members(open_folder(path, budget), request)
         with path.open("rb") as file:
-            return _read_file(file, kind, request)
+            return read_file(file, kind, request)
 
 
-def _split(source: str) -> tuple[Path, str]:
-    """Split ``path#selection``, unless a file of that whole name exists."""
-    if "#" not in source or Path(source).exists():
-        return Path(source), ""
-    path, _, selection = source.rpartition("#")
-    return Path(path), selection
+def split(source: str) -> tuple[Path, str]:
+    """Split ``path#selection`` where it leaves the longest path that exists, else at the last ``#``."""
+    marks = [len(source), *(at for at in range(len(source) - 1, 0, -1) if source[at] == "#")]
+    at = next((at for at in marks if Path(source[:at]).exists()), marks[min(1, len(marks) - 1)])
+    return Path(source[:at]), source[at + 1 :]
 
 
-def _kind_of_file(path: Path) -> Kind:
+def kind_of_file(path: Path) -> Kind:
     kind = kind_of(path)
     exists = path.is_file()
     if kind is None and exists:
@@ -64,7 +64,7 @@ def _kind_of_file(path: Path) -> Kind:
     return kind
 
 
-def _read_file(file: BinaryIO, kind: Kind, request: Request) -> Scan:
+def read_file(file: BinaryIO, kind: Kind, request: Request) -> Scan:
     """Read one open file.  Libraries are imported here: each takes a quarter of a second that others need not pay."""
     request.budget.check_file(size_of(file))
     match kind:
@@ -89,13 +89,19 @@ def _read_file(file: BinaryIO, kind: Kind, request: Request) -> Scan:
 
 
 def _read_members(members: Sequence[Member], request: Request) -> Scan:
-    """The one DICOM series of a folder or an archive, or else the one file in it that can be read."""
-    kinds = [(member, _kind_of_member(member)) for member in members]
+    """The one DICOM series of a folder or an archive, or else the one file in it that can be read, or the file that is
+    named."""
+    for member in sorted(members, key=lambda member: -len(member.name)):  # names may hold a "#" as well
+        name = item_name(member.name)
+        if f"{request.selection}#".startswith(f"{name}#"):
+            selection = request.selection[len(name) + 1 :]
+            return _read_member(member, kind_of_member(member), replace(request, name=member.name, selection=selection))
+    kinds = [(member, kind_of_member(member)) for member in members]
     slices = [member for member, kind in kinds if kind == "DICOM"]
     if slices:
-        from imaging.series import read_series
+        from imaging.series import read_only_series
 
-        scan = read_series(slices, request)
+        scan = read_only_series(slices, request)
         if scan is not None:
             return scan
     others = [(member, kind) for member, kind in kinds if kind is not None and kind not in ("DICOM", "ZIP")]
@@ -103,11 +109,22 @@ def _read_members(members: Sequence[Member], request: Request) -> Scan:
         found = "no scan" if not others else f"{len(others)} scans and no DICOM series; give one of its files"
         raise LiquidLensError(f"it holds {found}.")
     member, kind = others[0]
+    return _read_member(member, kind, replace(request, name=member.name))
+
+
+def _read_member(member: Member, kind: Kind | None, request: Request) -> Scan:
     with reading(member.name, kind), member.open() as file:
-        return _read_file(file, kind, replace(request, name=member.name))
+        if kind in (None, "ZIP"):
+            raise LiquidLensError("this kind of file cannot be read.")
+        return read_file(file, kind, request)
 
 
-def _kind_of_member(member: Member) -> Kind | None:
+def item_name(name: str) -> str:
+    """How a file of a folder or an archive is named after the ``#``, where a number alone is that of a series."""
+    return f"./{name}" if name.isdecimal() else name
+
+
+def kind_of_member(member: Member) -> Kind | None:
     kind = kind_of(Path(member.name))
     if kind is None:
         with member.stream() as file:

@@ -10,6 +10,7 @@ from pydicom.dataset import Dataset
 
 from imaging import dicom
 from imaging.archives import Member
+from imaging.budget import Budget
 from imaging.errors import LiquidLensError, reading
 from imaging.geometry import Plane, arrange, to_lps
 from imaging.request import Request, index
@@ -26,7 +27,7 @@ class _Slice:
 
 
 @dataclass(frozen=True)
-class _Image:
+class Image:
     """One image file of a folder or archive, by its header."""
 
     member: Member
@@ -54,17 +55,32 @@ def read_dicom(file: BinaryIO, request: Request) -> Scan:
         return _volume(slices)
 
 
-def read_series(members: Sequence[Member], request: Request) -> Scan | None:
+def frames(file: BinaryIO, budget: Budget) -> int:
+    """How many frames a DICOM file holds.  Raises LiquidLensError if they are over the budget."""
+    with dicom.quiet():
+        header = dicom.header(file, budget)
+        dicom.check(header, budget)
+        return dicom.number_of_frames(header)
+
+
+def read_only_series(members: Sequence[Member], request: Request) -> Scan | None:
     """The one DICOM series among `members` that are DICOM files, or series ``request.selection``; None if none of them
     is an image.  Raises LiquidLensError if there are several series, or if their slices are no even stack."""
+    series, broken = find_series(members, request.budget)
+    if not request.selection:
+        for error in broken.values():
+            raise error
+    if not series:
+        return None
+    if len(series) > 1 and not request.selection:
+        found = "; ".join(f"#{i} {_describe(images)}" for i, images in enumerate(series))
+        raise LiquidLensError(f"{len(series)} series: {found}; name one, as in {request.name}#0.")
+    return read_series(series[index(request.selection or "0", len(series))], request)
+
+
+def read_series(images: Sequence[Image], request: Request) -> Scan:
+    """One series that `find_series` found.  Raises LiquidLensError if its slices are no even stack."""
     with dicom.quiet():
-        series = _series(members, request)
-        if not series:
-            return None
-        if len(series) > 1 and not request.selection:
-            found = "; ".join(f"#{i} {_describe(images)}" for i, images in enumerate(series))
-            raise LiquidLensError(f"{len(series)} series: {found}; name one, as in {request.name}#0.")
-        images = series[index(request.selection or "0", len(series))]
         if len(images) == 1:
             with reading(images[0].member.name, "DICOM"), images[0].member.open() as file:
                 return read_dicom(file, replace(request, name=images[0].member.name, selection=""))
@@ -83,17 +99,30 @@ def read_series(members: Sequence[Member], request: Request) -> Scan | None:
         return _volume(slices)
 
 
-def _series(members: Sequence[Member], request: Request) -> list[list[_Image]]:
-    """The images by series, in the order of their series numbers; a file of several frames is a series of its own."""
-    found: dict[tuple[str, str], list[_Image]] = defaultdict(list)
-    for member in members:
-        request.budget.check_file(member.size)
-        with reading(member.name, "DICOM"), member.open() as file:
-            header = dicom.header(file, request.budget)
-            own = str(header.get("SOPInstanceUID")) if dicom.number_of_frames(header) > 1 else ""
-        if "Rows" in header:
-            found[str(header.get("SeriesInstanceUID")), own].append(_Image(member, header))
-    return sorted(found.values(), key=lambda images: (_number(images[0].header), images[0].member.name))
+def find_series(members: Sequence[Member], budget: Budget) -> tuple[list[list[Image]], dict[str, LiquidLensError]]:
+    """The images among DICOM files by series, in the order of their series numbers, and what is wrong with files that
+    cannot be read, by name.  A file of several frames is a series of its own.  Series in subfolders come last, so that
+    the others have the same numbers without them."""
+    found: dict[tuple[str, str], list[Image]] = defaultdict(list)
+    broken = {}
+    with dicom.quiet():
+        for member in members:
+            try:
+                with reading(member.name, "DICOM"):
+                    budget.check_file(member.size)
+                    with member.open() as file:
+                        header = dicom.header(file, budget)
+                    own = str(header.get("SOPInstanceUID")) if dicom.number_of_frames(header) > 1 else ""
+                    if "Rows" in header:
+                        found[str(header.get("SeriesInstanceUID")), own].append(Image(member, header))
+            except LiquidLensError as error:
+                broken[member.name] = error
+    return sorted(found.values(), key=_place), broken
+
+
+def _place(images: Sequence[Image]) -> tuple[bool, int, str]:
+    first = images[0]
+    return all("/" in image.member.name for image in images), _number(first.header), first.member.name
 
 
 def _number(header: Dataset) -> int:
@@ -103,7 +132,7 @@ def _number(header: Dataset) -> int:
         return 0
 
 
-def _describe(images: Sequence[_Image]) -> str:
+def _describe(images: Sequence[Image]) -> str:
     header = images[0].header
     number = max(len(images), dicom.number_of_frames(header))
     what = "image" if number == 1 else "images"
@@ -131,7 +160,7 @@ def _slice_of(dataset: Dataset, at: int) -> _Slice:
     )
 
 
-def _slice_in(image: _Image) -> _Slice:
+def _slice_in(image: Image) -> _Slice:
     """A slice from a file that is opened when its turn comes."""
 
     def decode() -> dicom.Frame:

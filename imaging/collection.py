@@ -1,0 +1,258 @@
+"""Every scan in a place: in a file of one scan or of many, in an archive, among the DICOM files of a folder.
+
+`imaging.read` reads the one scan that a person names.  Here a place is opened once and its scans come one after the
+other, so that a stack of 100,000 volumes is unpacked once and never held.
+"""
+
+import contextlib
+import functools
+import hashlib
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from imaging.archives import Member, open_folder, open_zip
+from imaging.arrays import chosen, item_of, members, stored
+from imaging.budget import DEFAULT, Budget, size_of
+from imaging.errors import LiquidLensError, reading
+from imaging.items import Collection, Item, in_arrays, in_stack, single, whole
+from imaging.kinds import Kind
+from imaging.read import item_name, kind_of_file, kind_of_member, read_file
+from imaging.request import Request
+from imaging.scan import Scan
+
+#: The kinds of files in a folder or an archive that are scans.
+READABLE: tuple[Kind, ...] = ("NPY", "NPZ", "NIfTI", "image", "DICOM")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where scans lie.
+
+    path: a file, or a folder.  selection: what stands after a ``#``: one scan as `imaging.read` takes it, or one array
+        of an .npz archive, which stands for its items; nothing stands for all that the place holds.
+    series: only the DICOM files that lie in the folder itself, not in its subfolders, are meant.
+    first, step, end: only the scans with the numbers of ``range(first, end, step)``; None is the number of all scans.
+    """
+
+    path: str
+    selection: str = ""
+    series: bool = False
+    first: int = 0
+    step: int = 1
+    end: int | None = None
+
+    def __str__(self) -> str:
+        return named(self.path, self.selection)
+
+
+@dataclass(frozen=True)
+class Found:
+    """One scan of a place, or why there is none.
+
+    number, of: which one it is, from 0, and how many the place holds.  item: what stands after the ``#`` where
+        `imaging.read` is to read this scan alone; nothing if it is the only one.
+    sha256: of the file; of an item of an array, of its own bytes; of a series, of its files' bytes in the order of
+        their names.  None if they could not be read.
+    """
+
+    number: int
+    of: int
+    item: str
+    sha256: str | None
+    scan: Scan | LiquidLensError
+
+
+class Next(NamedTuple):
+    """A scan that is about to be read, by `read`: its number, the number of scans, and the item, as of `Found`."""
+
+    number: int
+    of: int
+    item: str
+    read: Callable[[], Found]
+
+
+def named(path: str, item: str) -> str:
+    """What `imaging.read` takes: ``path``, or ``path#item``."""
+    return f"{path}#{item}" if item else path
+
+
+def each(place: Place, budget: Budget = DEFAULT, *, axes: int, colour: bool = False) -> Iterator[Next]:
+    """The scans of a place in their order, each to be read before the next one is asked for.
+
+    axes: how many axes the wanted scans have in space, 2 (images) or 3 (volumes).  An array with one axis more is a
+        stack of them; DICOM files of many frames, and series, are volumes, or as many images.
+    budget, colour: as of `imaging.read`.
+    A place that cannot be opened is one scan with an error, and so is each scan that cannot be read.
+    """
+    request = Request(Path(place.path).name, place.selection, budget, colour)
+    with ExitStack() as files:
+        try:
+            collection = _open(place, request, axes, files)
+        except LiquidLensError as error:
+            if place.first == 0:
+                failure = Found(0, 1, place.selection, None, error)
+                yield Next(0, 1, place.selection, lambda: failure)
+            return
+        for number in range(collection.length)[place.first : place.end : place.step]:
+            item = collection.item(number)
+            read = functools.partial(_found, place.path, item, number, collection.length)
+            yield Next(number, collection.length, item.name, read)
+
+
+def _found(path: str, item: Item, number: int, of: int) -> Found:
+    digest = None
+    try:
+        with reading(named(path, item.name), item.kind):
+            digest, decode = item.load()
+            scan: Scan | LiquidLensError = decode()
+    except LiquidLensError as error:
+        scan = error
+    return Found(number, of, item.name, digest, scan)
+
+
+def _open(place: Place, request: Request, axes: int, files: ExitStack) -> Collection:
+    path = Path(place.path)
+    with reading(place, None):
+        kind = None if path.is_dir() else kind_of_file(path)
+    with reading(place, kind or "folder"):
+        if kind is not None:
+            collection = _in_file(files.enter_context(path.open("rb")), kind, request, axes)
+            if not collection.length:
+                raise LiquidLensError("it holds no scan.")
+            return collection
+        found = open_folder(path, request.budget, deep=not place.series)
+        if not place.series:
+            return _in_members(found, request, axes)
+        # With subfolders, the folder's name alone would mean their series as well.
+        return _in_members(found, request, axes, ("DICOM",), numbered=any(entry.is_dir() for entry in path.iterdir()))
+
+
+def _in_file(file: BinaryIO, kind: Kind, request: Request, axes: int) -> Collection:
+    request.budget.check_file(size_of(file))
+    wanted, budget = request.selection, request.budget
+    if kind == "ZIP" and not wanted:
+        return _in_members(open_zip(file, budget), request, axes)
+    if kind == "NPZ":
+        arrays = members(file, budget)
+        name, item = chosen(wanted, arrays)
+        if not wanted or (name in arrays and not item):
+            return in_arrays({name: arrays[name]} if wanted else arrays, request, axes)
+        if name in arrays:
+            found = arrays[name]
+            return single(whole(wanted, lambda: item_of(stored(found.stream(), found.size, budget), item)))
+    if kind == "NPY":
+        array = stored(file, size_of(file), budget)
+        if wanted:
+            return single(whole(wanted, functools.partial(item_of, array, wanted)))
+        if len(array.shape) == axes + request.colour + 1:
+            return in_stack("", array.shape, lambda: array)
+    number = 1 if wanted else _number(file, kind, budget, axes)
+    digest = functools.cache(functools.partial(_digest, file))
+
+    def one(at: int) -> Item:
+        name = str(at) if number > 1 else wanted
+        decode = functools.partial(read_file, file, kind, replace(request, selection=name))
+        return Item(name, kind, lambda: (digest(), decode))
+
+    return Collection(number, one)
+
+
+def _number(file: BinaryIO, kind: Kind, budget: Budget, axes: int) -> int:
+    """How many scans a file that is no array holds, by its header; 1 if it does not say."""
+    file.seek(0)
+    with contextlib.suppress(Exception):  # whatever is wrong with it, its reader says it better
+        if kind == "NIfTI" and axes == 3:
+            from imaging.nifti import volumes
+
+            return volumes(file)
+        if kind == "image" and axes == 2:
+            from imaging.images import pages
+
+            return pages(file, budget)
+        if kind == "DICOM" and axes == 2:
+            from imaging.series import frames
+
+            return frames(file, budget)
+    return 1
+
+
+def _in_members(
+    found: Sequence[Member], request: Request, axes: int, wanted: Container[Kind] = READABLE, numbered: bool = False
+) -> Collection:
+    """The scans in the files of a folder or an archive.  Where volumes are wanted, a DICOM series is one, which has a
+    number if there are several, or if `numbered`."""
+    kinds = [(member, kind) for member in found if (kind := kind_of_member(member)) and kind in wanted]
+    items: list[Item] = []
+    if axes == 3 and (slices := [member for member, kind in kinds if kind == "DICOM"]):
+        items += _in_series(slices, request)
+        kinds = [(member, kind) for member, kind in kinds if kind != "DICOM"]
+    opened = _Opened(request, axes)
+    items += (item for member, kind in kinds for item in opened.items(member, kind))
+    if request.selection:
+        items = [item for item in items if item.name == request.selection]
+    if not items:
+        missing = f"there is no item {request.selection!r}" if request.selection else "it holds no scan"
+        raise LiquidLensError(f"{missing}.")
+    if len(items) == 1 and items[0].name == "0" and not numbered:  # the only series
+        items = [items[0]._replace(name=request.selection)]
+    return Collection(len(items), items.__getitem__)
+
+
+def _in_series(members: Sequence[Member], request: Request) -> Iterator[Item]:
+    from imaging.series import Image, find_series, read_series
+
+    series, broken = find_series(members, request.budget)
+
+    def load(images: Sequence[Image]) -> tuple[str, Callable[[], Scan]]:
+        return _digest_of(image.member for image in images), lambda: read_series(images, request)
+
+    def fail(error: LiquidLensError) -> tuple[str, Callable[[], Scan]]:
+        raise error
+
+    for number, images in enumerate(series):
+        name = item_name(images[0].member.name) if len(images) == 1 else str(number)  # a file says more than a number
+        yield Item(name, "DICOM", functools.partial(load, images))
+    yield from (Item(item_name(name), "DICOM", functools.partial(fail, error)) for name, error in broken.items())
+
+
+class _Opened:
+    """Files of an archive or folder, of which the last one stays unpacked: its scans are asked for in their order."""
+
+    def __init__(self, request: Request, axes: int):
+        self._request, self._axes = request, axes
+        self._open = functools.lru_cache(1)(self._collection)
+
+    def items(self, member: Member, kind: Kind) -> Iterator[Item]:
+        """The scans in one file.  What is wrong with the file is found when its only scan is loaded."""
+        names = [""]
+        if Path(member.name).suffix.lower() not in (".png", ".jpg", ".jpeg", ".bmp"):  # those hold one
+            with contextlib.suppress(LiquidLensError), reading(member.name, kind):
+                collection = self._open(member, kind)
+                names = [collection.item(number).name for number in range(collection.length)]
+        for number, name in enumerate(names):
+            item = named(item_name(member.name), name)
+            yield Item(item, kind, functools.partial(self._load, member, kind, number))
+
+    def _load(self, member: Member, kind: Kind, number: int) -> tuple[str, Callable[[], Scan]]:
+        return self._open(member, kind).item(number).load()
+
+    def _collection(self, member: Member, kind: Kind) -> Collection:
+        request = replace(self._request, name=member.name, selection="")
+        return _in_file(member.open(), kind, request, self._axes)
+
+
+def _digest(file: BinaryIO) -> str:
+    file.seek(0)
+    return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # has readinto
+
+
+def _digest_of(members: Iterable[Member]) -> str:
+    digest = hashlib.sha256()
+    for member in sorted(members, key=lambda member: member.name):
+        with member.stream() as file:
+            while block := file.read(min(2**20, max(member.size, 1))):
+                digest.update(block)
+    return digest.hexdigest()
