@@ -55,12 +55,17 @@ def auc(labels: NDArray, probabilities: NDArray) -> float:
     Classes without scans, or without others, have no area and do not count; NaN if that leaves none, or if a
     probability is not a number.
     """
-    if np.isnan(probabilities).any():
-        return float("nan")
-    truth = one_hot(labels, probabilities.shape[1])
-    columns = [1] if _binary(labels, probabilities) else range(truth.shape[1])
-    areas = [_area(truth[:, k] == 1, probabilities[:, k]) for k in columns if 0 < truth[:, k].sum() < len(truth)]
-    return float(np.mean(areas)) if areas else float("nan")
+    return _mean_over_classes(_area, labels, probabilities)
+
+
+def average_precision(labels: NDArray, probabilities: NDArray) -> float:
+    """Area under the precision-recall curve (AUPRC) of the second of two classes; of more classes, the mean of
+    one-against-the-rest.
+
+    Precision at each probability times the recall that it adds, without interpolation, as scikit-learn's
+    ``average_precision_score`` (Davis and Goadrich, ICML 2006, say why).  Classes count, and NaN is given, as by `auc`.
+    """
+    return _mean_over_classes(_precision, labels, probabilities)
 
 
 def accuracy(labels: NDArray, probabilities: NDArray) -> float:
@@ -143,20 +148,45 @@ def reliability(labels: NDArray, probabilities: NDArray, bins: int = 10) -> list
     return [(float(confidence / count), float(right / count), int(count)) for confidence, right, count in sums if count]
 
 
+def risk_coverage(labels: NDArray, probabilities: NDArray, threshold: float = 0.5) -> tuple[NDArray, NDArray]:
+    """Selective classification (El-Yaniv and Wiener, JMLR 2010): (coverage, risk), the share of scans that are
+    answered, growing up to 1, and the share of wrong answers among them, if only the most certain ones are answered.
+
+    Of two classes, and of each label of multi-label data, what is decided at the threshold is the more certain the
+    farther it lies from it, in logits, as the abstain band does.  Of more classes, the most probable one is answered,
+    as certain as it is probable.  Equally certain answers come in together.
+    """
+    if _binary(labels, probabilities) or labels.ndim == 2:
+        yes = probabilities[:, 1] if labels.ndim == 1 else probabilities.ravel()
+        no = probabilities[:, 0] if labels.ndim == 1 else 1 - yes
+        certainty = np.abs(_log(yes) - _log(no) - (_log(threshold) - _log(1 - threshold)))
+        wrong = (yes > threshold) != (labels.ravel() == 1)
+    else:
+        certainty, wrong = probabilities.max(1), probabilities.argmax(1) != labels
+    order = np.argsort(-certainty)
+    last = np.append(np.diff(certainty[order]) != 0, True)[: len(order)]  # of those that are equally certain
+    answered = np.flatnonzero(last) + 1
+    return answered / len(order), np.cumsum(wrong[order])[last] / answered
+
+
+def aurc(labels: NDArray, probabilities: NDArray, threshold: float = 0.5) -> float:
+    """Area under the steps of `risk_coverage` (Geifman et al., ICLR 2019): 0 is best; NaN if there are no scans."""
+    coverage, risk = risk_coverage(labels, probabilities, threshold)
+    return float(np.diff(coverage, prepend=0.0) @ risk) if len(coverage) else float("nan")
+
+
 def bootstrap(
-    metric: Metric,
-    labels: NDArray,
-    probabilities: NDArray,
-    samples: int = 1000,
-    seed: int = 0,
-    level: float = 0.95,
+    metric: Metric, labels: NDArray, probabilities: NDArray, samples: int = 1000, seed: int = 0, level: float = 0.95
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of a metric (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993).
 
     As many scans as there are, drawn again with replacement, `samples` times; samples for which the metric is NaN, such
     as those of one class, do not count.  (NaN, NaN) if none does.
     """
-    figures = [metric(labels[drawn], probabilities[drawn]) for drawn in _draws(len(labels), samples, seed)]
+    if metric in _OF_RANKS and not np.isnan(probabilities).any():
+        probabilities = _ranks(probabilities)  # once, and not in each sample
+    draws = _draws(len(labels), samples, seed)
+    figures = [metric(labels.take(i, 0), probabilities.take(i, 0)) for i in draws]  # faster than labels[i]
     return _interval(figures, level)
 
 
@@ -191,13 +221,51 @@ def _interval(figures: list[float], level: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _area(positive: NDArray[np.bool_], score: NDArray) -> float:
+def _mean_over_classes(figure: Callable[[NDArray, NDArray], float], labels: NDArray, probabilities: NDArray) -> float:
+    """A figure of counts (`_tally`): the second of two classes', else the mean over classes with scans and others."""
+    if np.isnan(probabilities).any():
+        return float("nan")
+    figures = []
+    for k in [1] if _binary(labels, probabilities) else range(probabilities.shape[1]):
+        positive = labels == k if labels.ndim == 1 else labels[:, k] == 1
+        if positive.any() and not positive.all():
+            figures.append(figure(*_tally(positive, probabilities[:, k])))
+    return float(np.mean(figures)) if figures else float("nan")
+
+
+def _tally(positive: NDArray[np.bool_], score: NDArray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """How many positives, and how many others, have each score, from the lowest on.  Whole numbers are taken for
+    `_ranks`, which need no sorting; those that do not occur have none of either."""
+    which = score if score.dtype.kind == "i" else np.unique(score, return_inverse=True)[1]
+    scores = int(which.max()) + 1
+    positives = np.bincount(which[positive], minlength=scores)
+    return positives, np.bincount(which, minlength=scores) - positives
+
+
+def _area(positives: NDArray[np.int64], negatives: NDArray[np.int64]) -> float:
     """Area under the ROC curve as the share of pairs in order, equal ones half (Mann and Whitney, 1947)."""
-    values, which = np.unique(score, return_inverse=True)
-    positives = np.bincount(which[positive], minlength=len(values))
-    negatives = np.bincount(which[~positive], minlength=len(values))
     below = np.cumsum(negatives) - negatives
     return float((positives * (2 * below + negatives)).sum() / (2 * positives.sum() * negatives.sum()))
+
+
+def _precision(positives: NDArray[np.int64], negatives: NDArray[np.int64]) -> float:
+    """Precision at the score of each positive, averaged."""
+    found = np.cumsum(positives[::-1])
+    precision = found / np.maximum(found + np.cumsum(negatives[::-1]), 1)
+    return float(positives[::-1] @ precision / found[-1])
+
+
+def _ranks(probabilities: NDArray) -> NDArray[np.int64]:
+    """Each column's values as 0, 1, ..., equal ones alike: all that the figures in `_OF_RANKS` look at."""
+    return np.stack([np.unique(column, return_inverse=True)[1] for column in probabilities.T], 1)
+
+
+_OF_RANKS = (auc, average_precision)
+
+
+def _log(probability: NDArray | float) -> NDArray[np.float64]:
+    """Logarithm; of 0 it is finite, so that differences are numbers."""
+    return np.log(np.maximum(np.asarray(probability, np.float64), 1e-12))
 
 
 def _binned(labels: NDArray, probabilities: NDArray, bins: int) -> tuple[NDArray, NDArray, NDArray]:

@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from sklearn.metrics import brier_score_loss, f1_score, recall_score, roc_auc_score
+from sklearn.metrics import average_precision_score, brier_score_loss, f1_score, recall_score, roc_auc_score
 
 from serve import metrics
 
@@ -41,6 +41,28 @@ def test_auc_is_that_of_scikit_learn_with_and_without_ties():
         labels, positive = rng.integers(0, 2, 60), rng.random(60).round(digits).astype(np.float32)
         expected = roc_auc_score(labels, positive)
         assert metrics.auc(labels, np.stack([1 - positive, positive], 1)) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("digits", [1, 9])
+def test_average_precision_is_that_of_scikit_learn_with_and_without_ties(digits):
+    rng = np.random.default_rng(0)
+    labels, positive = rng.integers(0, 2, 60), rng.random(60).round(digits)
+    found = metrics.average_precision(labels, np.stack([1 - positive, positive], 1))
+    assert found == pytest.approx(average_precision_score(labels, positive), abs=1e-12)
+    labels, probabilities = rng.integers(0, 4, 60), rng.random((60, 4)).round(digits)
+    expected = average_precision_score(np.eye(4)[labels], probabilities, average="macro")
+    assert metrics.average_precision(labels, probabilities) == pytest.approx(expected, abs=1e-12)
+    findings = rng.integers(0, 2, (60, 4))
+    expected = average_precision_score(findings, probabilities, average="macro")
+    assert metrics.average_precision(findings, probabilities) == pytest.approx(expected, abs=1e-12)
+
+
+def test_average_precision_of_a_hand_example():
+    labels, probabilities = np.array([1, 0, 1, 0]), binary(0.9, 0.8, 0.7, 0.1)
+    assert metrics.average_precision(labels, probabilities) == pytest.approx((1 / 1 + 2 / 3) / 2)
+    assert metrics.average_precision(labels, binary(*[0.5] * 4)) == 0.5, "all alike: the share of positives"
+    assert math.isnan(metrics.average_precision(labels[:1], probabilities[:1])), "not defined for one class"
+    assert math.isnan(metrics.average_precision(labels, binary(0.9, 0.8, 0.7, math.nan)))
 
 
 def test_decided_takes_the_threshold_where_there_is_one_to_take():
@@ -124,6 +146,54 @@ def test_reliability_of_a_hand_example():
     labels, probabilities = np.array([0, 1, 1, 1]), binary(0.05, 0.94, 0.96, 1.0)
     assert metrics.reliability(labels, probabilities, bins=5) == [(0.05, 0.0, 1), (pytest.approx(2.9 / 3), 1.0, 3)]
     assert metrics.reliability(labels, binary(*[math.nan] * 4)) == []
+
+
+def test_risk_grows_as_less_certain_scans_are_answered():
+    labels = np.array([1, 1, 0, 0, 1])
+    coverage, risk = metrics.risk_coverage(labels, binary(0.95, 0.6, 0.4, 0.2, 0.3))
+    # By certainty: 0.95 right, 0.2 right, 0.3 wrong, then 0.6 and 0.4 together, both right.
+    assert coverage == pytest.approx([1 / 5, 2 / 5, 3 / 5, 5 / 5])
+    assert risk == pytest.approx([0, 0, 1 / 3, 1 / 5])
+    assert metrics.aurc(labels, binary(0.95, 0.6, 0.4, 0.2, 0.3)) == pytest.approx(1 / 5 * 1 / 3 + 2 / 5 * 1 / 5)
+    assert math.isnan(metrics.aurc(labels[:0], binary(0.5)[:0]))
+
+
+def test_certainty_of_two_classes_is_the_distance_from_the_threshold_in_logits():
+    labels, probabilities = np.array([0, 1, 1]), binary(0.05, 0.25, 0.99)
+    _, risk = metrics.risk_coverage(labels, probabilities, threshold=0.2)
+    assert risk == pytest.approx([0, 0, 0])
+    coverage, risk = metrics.risk_coverage(labels, binary(0.0, 1.0, 0.1), threshold=0.1)
+    assert coverage.tolist() == pytest.approx([1 / 3, 2 / 3, 1]), "0 and 1 are as certain as can be, by other distances"
+    assert risk[-1] == pytest.approx(1 / 3), "at the threshold is not above it"
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_risk_at_full_coverage_is_the_error_and_chance_has_a_flat_curve(classes):
+    rng = np.random.default_rng(0)
+    labels, probabilities = rng.integers(0, classes, 4000), rng.dirichlet(np.ones(classes), 4000)
+    coverage, risk = metrics.risk_coverage(labels, probabilities)
+    assert (coverage[-1], risk[-1]) == (1, pytest.approx(1 - metrics.accuracy(labels, probabilities)))
+    assert metrics.aurc(labels, probabilities) == pytest.approx(1 - 1 / classes, abs=0.05)
+    drawn = (probabilities.cumsum(1) < rng.random((4000, 1))).sum(1)  # labels that follow the probabilities
+    assert metrics.aurc(drawn, probabilities) < 1 - metrics.accuracy(drawn, probabilities) - 0.05
+
+
+def test_risk_of_multi_label_data_is_of_labels():
+    findings, probabilities = np.array([[1, 0], [1, 1]]), np.array([[0.9, 0.2], [0.3, 0.6]])
+    coverage, risk = metrics.risk_coverage(findings, probabilities)
+    assert coverage == pytest.approx([1 / 4, 2 / 4, 3 / 4, 1])
+    assert risk == pytest.approx([0, 0, 1 / 3, 1 / 4])
+
+
+@pytest.mark.parametrize("metric", [metrics.auc, metrics.average_precision, metrics.brier])
+def test_bootstrap_is_the_metric_of_drawn_scans(metric):
+    """Word by word what it says, without what makes it fast."""
+    rng = np.random.default_rng(5)
+    labels, probabilities = rng.integers(0, 3, 50), rng.dirichlet(np.ones(3), 50).round(2)
+    rng = np.random.default_rng(7)
+    draws = [rng.integers(0, 50, 50) for _ in range(40)]
+    expected = np.quantile([metric(labels[i], probabilities[i]) for i in draws], [0.025, 0.975])
+    assert metrics.bootstrap(metric, labels, probabilities, samples=40, seed=7) == pytest.approx(tuple(expected))
 
 
 def test_bootstrap_interval_of_an_accuracy_is_that_of_its_binomial():
