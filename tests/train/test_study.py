@@ -1,0 +1,245 @@
+"""Studies: their order, their table, and that one which was killed ends like one which was not."""
+
+import csv
+import os
+import shutil
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from imaging import LiquidLensError, phantoms
+from models import hse2024
+from train import results, study
+from train.published import FIGURES, published
+from train.run import RunFolder
+
+MODEL, EPOCHS, SEEDS = "CNNExp2N4", 20, (0, 1)
+
+
+@pytest.fixture(scope="module")
+def volumes(tmp_path_factory) -> Path:
+    """An image folder of 60 phantoms, which are made in a moment."""
+    root = tmp_path_factory.mktemp("data") / "vessels"
+    made = phantoms.vessel3d(splits={"train": 60})
+    for label in (0, 1):
+        (root / str(label)).mkdir(parents=True)
+    for i, (scan, label) in enumerate(zip(made["train_images"], made["train_labels"][:, 0], strict=True)):
+        np.save(root / str(label) / f"{i}.npy", scan)
+    return root
+
+
+def run(volumes, folder, jobs=1, models=(MODEL,), seeds=SEEDS, epochs=EPOCHS, runs=None, **options):
+    lines: list[str] = []
+    outcome = study.study(
+        "hse-2024",
+        [str(volumes)],
+        models,
+        seeds,
+        jobs,
+        changes={"max_epochs": epochs},
+        out=folder,
+        runs=runs or folder / "runs",
+        say=lines.append,
+        **options,
+    )
+    return outcome, lines
+
+
+def rows_of(table: Path) -> list[dict[str, str]]:
+    with table.open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def whole(volumes, tmp_path_factory) -> Path:
+    """The folder of a study that nothing has interrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    outcome, lines = run(volumes, folder)
+    assert (outcome.left, outcome.failures) == (0, ())
+    assert lines[0] == f"2 runs, 0 of them are in {outcome.table}."
+    assert lines[1].startswith(f"{MODEL} on folder:vessels, seed 0: test AUC 0.")
+    assert lines[1].endswith(" s; 1 left")
+    assert f"none is published; {EPOCHS} epochs" in lines[2]
+    return folder
+
+
+def test_the_order_is_that_of_the_papers_tables():
+    plan = study.PLANS["hse-2024"]
+    assert sorted(plan.models) == sorted(row.name for row in hse2024.TABLE_1), "every row once"
+    compact, others, liquid = plan.groups
+    assert (len(compact), len(others), len(liquid)) == (9, 10, 11)
+    assert "LSTMExp5N2" in compact
+    assert not any(name.startswith("Liq") for name in others)
+    assert all(name.startswith("Liq") for name in liquid)
+
+
+def test_published_figures():
+    assert {model for model, _ in FIGURES["hse-2024"]} == {row.name for row in hse2024.TABLE_1}
+    assert len(FIGURES["hse-2024"]) == 90
+    assert published("hse-2024", "CNNExp2N3", "vesselmnist3d").auc == 0.927
+    assert published("hse-2024", "LSTMExp5N3+source_layout", "adrenalmnist3d").accuracy == 0.765
+    assert published("hse-2024", "CNNExp2N3", "phantom-vessel3d") is None
+
+
+def test_a_line_says_what_the_run_folder_says(whole):
+    row = rows_of(whole / "hse-2024.csv")[1]
+    (folder,) = (RunFolder(path) for path in (whole / "runs").glob("*-seed1"))
+    metrics = folder.metrics()
+    assert (row["dataset"], row["model"], row["recipe"]) == ("folder:vessels", MODEL, f"hse-2024+max_epochs={EPOCHS}")
+    assert (row["paper"], row["seed"], row["parameters"], row["threads"]) == ("hse-2024", "1", "13739", "1")
+    assert row["dataset_md5"] == folder.recipe().dataset_md5
+    assert (row["epochs"], row["best_epoch"]) == (str(metrics.epochs), str(metrics.best_epoch))
+    assert row["reported_weights"] == "last"
+    assert float(row["last_test_auc"]) == pytest.approx(metrics.last.test["auc"], rel=1e-5)
+    assert float(row["best_val_accuracy_batch_mean"]) == pytest.approx(
+        metrics.best.val["accuracy_batch_mean"], rel=1e-5
+    )
+    assert row["torch"] == folder.recipe().versions["torch"]
+
+
+def test_a_killed_study_ends_like_an_uninterrupted_one(volumes, whole, tmp_path):
+    arguments = ["--datasets", volumes, "--models", MODEL, "--seeds", "0-1", "--epochs", EPOCHS, "--jobs", 1]
+    places = ["--out", tmp_path, "--runs", tmp_path / "runs"]
+    command = [sys.executable, "-m", "liquidlens", "study", "hse-2024", *arguments, *places]
+    table = tmp_path / "hse-2024.csv"
+    with subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL) as process:
+        checkpoint = awaited(lambda: table.is_file() and next((tmp_path / "runs").glob("*seed1/unfinished.ckpt"), None))
+        process.kill()
+    awaited(lambda: not claimed(checkpoint.parent))
+    assert checkpoint.is_file(), "the worker has ended with its study"
+    before = rows_of(checkpoint.parent / "history.csv")
+    assert 0 < len(before) < EPOCHS
+    assert [row["seed"] for row in rows_of(table)] == ["0"]
+
+    outcome, lines = run(volumes, tmp_path)
+    assert lines[0].startswith("2 runs, 1 of them are in ")
+    assert rows_of(checkpoint.parent / "history.csv")[: len(before)] == before, "it went on, seconds and all"
+    ours, theirs = rows_of(outcome.table), rows_of(whole / "hse-2024.csv")
+    for row in (*ours, *theirs):
+        assert float(row.pop("seconds")) > 0
+    assert ours == theirs
+
+
+def awaited(condition, seconds=120):
+    """What the condition says once it says something."""
+    end = time.monotonic() + seconds
+    while not (answer := condition()):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    return answer
+
+
+def claimed(folder) -> bool:
+    try:
+        with study._claimed(folder):
+            return False
+    except LiquidLensError:
+        return True
+
+
+def test_lines_that_are_there_are_not_run_again(volumes, whole, tmp_path):
+    """Not on another machine either, which has no run folders."""
+    shutil.copy(whole / "hse-2024.csv", tmp_path)
+    outcome, lines = run(volumes, tmp_path)
+    assert (outcome.left, len(lines)) == (0, 1)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_folder_without_its_line_gets_one(volumes, whole, tmp_path):
+    lines = (whole / "hse-2024.csv").read_text().splitlines(keepends=True)
+    (tmp_path / "hse-2024.csv").write_text("".join(lines[:2]))
+    assert run(volumes, tmp_path, runs=whole / "runs")[0].failures == ()
+    assert (tmp_path / "hse-2024.csv").read_text() == "".join(lines)
+
+
+def test_a_run_that_fails_does_not_end_the_study(volumes, tmp_path):
+    models = ("CNNExp2N4", "CNNExp2N3", "CNNExp1N4", "RNNExp5N5+source_layout")
+    broken, busy = (tmp_path / "runs" / f"vessels-{model}-hse-2024+max_epochs=1-seed0" for model in models[:2])
+    broken.mkdir(parents=True)
+    (broken / "recipe.json").write_text("{}")
+    with study._claimed(busy):
+        outcome, lines = run(volumes, tmp_path, jobs=2, models=models, seeds=[0], epochs=1)
+    failures = sorted(outcome.failures)
+    assert failures[0].startswith("CNNExp2N3 on folder:vessels, seed 0: Another study is training in ")
+    assert failures[1].startswith("CNNExp2N4 on folder:vessels, seed 0: ")
+    assert "recipe.json is damaged" in failures[1]
+    assert not list(busy.iterdir())
+    assert any(line.startswith("CNNExp2N4 on folder:vessels, seed 0: failed; ") for line in lines)
+    assert {row["model"] for row in rows_of(outcome.table)} == set(models[2:])
+
+
+def test_a_process_that_ends_is_a_run_that_fails():
+    worker = study._Worker(os._exit)
+    worker.connection.send(3)
+    assert worker.answer().startswith("Its process ended with exit code 3, ")
+
+
+def test_nothing_is_begun_when_the_time_is_up(volumes, tmp_path):
+    outcome, _ = run(volumes, tmp_path, budget_hours=0)
+    assert (outcome.left, outcome.failures) == (2, ())
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"paper": "hse-2023"}, "no study named 'hse-2023'. Did you mean hse-2024"),
+        ({"models": ["EQ2425"]}, "no model of this study named 'EQ2425'"),
+        ({"models": ["CNNExp2N4+source_layout"]}, "no flag 'source_layout'"),
+        ({"datasets": ["vesselmnist"]}, "no dataset named"),
+        ({"jobs": 0}, "at least one process"),
+        ({"changes": {"max_epochs": 0}}, "max_epochs=0 does not fit"),
+    ],
+)
+def test_everything_is_checked_before_anything_is_trained(volumes, tmp_path, arguments, sentence):
+    whole = {"paper": "hse-2024", "datasets": [str(volumes)], **arguments}
+    with pytest.raises(LiquidLensError, match=sentence):
+        study.study(**whole, out=tmp_path, runs=tmp_path / "runs")
+    assert not list(tmp_path.iterdir())
+
+
+def test_seeds():
+    assert study.parse_seeds("0-2,7,1") == [0, 1, 2, 7]
+    for text in ("", "4-0", "a", "-1", "0-", "0,,1"):
+        with pytest.raises(LiquidLensError, match="--seeds takes numbers and ranges"):
+            study.parse_seeds(text)
+
+
+def line_of(seed) -> dict[str, str]:
+    return {**dict.fromkeys(results.COLUMNS, "x"), "seed": str(seed)}
+
+
+def test_many_write_to_a_table_at_once(tmp_path):
+    table = tmp_path / "results" / "table.csv"
+    with ThreadPoolExecutor(8) as pool:  # every call opens the file for itself, as processes do
+        list(pool.map(lambda i: results.append(table, line_of(i % 50)), range(200)))
+    rows = rows_of(table)
+    assert sorted(int(row["seed"]) for row in rows) == list(range(50)), "every line once, and one header"
+    assert results.finished(table) == {("x", "x", "x", "x", str(seed)) for seed in range(50)}
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda text: text[:-1], "line 3 is not whole"),
+        (lambda text: text[:-9], "line 3 is not whole"),
+        (lambda text: text + "<<<<<<< HEAD\n", "line 4 is not whole"),
+        (lambda text: text.replace("\n", "\n\n", 1), "line 2 is not whole"),
+        (lambda text: text.replace("seed", "start", 1), "has other columns"),
+    ],
+)
+def test_a_damaged_table_is_left_alone(tmp_path, change, sentence):
+    table = tmp_path / "table.csv"
+    for seed in (0, 1):
+        results.append(table, line_of(seed))
+    damaged = change(table.read_text())
+    table.write_text(damaged)
+    for use in (lambda: results.finished(table), lambda: results.append(table, line_of(2))):
+        with pytest.raises(LiquidLensError, match=sentence):
+            use()
+    assert table.read_text() == damaged

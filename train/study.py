@@ -1,0 +1,285 @@
+"""The reproduction study: a paper's models on its datasets, seed after seed, as one table that grows with every run.
+
+The table is OUT/PAPER.csv.  A run that has a line in it is not trained again, on no machine; one that was interrupted
+goes on from its run folder.  So a study can be stopped at any time, and the same command goes on.
+"""
+
+import fcntl
+import functools
+import multiprocessing
+import os
+import signal
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from imaging import LiquidLensError
+from imaging.errors import unknown
+from train import results
+from train.datasets import load
+from train.fit import InterruptedTrainingError, resolve, settings_for, train
+from train.published import published
+from train.recipes import changed
+from train.run import RunRecipe, Weights
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a study trains: groups of models, the most telling group first, in each the cheapest model first."""
+
+    datasets: tuple[str, ...]
+    groups: tuple[tuple[str, ...], ...]
+    #: The weights whose test figures the paper reports.
+    reported: Weights
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        return tuple(model for group in self.groups for model in group)
+
+
+# fmt: off
+PLANS = {
+    "hse-2024": Plan(
+        datasets=("adrenalmnist3d", "vesselmnist3d"),
+        groups=(
+            # Ours of Table 2.
+            ("CNNExp2N4", "CNNExp2N3", "CNNExp3N1", "CNNExp3N6", "LSTMExp5N2", "CNNExp4N1", "LiqExp3N2", "LiqExp4N2",
+             "LiqExp4N6"),
+            # The other rows of Table 1: without liquid layers,
+            ("CNNExp1N4", "CNNExp1N1", "CNNExp1N3", "CNNExp2N1", "RNNExp5N5", "RNNExp5N6", "LSTMExp5N3", "LSTMExp5N4",
+             "CNNExp4N4", "CNNExp4N3"),
+            # and with them.
+            ("LiqExp5N1", "LiqExp3N5", "LiqExp1N2", "LiqExp3N4", "LiqExp3N3", "LiqExp1N6", "LiqExp1N5", "LiqExp4N5",
+             "LiqExp2N5", "LiqExp2N2", "LiqExp2N6"),
+        ),
+        reported="last",
+    ),
+}
+# fmt: on
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a study.  model: with its flags, as in LSTMExp5N2+source_layout; data: what the dataset is loaded as;
+    key: what its line has under `results.KEY`."""
+
+    model: str
+    data: str
+    seed: int
+    folder: Path
+    key: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.model} on {self.key[0]}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a study ended: its table, how many runs were not begun, and a sentence for each that failed."""
+
+    table: Path
+    left: int
+    failures: tuple[str, ...]
+
+
+def study(
+    paper: str,
+    datasets: Sequence[str] = (),
+    models: Sequence[str] = (),
+    seeds: Sequence[int] = (0,),
+    jobs: int = 2,
+    budget_hours: float | None = None,
+    changes: dict[str, Any] | None = None,
+    out: str | Path = "docs/results",
+    runs: str | Path = "runs",
+    data_root: str | Path | None = None,
+    say: Callable[[str], None] = print,
+) -> Outcome:
+    """Train what the table ``OUT/PAPER.csv`` lacks of a paper's study, `jobs` runs at a time, each on one thread.
+
+    datasets, models: others than the study's datasets; some of its models, flags behind them as in
+    LSTMExp5N2+source_layout.  budget_hours: no run is begun later than this.  changes: other values for fields of the
+    paper's recipe.  say: takes a line about every run that ends.
+
+    A run that fails does not end the study.  Raises LiquidLensError before anything is trained if something does not
+    fit together or the table is damaged, and InterruptedTrainingError if somebody interrupts it.
+    """
+    started = time.monotonic()
+    if paper not in PLANS:
+        raise unknown("study", paper, PLANS)
+    if jobs < 1:
+        raise LiquidLensError(f"A study takes at least one process, not --jobs {jobs}.")
+    table = Path(out) / f"{paper}.csv"
+    grid = _grid(PLANS[paper], datasets, models, seeds, changes, Path(runs), data_root)
+    done = results.finished(table)
+    waiting = deque(run for run in grid if run.key not in done)
+    say(f"{len(grid)} runs, {len(grid) - len(waiting)} of them are in {table}.")
+
+    task = functools.partial(_finish, paper=paper, table=table, changes=changes, data_root=data_root)
+    busy: dict[Any, tuple[_Worker, Run]] = {}
+    idle: list[_Worker] = []
+    failures: list[str] = []
+    try:
+        while True:
+            in_time = budget_hours is None or time.monotonic() - started < 3600 * budget_hours
+            while waiting and len(busy) < jobs and in_time:
+                run = waiting.popleft()
+                if run.key in results.finished(table):  # by now: another study may fill the same table
+                    continue
+                worker = idle.pop() if idle else _Worker(task)
+                worker.connection.send(run)
+                busy[worker.connection] = worker, run
+            if not busy:
+                break
+            for connection in wait(list(busy)):
+                worker, run = busy.pop(connection)
+                answer = worker.answer()
+                if worker.process.is_alive():
+                    idle.append(worker)
+                if isinstance(answer, str):
+                    failures.append(f"{run}: {answer}")
+                said = "failed" if isinstance(answer, str) else _summary(answer)
+                say(f"{run}: {said}; {len(waiting) + len(busy)} left")
+    except KeyboardInterrupt:
+        left = len(waiting) + len(busy)
+        raise InterruptedTrainingError(f"Interrupted, {left} left: the same command goes on from there.") from None
+    finally:
+        for worker in (*idle, *(worker for worker, _ in busy.values())):
+            worker.process.kill()
+    return Outcome(table, len(waiting), tuple(failures))
+
+
+def parse_seeds(text: str) -> list[int]:
+    """ "0-4" and "0,2,5" as seeds.  Raises LiquidLensError for anything else."""
+    seeds: list[int] = []
+    try:
+        for part in text.split(","):
+            first, dash, last = part.partition("-")
+            seeds += range(int(first), int(last if dash else first) + 1)
+        if not seeds:
+            raise ValueError(text)
+    except ValueError as error:
+        raise LiquidLensError(f"--seeds takes numbers and ranges, as in 0-4 or 0,2,5, not {text!r}.") from error
+    return list(dict.fromkeys(seeds))
+
+
+def _grid(plan: Plan, datasets, models, seeds, changes, runs: Path, data_root) -> list[Run]:
+    """All runs in their order: seed by seed, model by model.  Raises LiquidLensError if one of them cannot be."""
+    for model in models:
+        if _parts(model)[0] not in plan.models:
+            raise unknown("model of this study", _parts(model)[0], plan.models)
+    chosen = sorted(set(models), key=lambda model: (plan.models.index(_parts(model)[0]), model)) or plan.models
+    loaded = {data: load(data, data_root) for data in datasets or plan.datasets}
+    recipes: dict[tuple[str, str], RunRecipe] = {}
+    for model in chosen:
+        name, flags = _parts(model)
+        settings = settings_for(name, None, changes)
+        for data, dataset in loaded.items():
+            recipes[model, data] = resolve(name, data, dataset, settings, max(seeds, default=0), flags)
+    grid = []
+    for seed in seeds:
+        for (model, data), recipe in recipes.items():
+            training = recipe.training
+            settings_name = "+".join((training.recipe, *(f"{k}={v}" for k, v in changed(training).items())))
+            folder = runs / recipe.model_copy(update={"seed": seed}).name
+            key = (loaded[data].name, recipe.dataset_md5, model, settings_name, str(seed))
+            grid.append(Run(model, data, seed, folder, key))
+    return grid
+
+
+def _parts(model: str) -> tuple[str, list[str]]:
+    """A model's name, and its flags."""
+    name, *flags = model.split("+")
+    return name, flags
+
+
+def _summary(row: dict[str, Any]) -> str:
+    """What one reads of a finished run."""
+    figures = published(row["paper"], row["model"], row["dataset"])
+    theirs = "none is published" if figures is None else f"published {figures.auc:.3f}"
+    ours = row[f"{row['reported_weights']}_test_auc"]
+    return f"test AUC {ours:.3f}, {theirs}; {row['epochs']} epochs, {row['seconds']:.0f} s"
+
+
+# --- In the worker processes ---------------------------------------------------------------------------------
+
+
+class _Worker:
+    """A process of one thread that does a task for one run after another."""
+
+    def __init__(self, task: Callable[[Run], Any]):
+        context = multiprocessing.get_context("spawn")
+        os.environ["OMP_NUM_THREADS"] = "1"  # several processes of several threads get in each other's way
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, task), daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def answer(self) -> Any:
+        """What the task returned, or a sentence if the process has ended instead."""
+        try:
+            return self.connection.recv()
+        except (EOFError, OSError):
+            self.process.join()
+            return f"Its process ended with exit code {self.process.exitcode}, perhaps for want of memory."
+
+
+def _serve(connection: Connection, task: Callable[[Run], Any]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C reaches all processes of a terminal; the study decides
+    threading.Thread(target=_end_with_the_study, daemon=True).start()
+    with suppress(EOFError):
+        while True:
+            connection.send(task(connection.recv()))
+
+
+def _end_with_the_study() -> None:
+    """A worker that outlived a killed study would write into the run folder that the next one goes on with."""
+    study = multiprocessing.parent_process()
+    assert study is not None
+    wait([study.sentinel])
+    os._exit(1)
+
+
+def _finish(run: Run, paper: str, table: Path, changes, data_root) -> dict[str, Any] | str:
+    """Train to the end and add the line to the table; returns the line's cells, or why there is none."""
+    try:
+        with _claimed(run.folder):
+            name, flags = _parts(run.model)
+            folder = train(
+                *(name, run.data, None, run.seed, changes, flags),
+                data_root=data_root,
+                runs=run.folder.parent,
+                progress=False,
+            )
+            row = results.cells(paper, run.key, PLANS[paper].reported, torch.get_num_threads(), folder)
+            results.append(table, row)
+            return row
+    except LiquidLensError as error:
+        return str(error)
+    except Exception as error:  # whatever it is, the other runs go on
+        traceback.print_exc()
+        return f"{type(error).__name__}: {error}"
+
+
+@contextmanager
+def _claimed(folder: Path) -> Iterator[None]:
+    """Keep other studies out of a run folder; a claim ends with its process.  Raises LiquidLensError if one has it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LiquidLensError(f"Another study is training in {folder}.") from None
+        yield
+    finally:
+        os.close(descriptor)
