@@ -10,12 +10,14 @@ DATA ?= vesselmnist3d
 RECIPE ?=
 SEED ?= 0
 JOBS ?= 2
+PAPER ?= hse-2024
 
 WORKSHOP := .venv/ready-$(ORT)
 DEVICE := .venv-serve/ready-$(ORT)
 PIP_QUIET := -qq --disable-pip-version-check
 
-.PHONY: help demo test lint train export audit predict serve doctor bench gpu-check pretrained zoo-check environments clean
+.PHONY: help demo test lint train study export audit predict batch serve doctor bench bench-batch gpu-check pretrained \
+	zoo-check environments clean
 .DEFAULT_GOAL := help
 
 help:  ## Show these targets.
@@ -29,7 +31,7 @@ $(WORKSHOP): pyproject.toml constraints/workshop.txt
 
 $(DEVICE): pyproject.toml constraints/device.txt
 	rm -rf .venv-serve && $(PYTHON) -m venv .venv-serve
-	.venv-serve/bin/pip install $(PIP_QUIET) -c constraints/device.txt -e '.[serve,triton,dev-device,$(ORT)]'
+	.venv-serve/bin/pip install $(PIP_QUIET) -c constraints/device.txt -e '.[serve,triton,ray,dev-device,$(ORT)]'
 	touch $@
 
 environments:  ## Make both environments, side by side.
@@ -52,6 +54,9 @@ lint: $(WORKSHOP)  ## Check style and types.
 train: $(WORKSHOP)  ## Train: MODEL=LiqExp4N2 DATA=vesselmnist3d RECIPE=hse-2024 SEED=0 ARGS="--set batch_size=32"
 	.venv/bin/liquidlens train $(MODEL) $(DATA) $(if $(RECIPE),--recipe $(RECIPE)) --seed $(SEED) $(ARGS)
 
+study: $(WORKSHOP)  ## Reproduce a paper, JOBS=2 runs at a time, into docs/results: PAPER=hse-2024 ARGS="--budget-hours 8"
+	.venv/bin/liquidlens study $(PAPER) --jobs $(JOBS) $(ARGS)
+
 export: need-RUN $(WORKSHOP)  ## Export a run folder to a bundle: RUN=runs/... ARGS="--profiles unrolled,step"
 	.venv/bin/liquidlens export $(RUN) $(ARGS)
 
@@ -61,12 +66,18 @@ audit: $(WORKSHOP)  ## Audit an ONNX file: MODEL=bundles/.../model.onnx
 predict: need-SCANS $(DEVICE)  ## Predict: MODEL=bundles/.../model.onnx SCANS="a.nii.gz b.npy"
 	.venv-serve/bin/liquidlens predict $(MODEL) $(SCANS)
 
+batch: need-SCANS need-OUT $(DEVICE)  ## Predict many scans into a table: MODEL=vessel SCANS="study/" OUT=results.csv
+	.venv-serve/bin/liquidlens predict $(MODEL) $(SCANS) --out $(OUT) $(ARGS)
+
 serve: $(DEVICE)  ## Serve the demo and the Open Inference Protocol: ARGS="bundles/.../model.onnx --port 8000"
 	.venv-serve/bin/liquidlens serve $(ARGS)
 
 bench: $(WORKSHOP)  ## Measure the liquid layer and exported files against ncps.
 	.venv/bin/python -m benchmarks.liquid
 	.venv/bin/python -m benchmarks.exported
+
+bench-batch: $(WORKSHOP)  ## Measure the batch script against bare loops; about ten minutes.
+	.venv/bin/python -m benchmarks.batch $(ARGS)
 
 doctor: $(DEVICE)  ## Say what this machine can do, and why not more.
 	.venv-serve/bin/liquidlens doctor $(ARGS)

@@ -2,23 +2,19 @@
 
 import json
 import sys
-import time
-import traceback
-from collections.abc import Container, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
-from rich.console import Console
-from rich.table import Column, Table
-from rich.text import Text
+from rich.table import Table
 
 from imaging.errors import LiquidLensError
+from serve import commands
+from serve.console import console, fail, numbers, print_columns, run
 
 if TYPE_CHECKING:
     from export import Bundle
     from export.facts import FileAudit
-    from serve.manifest import Manifest
 
 T = TypeVar("T", bound=str)
 
@@ -28,7 +24,6 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-console = Console(markup=False, highlight=False, emoji=False)  # names of files and labels are not markup
 
 DataRoot = Annotated[
     Path | None, typer.Option(help="Folder with the datasets; otherwise $LIQUIDLENS_DATA, ~/.medmnist, or a download.")
@@ -39,7 +34,7 @@ SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out images of a
 
 @app.callback()
 def options(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
-    # `main` reads --debug, anywhere on the command line; here it stands for the help, whose text is that of `app`.
+    # `serve.console.run` reads --debug, anywhere on the line; here it stands for the help, whose text is that of `app`.
     pass
 
 
@@ -64,7 +59,7 @@ def list_models(
 
     entries = [e for e in map(models.entry, models.names()) if find.lower() in f"{e.paper} {e.name}".lower()]
     if not entries:
-        _fail(f"No model and no paper has {find!r} in its name.")
+        fail(f"No model and no paper has {find!r} in its name.")
     rows = [
         (
             entry.name,
@@ -77,19 +72,8 @@ def list_models(
         )
         for entry in entries
     ]
-    _print_columns(("model", "paper", "input", "logits", "parameters", "published", "flags"), rows, right={3, 4, 5})
+    print_columns(("model", "paper", "input", "logits", "parameters", "published", "flags"), rows, right={3, 4, 5})
     console.print(f"{len(rows)} models; parameters are the trainable ones, published what the paper prints.")
-
-
-def _print_columns(header: tuple[str, ...], rows: Sequence[tuple[str, ...]], right: Container[int] = ()) -> None:
-    """Lines that a person can read and grep: columns side by side, never cut, the last one as long as it is."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    for row in (header, *rows):
-        cells = [
-            cell.rjust(width) if i in right else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        console.print("  ".join(cells).rstrip(), soft_wrap=True, style="bold" if row is header else None)
 
 
 @app.command("recipes")
@@ -101,7 +85,7 @@ def list_recipes(name: Annotated[str | None, typer.Argument(help="Show all field
         for field, value in training(name):
             console.print(f"{field} = {json.dumps(value)}", soft_wrap=True)
         return
-    _print_columns(("recipe", "in short"), [(settings.recipe, settings.about) for settings in RECIPES.values()])
+    print_columns(("recipe", "in short"), [(settings.recipe, settings.about) for settings in RECIPES.values()])
 
 
 @app.command()
@@ -115,7 +99,7 @@ def data(
     from train import datasets
 
     if name is None:
-        _print_columns(
+        print_columns(
             ("dataset", "size", "classes", "licence", "where"),
             [(s.name, s.size, str(len(s.label_names)), s.licence, s.where) for s in datasets.sources(data_root)],
             right={2},
@@ -220,8 +204,8 @@ def sweep(
     table = sweep_rates(
         models,
         data,
-        _numbers(rates, float, "--rates"),
-        _numbers(seeds, int, "--seeds"),
+        numbers(rates, float, "--rates"),
+        numbers(seeds, int, "--seeds"),
         _changes(changes, epochs),
         out,
         recipe=recipe,
@@ -231,21 +215,48 @@ def sweep(
     console.print(f"{table} and {table.with_suffix('.png')}", soft_wrap=True)
 
 
+@app.command()
+def study(
+    paper: Annotated[str, typer.Argument(help="hse-2024")],
+    datasets: Annotated[str, typer.Option(help="Separated by commas; by default the study's.")] = "",
+    models: Annotated[
+        str, typer.Option(help="Some of its models, separated by commas; with a flag as LSTMExp5N2+source_layout.")
+    ] = "",
+    seeds: Annotated[str, typer.Option(help="As in 0-4 or 0,2,5.")] = "0-4",
+    jobs: Annotated[int, typer.Option(min=1, help="How many runs at a time, each on one thread.")] = 2,
+    budget_hours: Annotated[float | None, typer.Option(min=0, help="No run is begun later than this.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Another limit of epochs than the recipe's.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the table.")] = Path("docs/results"),
+    data_root: DataRoot = None,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Train a paper's models on its datasets, seed after seed, into one table; an interrupted study goes on."""
+    from train.study import parse_seeds
+    from train.study import study as train_all
+
+    outcome = train_all(
+        paper,
+        [name for name in datasets.split(",") if name],
+        [name for name in models.split(",") if name],
+        parse_seeds(seeds),
+        jobs,
+        budget_hours,
+        _changes(None, epochs),
+        out,
+        runs,
+        data_root,
+        say=lambda line: console.print(line, soft_wrap=True),
+    )
+    console.print(f"Table: {outcome.table}; runs left: {outcome.left}, failed: {len(outcome.failures)}", soft_wrap=True)
+    if outcome.failures:
+        fail(*outcome.failures)
+
+
 def _changes(assignments: list[str] | None, epochs: int | None) -> dict:
     from train.recipes import parse_changes
 
     changes = parse_changes(assignments or ())
     return changes if epochs is None else {**changes, "max_epochs": epochs}
-
-
-def _numbers(text: str, kind: type, option: str) -> list:
-    try:
-        numbers = [kind(part) for part in text.split(",") if part.strip()]
-        if not numbers:
-            raise ValueError(text)
-        return numbers
-    except ValueError as error:
-        raise LiquidLensError(f"{option} takes numbers separated by commas, not {text!r}.") from error
 
 
 def _choices(text: str, allowed: tuple[T, ...], option: str) -> tuple[T, ...]:
@@ -367,7 +378,7 @@ def _print_bundle(bundle: "Bundle") -> None:
                 str(variant.changed_labels),
             )
         )
-    _print_columns(header, rows, right={2, 3, 4, 5, 7, 8})
+    print_columns(header, rows, right={2, 3, 4, 5, 7, 8})
     for reason in document.choice.reasons:
         console.print(reason, soft_wrap=True)
     for profile, parity in document.parity.items():
@@ -416,7 +427,7 @@ def audit(
         if html is not None:
             console.print(f"Page: {html}", soft_wrap=True)
     if found.problems:
-        _fail(*found.problems, code=1)
+        fail(*found.problems, code=1)
 
 
 def _print_audit(found: "FileAudit") -> None:
@@ -425,21 +436,21 @@ def _print_audit(found: "FileAudit") -> None:
     rows = [
         (i.name, i.kind, i.dtype, "x".join(map(str, i.shape)) or "1", f"{i.bytes:,}", i.how) for i in found.initializers
     ]
-    _print_columns(("initializer", "kind", "type", "shape", "bytes", "how"), rows, right={4})
+    print_columns(("initializer", "kind", "type", "shape", "bytes", "how"), rows, right={4})
     console.print()
     shares = ((name, f"{size:,}", f"{size / found.bytes:.1%}") for name, size in found.bytes_by_class.items() if size)
-    _print_columns(("bytes", "", ""), tuple(shares), right={1, 2})
+    print_columns(("bytes", "", ""), tuple(shares), right={1, 2})
     console.print()
     counts = found.parameters
     shown = ("published", "trainable", "effective", "stored")
-    _print_columns(
+    print_columns(
         ("parameters", ""),
         [(name, "-" if (n := getattr(counts, name)) is None else f"{n:,}") for name in shown],
         right={1},
     )
     for layer in found.synapses:
         console.print(f"\n{layer.layer} ({layer.cell}, {len(layer.neurons)} neurons)", soft_wrap=True)
-        _print_columns(("synapses", ""), [(name, f"{count:,}") for name, count in layer.by_type.items()], right={1})
+        print_columns(("synapses", ""), [(name, f"{count:,}") for name, count in layer.by_type.items()], right={1})
     if found.cost is not None:
         console.print(
             f"\nOne scan: {found.cost.macs:,} MACs, {found.cost.sigmoids:,} sigmoids, {found.cost.tanhs:,} tanhs, "
@@ -452,237 +463,21 @@ def _print_audit(found: "FileAudit") -> None:
         console.print("Sound: every number is accounted for, and nothing was changed.", style="green")
 
 
-@app.command()
-def bench(
-    models: Annotated[list[Path], typer.Argument(help="Exported .onnx files, or bundles: all their files.")],
-    batch: Annotated[str, typer.Option(help="Batch sizes, separated by commas.")] = "1,8,32",
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads that ONNX Runtime may use.")] = 1,
-    repeats: Annotated[int, typer.Option(min=1, help="Runs per file and batch size.")] = 50,
-) -> None:
-    """Time exported files: load, latency and throughput, by batch size, on the CPU and on CUDA where there is any."""
-    from serve.bench import measure
-
-    rows = measure(models, _numbers(batch, int, "--batch"), threads, repeats)
-    shown = [
-        (
-            str(row.file),
-            row.provider.removesuffix("ExecutionProvider"),
-            f"{row.bytes:,}",
-            f"{row.load_milliseconds:.1f} ms",
-            str(row.batch_size),
-            f"{row.p50_milliseconds:.2f} ms",
-            f"{row.p99_milliseconds:.2f} ms",
-            f"{row.per_second:,.0f} {row.unit}s/s",
-        )
-        for row in rows
-    ]
-    _print_columns(
-        ("file", "on", "bytes", "load", "batch", "p50", "p99", "throughput"), shown, right={2, 3, 4, 5, 6, 7}
-    )
-    console.print(f"{threads} CPU thread{'s' * (threads != 1)}, {repeats} runs each, in turn.")
-
-
-@app.command()
-def predict(
-    model: Annotated[str, typer.Argument(help="An exported .onnx file, a bundle, or the name of a pretrained model.")],
-    scans: Annotated[
-        list[str],
-        typer.Argument(
-            help="Scans: DICOM files, folders or zip archives, NIfTI, NumPy, PNG, JPEG, TIFF or BMP; FILE#ITEM names "
-            "one of many."
-        ),
-    ],
-    device: Annotated[
-        str, typer.Option(help="auto, cpu, cuda or tensorrt; a device that cannot be had is an error.")
-    ] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads per scan; by default up to 4.")] = None,
-    trust: Annotated[
-        bool, typer.Option("--trust", help="Read files of your own faster: without a process of its own for each.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
-) -> None:
-    """Predict the label of each scan with an exported model."""
-    from imaging import read, read_safely
-    from serve import pretrained
-    from serve.predictor import Predictor
-
-    predictor = Predictor(pretrained.find(model), device, threads)
-    colour = predictor.manifest.input.channels == 3
-    rows: list[dict] = []
-    failures: list[str] = []
-    for source in scans:
-        try:
-            started = time.perf_counter()
-            scan = (read if trust else read_safely)(source, colour=colour)
-            reading = 1000 * (time.perf_counter() - started)
-            row = predictor.predict(scan, name=source).to_json()
-            row["milliseconds"] = {"read": reading, **row["milliseconds"]}
-            rows.append({"scan": source, **row, "notes": [*scan.notes, *row["notes"]]})
-        except LiquidLensError as error:
-            _show_traceback()
-            rows.append({"scan": source, "error": str(error)})
-            failures.append(str(error))
-    if as_json:
-        answer = {"model": predictor.manifest.model, "device": predictor.device, "predictions": rows}
-        print(json.dumps(answer, indent=2))
-    elif len(failures) < len(rows):
-        _print_predictions([row for row in rows if "error" not in row], predictor.manifest, predictor.device)
-    if failures:
-        _fail(*failures)
-
-
-def _print_predictions(rows: list[dict], manifest: "Manifest", device: str) -> None:
-    labels = manifest.labels[-1:] if len(manifest.labels) == 2 else manifest.labels
-    columns: list[Column | str] = [
-        Column("scan", overflow="fold"),
-        "label",
-        *(f"p({label})" for label in labels),
-        "reading",
-        "model",
-    ]
-    table = Table(*columns, title=f"{manifest.model} on {device}")
-    for row in rows:
-        probabilities = (f"{row['probabilities'][label]:.3f}" for label in labels)
-        label = f"{row['label']} (not sure)" if row["abstained"] else row["label"]
-        times = (f"{row['milliseconds'][stage]:.1f} ms" for stage in ("read", "total"))
-        table.add_row(row["scan"], label, *probabilities, *times)
-    console.print(table)
-    for row in rows:
-        for note in row["notes"]:
-            console.print(f"{row['scan']}: {note}", style="dim", soft_wrap=True)
-    for row in (row for row in rows if row["ood"]):
-        console.print(
-            f"{row['scan']} is unlike the scans the model was trained on (score {row['ood_score']:.1f}, usual up to "
-            f"{row['ood_threshold']:.1f}): do not rely on its label.",
-            style="yellow",
-            soft_wrap=True,
-        )
-    console.print(manifest.intended_use, style="dim")
-
-
-@app.command()
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of lines.")] = False) -> None:
-    """Say what this machine can do, and why not more: exit code 2 if it cannot even predict on the CPU."""
-    from serve.doctor import examine, predicts
-
-    findings = examine()
-    well = predicts(findings)
-    if as_json:
-        print(json.dumps({"predicts": well, "findings": [vars(finding) for finding in findings]}, indent=2))
-    else:
-        _print_columns(("what", "found"), [(finding.about, finding.found) for finding in findings])
-        for finding in (finding for finding in findings if finding.problem):
-            console.print(f"{finding.about}: {finding.problem}", style="yellow", soft_wrap=True)
-    if not well:
-        _fail("This machine cannot predict; see above.")
-
-
-@app.command()
-def serve(
-    models: Annotated[
-        list[str] | None,
-        typer.Argument(help="Exported .onnx files, bundles, or pretrained names; by default all of these."),
-    ] = None,
-    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 7860,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or tensorrt.")] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads per inference.")] = None,
-    max_upload: Annotated[int, typer.Option(min=1, help="Largest upload, in MiB.")] = 512,
-    queue: Annotated[int, typer.Option(min=1, help="How many requests may wait before the next is refused.")] = 64,
-    concurrency: Annotated[int, typer.Option(min=1, help="How many are worked on at once.")] = 2,
-    user: Annotated[str | None, typer.Option(help="Who logs in, by default liquidlens; needs a password.")] = None,
-    password_file: Annotated[
-        Path | None, typer.Option(help="Its first line is the password; otherwise $LIQUIDLENS_PASSWORD, or none.")
-    ] = None,
-    allow_host: Annotated[
-        list[str] | None, typer.Option(help="A further name of this server, such as that of a proxy. Repeatable.")
-    ] = None,
-    root_path: Annotated[str, typer.Option(help="The path under which a proxy offers this server, as in /lens.")] = "",
-    open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open the demo in a browser.")] = False,
-) -> None:
-    """Serve models to people (a demo in the browser) and to programs (the Open Inference Protocol)."""
-    from serve.app import run
-    from serve.settings import Settings, read_password
-
-    password = read_password(password_file)
-    if user is not None and password is None:
-        raise LiquidLensError("--user needs a password: set $LIQUIDLENS_PASSWORD or give --password-file.")
-    settings = Settings(
-        host=host,
-        port=port,
-        allowed_hosts=tuple(allow_host or ()),
-        root_path=root_path.rstrip("/"),
-        user=user or "liquidlens",
-        password=password,
-        upload_bytes=max_upload * 2**20,
-        queue_size=queue,
-        concurrency=concurrency,
-        device=device,
-        threads=threads,
-    )
-    run(models or [], settings, lambda line: console.print(line, soft_wrap=True), open_page)
-
-
-@app.command()
-def explain(
-    model: Annotated[str, typer.Argument(help="An exported .onnx file, a bundle, or the name of a pretrained model.")],
-    scan: Annotated[str, typer.Argument(help="A scan, as of `predict`.")],
-    out: Annotated[Path, typer.Option(help="The page to write; it shows the scan.")] = Path("explanation.html"),
-    device: Annotated[
-        str, typer.Option(help="auto, cpu, cuda or tensorrt; a device that cannot be had is an error.")
-    ] = "auto",
-) -> None:
-    """Explain the answer for one scan on a page: occlusion, slices, and the trace of liquid neurons."""
-    from imaging import read_safely
-    from serve import pretrained
-    from serve.explain_page import page
-    from serve.predictor import Predictor
-
-    with console.status("Loading") as status:
-        predictor = Predictor(pretrained.find(model), device)
-        pixels = read_safely(scan, colour=predictor.manifest.input.channels == 3)
-        file, mark, item = scan.partition("#")
-        html = page(
-            predictor,
-            pixels,
-            Path(file).name + mark + item,
-            say=lambda done, total: status.update(f"Hiding parts of the scan: {done} of {total}"),
-        )
-    out.write_text(html, encoding="utf-8")
-    console.print(f"Page: {out}", soft_wrap=True)
+for command in (
+    commands.bench,
+    commands.predict,
+    commands.merge,
+    commands.explain,
+    commands.serve,
+    commands.doctor,
+):
+    app.command()(command)
 
 
 def main() -> None:
-    """Run the command line.  Errors that a person can mend are one sentence on stderr and exit code 2."""
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    if arguments[-1:] == ["--recipe"]:
-        arguments = ["recipes"]
-    try:
-        app(arguments)
-    except LiquidLensError as error:
-        _show_traceback()
-        _fail(str(error), code=getattr(error, "exit_code", 2))
-    except OSError as error:
-        _show_traceback()
-        _fail(f"{error.filename or 'the system'}: {error.strerror or error}.")
-    except ModuleNotFoundError as error:
-        _show_traceback()
-        _fail(
-            f"this command needs the package {error.name}, which is not installed in this environment: the workshop "
-            "(.venv) trains and exports, the device (.venv-serve) predicts; `make environments` makes both."
-        )
-
-
-def _show_traceback() -> None:
-    """With --debug anywhere on the command line, show where the error at hand comes from."""
-    if "--debug" in sys.argv:
-        traceback.print_exc()
-
-
-def _fail(*sentences: str, code: int = 2) -> NoReturn:
-    for sentence in sentences:
-        Console(stderr=True).print(Text.assemble(("Error: ", "red"), sentence), soft_wrap=True)
-    sys.exit(code)
+    """Run the command line."""
+    arguments = sys.argv[1:]
+    run(app, ["recipes"] if arguments[-1:] == ["--recipe"] else arguments)
 
 
 if __name__ == "__main__":

@@ -27,9 +27,9 @@ REPLAYS = 4
 class Predictor:
     """Loads one ``.onnx`` file on a device, and runs it once, so that the first scan is not slower than the others.
 
-    manifest: what the file is.  path: where it is.  session: ONNX Runtime's.  device: where it runs, ``cpu`` or
-    ``cuda:0 NVIDIA H100``.  nodes: how many nodes of the graph each of ONNX Runtime's providers runs.  replays: whether
-    scans are run as CUDA graphs once their shape comes again: on CUDA, in the profile ``unrolled``.
+    manifest: what the file is.  path: where it is.  sha256: of its bytes.  session: ONNX Runtime's.  device: where it
+    runs, ``cpu`` or ``cuda:0 NVIDIA H100``.  nodes: how many nodes of the graph each of ONNX Runtime's providers runs.
+    replays: whether scans are run as CUDA graphs once their shape comes again: on CUDA, in the profile ``unrolled``.
 
     All methods may be called by several threads at once.
     """
@@ -49,7 +49,8 @@ class Predictor:
         if not self.path.is_file():
             raise LiquidLensError(f"{self.path}: there is no such file.")
         self._content = self.path.read_bytes()
-        check_sum(self.path, hashlib.sha256(self._content).hexdigest())
+        self.sha256 = hashlib.sha256(self._content).hexdigest()
+        check_sum(self.path, self.sha256)
         for candidate in wanted:
             try:
                 self._open(candidate, threads)

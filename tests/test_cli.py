@@ -53,7 +53,7 @@ def scan(tmp_path_factory):
 
 def test_help_names_every_command_and_models_every_model(here):
     text = liquidlens("--help").stdout
-    commands = "models data recipes train sweep export audit bench predict explain serve doctor"
+    commands = "models data recipes train sweep study export audit bench predict merge explain serve doctor"
     assert all(command in text for command in commands.split())
     text = here("models").stdout
     assert re.search(r"^LiqExp4N2 +hse-2024 +1x28x28x28 +1 +18,475 +18,475$", text, re.MULTILINE)

@@ -1,0 +1,158 @@
+"""The batch script against what it cannot be faster than: a bare loop of ONNX Runtime, and reading alone.
+
+``make bench-batch`` runs this.  Phantom vessels of 28 x 28 x 28, the pretrained vessel model, batches of 32.  One
+thread for the model and one process for reading; bare loops and batch jobs take turns, and the medians of their rates
+are compared.  A job's time is that from its first look at the journal to the written table; Python has started before.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import nibabel
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from imaging.collection import Place
+from imaging.phantoms import vessel3d
+from imaging.readers import read_many
+from serve import pretrained
+from serve.batch.inputs import Inputs
+from serve.predictor import Predictor
+
+BATCH = 32
+#: Different phantoms; the others are these, rolled along an axis.
+DIFFERENT = 400
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--scans", type=int, default=20_000)
+    parser.add_argument("--few", type=int, default=2_000, help="scans of the job whose memory is compared")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--readers", type=int, default=1)
+    arguments = parser.parse_args()
+    console = Console(width=130)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        sources = write(folder, arguments.scans)
+        few = write(folder / "few", arguments.few)
+        table = Table("", *sources, title=f"{arguments.scans:,} scans, {arguments.readers} reader(s), 1 thread")
+        rows = [measure(source, few[kind], arguments) for kind, source in sources.items()]
+        for figure in rows[0]:
+            table.add_row(figure, *(row[figure] for row in rows))
+        console.print(table)
+
+
+def write(folder: Path, scans: int) -> dict[str, str]:
+    """The same scans as one compressed stack, and as a folder of NIfTI files."""
+    phantoms = vessel3d(seed=0, splits={"test": DIFFERENT})["test_images"]
+    stack = np.concatenate([np.roll(phantoms, turn, axis=1) for turn in range(-(-scans // DIFFERENT))])[:scans]
+    (folder / "nifti").mkdir(parents=True)
+    np.savez_compressed(folder / "stack.npz", scans=stack)
+    for i, scan in enumerate(stack):
+        nibabel.save(nibabel.Nifti1Image(scan.T, np.diag([-1.0, -1, 1, 1])), folder / "nifti" / f"{i:06}.nii.gz")
+    return {".npz": str(folder / "stack.npz"), ".nii.gz": str(folder / "nifti")}
+
+
+def measure(source: str, few: str, arguments: argparse.Namespace) -> dict[str, str]:
+    predictor = Predictor(pretrained.find("vessel"), "cpu", threads=1)
+    inference, reading, jobs, peaks, small = [], [], [], [], []
+    for _ in range(arguments.repeats):
+        inference.append(bare(predictor, arguments.scans))
+        reading.append(read_alone(source, arguments.readers))
+        rate, peak = job(source, arguments.readers)
+        jobs.append(rate)
+        peaks.append(peak)
+        small.append(job(few, arguments.readers)[1])
+    alone, read, both = map(statistics.median, (inference, reading, jobs))
+    more = statistics.median(peaks) - statistics.median(small)
+    return {
+        "a bare loop of session.run, scans in memory": f"{alone:,.0f}/s",
+        "reading alone": f"{read:,.0f}/s",
+        "the job": f"{both:,.0f}/s",
+        "job / bare loop": f"{both / alone:.0%}",
+        "job / slower of both": f"{both / min(alone, read):.0%}",
+        "peak memory, all processes": f"{statistics.median(peaks):,.0f} MB",
+        f"more than with {arguments.few:,} scans": f"{more:+,.0f} MB",
+    }
+
+
+def bare(predictor: Predictor, scans: int) -> float:
+    """Scans per second of the same session in a bare loop."""
+    batches = _batches()
+    started = time.perf_counter()
+    for i in range(scans // BATCH):
+        predictor.session.run(None, {"scan": batches[i % len(batches)]})
+    return (scans // BATCH) * BATCH / (time.perf_counter() - started)
+
+
+def _batches() -> list[NDArray[np.float32]]:
+    phantoms = vessel3d(seed=0, splits={"test": DIFFERENT})["test_images"].astype(np.float32)
+    return [phantoms[i : i + BATCH] for i in range(0, DIFFERENT - BATCH + 1, BATCH)]
+
+
+def read_alone(source: str, readers: int) -> float:
+    """Scans per second that the readers give, if nothing is done with them."""
+    started = time.perf_counter()
+    places: Sequence[tuple[int, Place]] = list(Inputs([source], 3))
+    scans = sum(1 for _ in read_many(places, readers, axes=3))
+    return scans / (time.perf_counter() - started)
+
+
+def job(source: str, readers: int) -> tuple[float, float]:
+    """Scans per second of the batch script, and the peak memory of all its processes in MB."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "out.csv"
+        command = [sys.executable, "-m", "serve.batch", "vessel", source, "--out", str(out), "--json"]
+        process = subprocess.Popen(
+            [*command, "--threads", "1", "--readers", str(readers), "--batch-size", str(BATCH)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        peaks = [0.0]
+        watcher = threading.Thread(target=_watch, args=(process, peaks))
+        watcher.start()
+        said, _ = process.communicate()
+        watcher.join()
+        summary = json.loads(said)
+        assert summary["errors"] == 0
+        return summary["predicted"] / summary["seconds"], peaks[0]
+
+
+def _watch(process: subprocess.Popen, peaks: list[float]) -> None:
+    """Keep the largest sum of what the process and its children have in memory, shared pages counted once for each."""
+    while process.poll() is None:
+        total = 0
+        for child in [str(process.pid), *_children(process.pid)]:
+            try:
+                pages = int(Path(f"/proc/{child}/statm").read_text().split()[1])
+            except (OSError, IndexError):
+                continue
+            total += pages * os.sysconf("SC_PAGE_SIZE")
+        peaks[0] = max(peaks[0], total / 1e6)
+        time.sleep(0.05)
+
+
+def _children(pid: int) -> list[str]:
+    found = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            found += task.read_text().split()
+        except OSError:
+            continue
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""The engine: places in, rows out, in their order and in little memory.
+
+Worker processes read scans (`imaging.readers`).  Scans are taken in windows of a few batches; within a window those of
+equal shape are run together, and its rows come in the order of its scans.  A window ends after so many scans or bytes,
+counted from its own beginning: a job that goes on after a window therefore runs the same batches as one that was never
+interrupted, and gives the same digits.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from imaging import Budget, LiquidLensError, Scan
+from imaging.budget import DEFAULT
+from imaging.collection import Found, Place, named
+from imaging.readers import read_many
+from serve.batch.journal import Progress
+from serve.batch.tables import Row, columns
+from serve.devices import usable_cores
+from serve.prediction import Prediction
+from serve.predictor import Predictor
+
+#: Batches per window: scans of mixed shapes find others of their shape.
+_BATCHES = 4
+#: Bytes of scans per window.  A large CT is a window of its own.
+_BYTES = 128 * 2**20
+
+
+@dataclass(frozen=True)
+class Options:
+    """batch_size: scans of one shape that are run together.  readers: processes that read scans; by default one for
+    each core, at most 8.  budget: of one scan."""
+
+    batch_size: int = 32
+    readers: int | None = None
+    budget: Budget = DEFAULT
+
+    @property
+    def workers(self) -> int:
+        return self.readers or min(8, usable_cores())
+
+
+class Window(NamedTuple):
+    """rows: of scans that follow one another.  progress: how far their places are done.  places: how many places that
+    is, a scan counting as its share of its place."""
+
+    rows: list[Row]
+    progress: list[Progress]
+    places: float
+
+
+#: A place with its number, and one of its scans.
+_Numbered = tuple[tuple[int, Place], Found]
+
+
+def predict(predictor: Predictor, places: Iterable[tuple[int, Place]], options: Options) -> Iterator[Window]:
+    """The rows of all scans in the places, which are numbered as the column ``input`` is to be.
+
+    What cannot be read or judged is a row with its error.
+    """
+    expects = predictor.manifest.input
+    found = read_many(
+        ((numbered, numbered[1]) for numbered in places),
+        options.workers,
+        options.budget,
+        axes=len(expects.size),
+        colour=expects.channels == 3,
+    )
+    for window in _windows(found, _BATCHES * options.batch_size):
+        yield Window(
+            _rows(predictor, window, options.batch_size),
+            _progress(window),
+            sum(1 / len(_numbers(place, scan)) for (_, place), scan in window),
+        )
+
+
+def _windows(found: Iterator[_Numbered], scans: int) -> Iterator[list[_Numbered]]:
+    window: list[_Numbered] = []
+    size = 0
+    for numbered in found:
+        window.append(numbered)
+        scan = numbered[1].scan
+        size += scan.pixels.nbytes if isinstance(scan, Scan) else 0
+        if len(window) == scans or size >= _BYTES:
+            yield window
+            window, size = [], 0
+    if window:
+        yield window
+
+
+def _rows(predictor: Predictor, window: list[_Numbered], batch_size: int) -> list[Row]:
+    names = [named(place.path, found.item) for (_, place), found in window]
+    readable = [i for i, (_, found) in enumerate(window) if isinstance(found.scan, Scan)]
+    scans = [scan for _, found in window if isinstance(scan := found.scan, Scan)]
+    judged = predictor.predict_many(scans, [names[i] for i in readable], batch_size)
+    answers: dict[int, Prediction | LiquidLensError] = dict(zip(readable, judged, strict=True))
+    return [
+        _row(predictor, number, place, found, answers.get(i, found.scan))  # type: ignore[arg-type]
+        for i, ((number, place), found) in enumerate(window)
+    ]
+
+
+def _row(predictor: Predictor, number: int, place: Place, found: Found, answer: Prediction | LiquidLensError) -> Row:
+    row: Row = dict.fromkeys(columns(predictor.manifest.labels))
+    row |= {"input": number, "number": found.number, "path": _text(place.path), "item": _text(found.item)}
+    row |= {"sha256": found.sha256, "model": predictor.manifest.model, "model_sha256": predictor.sha256}
+    if isinstance(answer, LiquidLensError):
+        return row | {"error": _text(str(answer))}
+    notes = found.scan.notes if isinstance(found.scan, Scan) else ()
+    return row | {
+        "label": answer.label,
+        **{f"p_{label}": _digits(probability) for label, probability in answer.probabilities.items()},
+        "threshold": answer.threshold,
+        "abstained": answer.abstained,
+        "ood_score": _digits(answer.ood_score),
+        "ood": answer.ood,
+        "device": answer.device,
+        "milliseconds": round(answer.milliseconds["total"], 3),
+        "notes": " ".join((*notes, *answer.notes)) or None,
+    }
+
+
+def _digits(value: float) -> float:
+    """Seven digits, which is what a float32 has."""
+    return float(f"{value:.7g}")
+
+
+def _text(name: str) -> str:
+    """A name as text that can be written anywhere: bytes that are none are shown as such."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _progress(window: list[_Numbered]) -> list[Progress]:
+    """Per place of the window, in order, with which number it goes on."""
+    last = {id(place): (place, found) for (_, place), found in window}
+    return [(place, _after(place, found)) for place, found in last.values()]
+
+
+def _after(place: Place, found: Found) -> int | None:
+    number = found.number + place.step
+    return number if number in _numbers(place, found) else None
+
+
+def _numbers(place: Place, found: Found) -> range:
+    """The numbers of all scans of a place that are meant."""
+    return range(found.of)[place.first : place.end : place.step] or range(found.number, found.number + 1)

@@ -1,0 +1,199 @@
+"""Inputs: the places of scans that a person means by files, folders, patterns and lists."""
+
+import csv
+import glob
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from imaging import LiquidLensError
+from imaging.collection import Place
+from imaging.kinds import Kind, kind_by_content, kind_of
+from imaging.read import split
+
+#: Standard input as an input: a path per line.
+STDIN = "-"
+LISTS = (".csv", ".parquet")
+#: Arrays are split between shards, all other files go to one of them whole: to see that a file holds one scan only, it
+#: would have to be opened by all.
+STACKS: tuple[Kind, ...] = ("NPY", "NPZ")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Part `index` of `count`, from 0."""
+
+    index: int = 0
+    count: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> "Shard":
+        """ "2/8" as the second of eight.  Raises LiquidLensError for anything else."""
+        index, slash, count = text.partition("/")
+        if not (slash and index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
+            raise LiquidLensError(f"--shard is a part and the number of parts, from 1/8 to 8/8, not {text!r}.")
+        return cls(int(index) - 1, int(count))
+
+    def __str__(self) -> str:
+        return f"{self.index + 1}/{self.count}"
+
+
+class Inputs:
+    """The places of scans, numbered from 0 in the order in which they were named, those of a folder sorted by name.
+
+    Going through them twice gives the same places, as long as no file comes or goes.
+    """
+
+    def __init__(self, sources: Sequence[str], axes: int, lines: Iterable[str] = (), shard: Shard = Shard()):
+        """sources: files, folders, patterns such as ``scans/*.png``, lists (.csv, .parquet, with a column ``path`` and
+            perhaps ``item``) and ``-``, which stands for `lines`.
+        axes: of the wanted scans, 2 or 3.  Volumes are looked for as DICOM series, images as DICOM files.
+        shard: the part of all scans that is meant.
+
+        Raises LiquidLensError for what does not exist, for a list without paths, and if there is no place of a scan.
+        """
+        self.shard = shard
+        self._sources, self._axes = list(sources), axes
+        self._lines = [line for line in map(str.strip, lines) if line]
+        for source in self._sources:
+            _check(source)
+        self.count = sum(1 for _ in self)
+        if not self.count:
+            named = ", ".join("standard input" if source == STDIN else source for source in self._sources)
+            part = f" in part {shard}" if shard.count > 1 else ""
+            raise LiquidLensError(f"{named}: no scans were found{part}.")
+
+    def __iter__(self) -> Iterator[tuple[int, Place]]:
+        for number, place in enumerate(self._places()):
+            if self.shard.count == 1:
+                yield number, place
+            elif kind_of(Path(place.path)) in STACKS:
+                yield number, Place(place.path, place.selection, first=self._first(number), step=self.shard.count)
+            elif self._first(number) == 0:
+                yield number, place
+
+    def _first(self, number: int) -> int:
+        return (self.shard.index - number) % self.shard.count
+
+    def _places(self) -> Iterator[Place]:
+        for source in self._sources:
+            if source == STDIN:
+                for line in self._lines:
+                    yield from self._named(line)
+            elif _is_list(source):
+                for path in _listed(Path(source)):
+                    yield from self._named(path)
+            elif not _exists(source):
+                for path in sorted(glob.iglob(source, recursive=True)):
+                    yield from self._named(path)
+            else:
+                yield from self._named(source)
+
+    def _named(self, source: str) -> Iterator[Place]:
+        """The places of a file, a folder, or one scan of either; what does not exist is one, too, with an error."""
+        path, selection = split(source)
+        if path.is_dir() and not selection:
+            yield from self._walk(str(path), frozenset())
+        else:
+            yield Place(str(path), selection)
+
+    def _walk(self, folder: str, above: frozenset[tuple[int, int]]) -> Iterator[Place]:
+        """The places in a folder and its subfolders; what is hidden, and files of other kinds, are left out."""
+        try:
+            state = os.stat(folder)
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError:
+            yield Place(folder)  # whose reader says what is wrong with it
+            return
+        here = (state.st_dev, state.st_ino)
+        if here in above:  # a link to a folder that holds it
+            return
+        has_series = False
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name == "__MACOSX":
+                continue
+            if entry.is_dir():
+                yield from self._walk(entry.path, above | {here})
+            elif (kind := _kind(entry)) == "DICOM" and self._axes == 3:
+                if not has_series:
+                    yield Place(folder, series=True)
+                has_series = True
+            elif kind is not None:
+                yield Place(entry.path)
+
+
+def _check(source: str) -> None:
+    if source == STDIN or _exists(source):
+        if _is_list(source):
+            next(_listed(Path(source)), None)
+    elif not glob.has_magic(source):
+        raise LiquidLensError(f"{source}: there is no such file or folder.")
+    elif next(glob.iglob(source, recursive=True), None) is None:
+        raise LiquidLensError(f"{source}: no file has such a name.")
+
+
+def _exists(source: str) -> bool:
+    return split(source)[0].exists()
+
+
+def _is_list(source: str) -> bool:
+    return Path(source).suffix.lower() in LISTS and Path(source).is_file()
+
+
+def _kind(entry: os.DirEntry[str]) -> Kind | None:
+    path = Path(entry.path)
+    kind = kind_of(path)
+    if kind is None and entry.is_file():
+        try:
+            with path.open("rb") as file:
+                return kind_by_content(file)
+        except OSError:
+            return None
+    return kind
+
+
+def _listed(path: Path) -> Iterator[str]:
+    """The scans that a list names, as `imaging.read` takes them.  Those that do not exist from here are looked for
+    beside the list."""
+    for name, item in _rows(path):
+        beside = path.parent / name
+        here = name if Path(name).exists() or not beside.exists() else str(beside)
+        yield f"{here}#{item}" if item else here
+
+
+def _rows(path: Path) -> Iterator[tuple[str, str]]:
+    """Paths and items of a list, those of rows without a path left out."""
+    try:
+        for row in _csv(path) if path.suffix.lower() == ".csv" else _parquet(path):
+            name, item = (str(row.get(column) or "").strip() for column in ("path", "item"))
+            if name:
+                yield name, item
+    except LiquidLensError:
+        raise
+    except Exception as error:  # Parquet's errors have no common class
+        raise LiquidLensError(f"{path}: not a readable list; it may be damaged ({type(error).__name__}).") from error
+
+
+def _csv(path: Path) -> Iterator[dict[str, str]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file)
+        _check_columns(path, reader.fieldnames or ())
+        yield from reader
+
+
+def _parquet(path: Path) -> Iterator[dict[str, object]]:
+    from pyarrow import parquet
+
+    with parquet.ParquetFile(path) as file:
+        names = file.schema_arrow.names
+        _check_columns(path, names)
+        columns = [name for name in ("path", "item") if name in names]
+        for batch in file.iter_batches(columns=columns):
+            yield from batch.to_pylist()
+
+
+def _check_columns(path: Path, names: Sequence[str]) -> None:
+    if "path" not in names:
+        found = f"its columns are {', '.join(map(str, names))[:200]}" if names else "it is empty"
+        raise LiquidLensError(f"{path}: a list of scans has a column named path; {found}.")

@@ -1,0 +1,53 @@
+"""Joining the tables of shards into the table that one job would have written."""
+
+import heapq
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from imaging import LiquidLensError
+from imaging.collection import named
+from serve.batch import tables
+from serve.batch.job import Summary
+from serve.batch.tables import Row
+
+
+def merge(parts: Sequence[Path], out: Path, overwrite: bool = False) -> Summary:
+    """Write the rows of all parts into one table, in the order of the inputs, a row of each at a time.
+
+    Raises LiquidLensError if a part is missing, given twice, or of another model, or if the table is there already and
+    `overwrite` is not set.
+    """
+    tables.check(out)
+    if out.exists() and not overwrite:
+        raise LiquidLensError(f"{out} is there already: replace it with --overwrite, or name another --out.")
+    if out.resolve() in {part.resolve() for part in parts}:
+        raise LiquidLensError(f"{out} is one of the parts; name another --out.")
+    firsts = [(part, first) for part in parts if (first := next(tables.rows(part), None))]
+    if not firsts:
+        raise LiquidLensError(f"{', '.join(map(str, parts))}: there are no rows to join.")
+    (part, first), *others = firsts
+    for other, row in others:
+        if row["model_sha256"] != first["model_sha256"]:
+            raise LiquidLensError(f"{part} and {other} are tables of different models.")
+    summary = Summary()
+    joined = heapq.merge(*(tables.rows(part) for part, _ in firsts), key=_place)
+    tables.write(out, tables.columns(tables.labels_of(first)), summary.watch(_complete(joined)))
+    return summary
+
+
+def _place(row: Row) -> tuple[int, int]:
+    return row["input"], row["number"]
+
+
+def _complete(rows: Iterable[Row]) -> Iterator[Row]:
+    """The same rows.  Raises LiquidLensError where one is missing or comes twice: inputs and their scans are numbered
+    from 0 without a gap."""
+    last, number = -1, 0
+    for row in rows:
+        place, what = _place(row), named(row["path"], row["item"])
+        if place == (last, number - 1):
+            raise LiquidLensError(f"{what} comes twice: is a part given twice?")
+        if place not in ((last, number), (last + 1, 0)):
+            raise LiquidLensError(f"Rows before {what} are missing: name all parts.")
+        last, number = place[0], place[1] + 1
+        yield row

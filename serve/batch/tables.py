@@ -1,0 +1,167 @@
+"""Results tables: a row per scan, as CSV, JSON Lines or Parquet, written and read row by row.
+
+input, number            which input of the job it came from, and which scan of that input it is, both from 0
+path, item               where it lies: ``path#item`` is what `imaging.read` takes, ``path`` if there is no item
+sha256                   of the file, or of what `imaging.collection.Found` says
+label                    what the model says
+p_LABEL                  the probability of each label, in the model's order, with seven digits
+threshold                a label needs a probability above it; empty for models of several classes
+abstained                whether the model is not sure
+ood_score, ood           how unlike the training scans the scan is, and whether that is too much
+device, milliseconds     where it ran, and for how long: the time of a batch divided by its scans
+model, model_sha256      the model's name, and the SHA-256 of its file
+notes                    what had to be assumed, in sentences
+error                    why there is no answer; all but the place and the model are empty then
+"""
+
+import csv
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from imaging import LiquidLensError
+
+FORMATS = (".csv", ".jsonl", ".parquet")
+#: Rows per group of a Parquet file.
+_GROUP = 10_000
+_BEFORE = {"input": int, "number": int, "path": str, "item": str, "sha256": str, "label": str}
+_AFTER = {
+    "threshold": float,
+    "abstained": bool,
+    "ood_score": float,
+    "ood": bool,
+    "device": str,
+    "milliseconds": float,
+    "model": str,
+    "model_sha256": str,
+    "notes": str,
+    "error": str,
+}
+
+Row = dict[str, Any]
+
+
+def columns(labels: Iterable[str]) -> dict[str, type]:
+    """The columns of a table for a model with these labels, and the types of what they hold beside None."""
+    return {**_BEFORE, **{f"p_{label}": float for label in labels}, **_AFTER}
+
+
+def labels_of(names: Iterable[str]) -> list[str]:
+    """The labels of a table by the names of its columns."""
+    return [name[2:] for name in names if name.startswith("p_")]
+
+
+def check(path: Path) -> None:
+    """Raise LiquidLensError if a table cannot be written under this name."""
+    if path.suffix.lower() not in FORMATS:
+        raise LiquidLensError(f"{path}: a table's name ends in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}.")
+    if path.is_dir():
+        raise LiquidLensError(f"{path} is a folder; name a file in it.")
+
+
+def write(path: Path, kinds: dict[str, type], rows: Iterable[Row]) -> None:
+    """Write a table whole or not at all.  kinds: its columns."""
+    check(path)
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        _WRITERS[path.suffix.lower()](partial, kinds, rows)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def rows(path: Path) -> Iterator[Row]:
+    """The rows of a table.  Raises LiquidLensError if it is none that was written here."""
+    check(path)
+    try:
+        yield from _READERS[path.suffix.lower()](path)
+    except LiquidLensError:
+        raise
+    except FileNotFoundError:
+        raise LiquidLensError(f"{path}: there is no such table.") from None
+    except Exception as error:  # Parquet's errors have no common class
+        raise LiquidLensError(f"{path}: not a readable table of results ({type(error).__name__}).") from error
+
+
+def _write_csv(path: Path, kinds: dict[str, type], rows: Iterable[Row]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(kinds)
+        writer.writerows([_text(row[name]) for name in kinds] for row in rows)
+
+
+def _text(value: object) -> object:
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+def _read_csv(path: Path) -> Iterator[Row]:
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file, strict=True)
+        kinds = _checked(path, reader.fieldnames or ())
+        for row in reader:
+            yield {name: _value(row[name], kind) for name, kind in kinds.items()} | {"item": row["item"]}
+
+
+def _value(text: str, kind: type) -> object:
+    if kind is bool:
+        return {"true": True, "false": False, "": None}[text]
+    return kind(text) if text else None
+
+
+def _write_jsonl(path: Path, kinds: dict[str, type], rows: Iterable[Row]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        for row in rows:
+            file.write(json.dumps({name: row[name] for name in kinds}, ensure_ascii=False) + "\n")
+
+
+def _read_jsonl(path: Path) -> Iterator[Row]:
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            row = json.loads(line)
+            _checked(path, row)
+            yield row
+
+
+def _write_parquet(path: Path, kinds: dict[str, type], rows: Iterable[Row]) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    arrow = {int: pyarrow.int64(), float: pyarrow.float64(), bool: pyarrow.bool_(), str: pyarrow.string()}
+    schema = pyarrow.schema([(name, arrow[kind]) for name, kind in kinds.items()])
+    with parquet.ParquetWriter(path, schema) as writer:
+        for group in _groups(rows):
+            writer.write_table(pyarrow.Table.from_pylist(group, schema))
+
+
+def _read_parquet(path: Path) -> Iterator[Row]:
+    from pyarrow import parquet
+
+    with parquet.ParquetFile(path) as file:
+        _checked(path, file.schema_arrow.names)
+        for batch in file.iter_batches(_GROUP):
+            yield from batch.to_pylist()
+
+
+def _groups(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    group: list[Row] = []
+    for row in rows:
+        group.append(row)
+        if len(group) == _GROUP:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _checked(path: Path, names: Iterable[str]) -> dict[str, type]:
+    names = list(names)
+    kinds = columns(labels_of(names))
+    if names != list(kinds):
+        raise LiquidLensError(f"{path} is not a table of results that `liquidlens predict --out` wrote.")
+    return kinds
+
+
+_WRITERS = {".csv": _write_csv, ".jsonl": _write_jsonl, ".parquet": _write_parquet}
+_READERS = {".csv": _read_csv, ".jsonl": _read_jsonl, ".parquet": _read_parquet}

@@ -1,0 +1,325 @@
+"""The job: every scan one row, whatever happens to scans, disks and the process itself."""
+
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from imaging import Budget, LiquidLensError, read
+from imaging.collection import named
+from serve.batch import tables
+from serve.batch.engine import Options
+from serve.batch.inputs import Inputs, Shard
+from serve.batch.job import State, journal_of, run
+from serve.batch.merge import merge
+
+OPTIONS = Options(batch_size=4, readers=2)
+ROOT = Path(__file__).parents[3]
+
+
+def batch(predictor, out, *sources, options=OPTIONS, shard="1/1", **others):
+    inputs = Inputs([str(source) for source in sources], 3, shard=Shard.parse(shard))
+    return run(predictor, inputs, out, options, **others)
+
+
+def rows(path: Path) -> list[tables.Row]:
+    """All columns but the one that is never the same twice."""
+    return [row | {"milliseconds": None} for row in tables.rows(path)]
+
+
+def command(*arguments, **others) -> subprocess.Popen:
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    line = [sys.executable, "-m", "serve.batch", *map(str, arguments)]
+    return subprocess.Popen(
+        line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=ROOT, **others
+    )
+
+
+def finished(*arguments, **others) -> tuple[int, str, str]:
+    process = command(*arguments, **others)
+    said, complained = process.communicate(timeout=120)
+    return process.returncode, said, complained
+
+
+@pytest.mark.parametrize("ending", tables.FORMATS)
+def test_a_row_for_each_scan_in_order(predictor, folder, tmp_path, ending):
+    out = tmp_path / f"out{ending}"
+    summary = batch(predictor, out, folder)
+    assert (summary.scans, summary.errors, summary.predicted) == (21, 1, 21)
+    found = list(tables.rows(out))
+    assert [(row["input"], row["number"]) for row in found[-8:]] == [*((13, i) for i in range(6)), (14, 0), (14, 1)]
+    for row in found:
+        if row["error"] is not None:
+            assert (
+                row["error"]
+                == f"{folder}/broken.npy: not a readable NPY file; it may be damaged (the file ends before its array)."
+            )
+            continue
+        alone = predictor.predict(read(named(row["path"], row["item"])))
+        assert row["label"] == alone.label
+        assert row["p_aneurysm"] == pytest.approx(alone.probabilities["aneurysm"], abs=1e-6)
+        assert row["ood_score"] == pytest.approx(alone.ood_score, rel=1e-4)
+        assert (row["abstained"], row["ood"], row["threshold"]) == (alone.abstained, alone.ood, alone.threshold)
+        assert (row["device"], row["model"], row["model_sha256"]) == ("cpu", "LiqExp1N2", predictor.sha256)
+    assert {path.name for path in tmp_path.iterdir()} == {"scans", out.name}
+
+
+def test_scans_of_other_kinds_are_errors_and_nothing_else(predictor, tmp_path):
+    np.save(tmp_path / "image.npy", np.zeros((28, 28)))
+    np.save(tmp_path / "nan.npy", np.full((3, 4, 5), np.nan))
+    np.save(tmp_path / "large.npy", np.ones((40, 40, 40), np.uint8))
+    np.save(tmp_path / "text.npy", np.array(["a"]))
+    batch(predictor, tmp_path / "out.jsonl", tmp_path, options=Options(readers=1, budget=Budget(pixels=30_000)))
+    errors = [row["error"].removeprefix(f"{row['path']}: ") for row in tables.rows(tmp_path / "out.jsonl")]
+    assert errors == [
+        "LiqExp1N2 reads a volume, and this is a 2D image.",
+        "64,000 pixels are over the budget of 30,000; raise 'pixels' if you trust the file.",
+        "60 of 60 pixels are not finite (NaN or infinite): give them the background value.",
+        "pixels are numbers, this array holds <U1.",
+    ]
+
+
+def test_parts_are_joined_into_the_whole(predictor, folder, tmp_path):
+    whole = tmp_path / "whole.csv"
+    batch(predictor, whole, folder)
+    parts = [tmp_path / f"part{i}.csv" for i in (1, 2, 3)]
+    for i, part in enumerate(parts, 1):
+        batch(predictor, part, folder, shard=f"{i}/3")
+    assert all(len(rows(part)) in (6, 7, 8) for part in parts)
+    for order in (parts, parts[::-1]):
+        summary = merge(order, tmp_path / "joined.csv", overwrite=True)
+        assert (summary.scans, summary.errors) == (21, 1)
+        for mine, theirs in zip(rows(tmp_path / "joined.csv"), rows(whole), strict=True):
+            assert mine | {"p_vessel": 0, "p_aneurysm": 0, "ood_score": 0} == theirs | {
+                "p_vessel": 0,
+                "p_aneurysm": 0,
+                "ood_score": 0,
+            }
+            assert mine["p_aneurysm"] == pytest.approx(theirs["p_aneurysm"], abs=1e-6)
+    for wrong, sentence in (
+        (parts[:2], "are missing: name all parts"),
+        ([*parts, parts[0]], "comes twice: is a part given twice"),
+        ([tmp_path / "joined.csv"], "is one of the parts"),
+        ([tmp_path / "none.csv"], "there is no such table"),
+    ):
+        with pytest.raises(LiquidLensError, match=sentence):
+            merge(wrong, tmp_path / "joined.csv", overwrite=True)
+    with pytest.raises(LiquidLensError, match="is there already"):
+        merge(parts, tmp_path / "joined.csv")
+    assert len(rows(tmp_path / "joined.csv")) == 21
+
+
+class _StopError(Exception):
+    pass
+
+
+def stop_after(number: int):
+    def say(state: State) -> None:
+        if state.predicted >= number:
+            raise _StopError
+
+    return say
+
+
+def test_an_interrupted_job_goes_on_where_it_stopped(predictor, folder, tmp_path):
+    """Windows of 4 scans.  What was done is not done again, and the table is that of a job that was not interrupted."""
+    options = Options(batch_size=1, readers=2)
+    batch(predictor, tmp_path / "whole.csv", folder, options=options)
+    out = tmp_path / "out.csv"
+    done = []
+    for stop in (4, 4, 8):
+        with pytest.raises(_StopError):
+            batch(predictor, out, folder, options=options, resume=True, say=stop_after(stop))
+        assert not out.exists()
+        done.append(sum(len(json.loads(line)["rows"]) for line in journal_of(out).read_text().splitlines()[1:]))
+    assert done == [4, 8, 16]
+    summary = batch(predictor, out, folder, options=options, resume=True)
+    assert (summary.scans, summary.predicted) == (21, 5)
+    assert rows(out) == rows(tmp_path / "whole.csv")
+    assert batch(predictor, out, folder, resume=True).predicted == 0
+
+
+def test_files_may_come_while_a_job_is_interrupted(predictor, folder, tmp_path):
+    out = tmp_path / "out.csv"
+    with pytest.raises(_StopError):
+        batch(predictor, out, folder, options=Options(batch_size=1, readers=1), say=stop_after(8))
+    (folder / "0.npy").rename(folder / "0 again.npy")
+    batch(predictor, out, folder, resume=True)
+    names = [f"{row['path'].removeprefix(f'{folder}/')}#{row['item']}" for row in tables.rows(out)]
+    assert len(names) == len(set(names)) == 22
+    assert names[8] == "0 again.npy#"
+
+
+def test_nothing_is_overwritten_unasked(predictor, folder, tmp_path):
+    out = tmp_path / "out.csv"
+    with pytest.raises(_StopError):
+        batch(predictor, out, folder / "left", options=Options(batch_size=1, readers=1), say=stop_after(1))
+    with pytest.raises(LiquidLensError, match=r"holds 4 rows of an unfinished run: go on with it by --resume"):
+        batch(predictor, out, folder)
+    batch(predictor, out, folder / "left", overwrite=True)
+    before = out.read_bytes()
+    with pytest.raises(LiquidLensError, match="is there already: start anew with --overwrite"):
+        batch(predictor, out, folder)
+    assert out.read_bytes() == before
+    assert batch(predictor, out, folder, overwrite=True).scans == 21
+
+
+def test_parts_of_a_cluster_are_not_passed_over(predictor, folder, tmp_path):
+    parts = tmp_path / "out.csv.parts"
+    parts.mkdir()
+    (parts / "job.json").write_text("{}")
+    for resume in (False, True):
+        with pytest.raises(LiquidLensError, match="is of an unfinished run with --engine ray"):
+            batch(predictor, tmp_path / "out.csv", folder, resume=resume)
+    batch(predictor, tmp_path / "out.csv", folder, overwrite=True)
+    assert not parts.exists()
+
+
+def test_another_model_does_not_go_on(predictor, folder, tmp_path):
+    out = tmp_path / "out.csv"
+    with pytest.raises(_StopError):
+        batch(predictor, out, folder, options=Options(batch_size=1, readers=1), say=stop_after(1))
+    code, _, error = finished("nodule", folder, "--out", out, "--resume")
+    assert code == 2
+    assert f"{out}.journal holds rows of another model: LiqExp1N2" in error
+    batch(predictor, out, folder, resume=True)
+    code, _, error = finished("nodule", folder, "--out", out, "--resume")
+    assert code == 2
+    assert f"{out} holds rows of another model: LiqExp1N2" in error
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory, vessels) -> Path:
+    """1,600 scans: half in files, half in a compressed stack."""
+    folder = tmp_path_factory.mktemp("many")
+    for i in range(800):
+        np.save(folder / f"{i:03}.npy", np.roll(vessels[i % 60], i % 7, axis=1))
+    np.savez_compressed(folder / "stack.npz", images=np.concatenate([vessels] * 14)[:800])
+    return folder
+
+
+def test_ten_kills_lose_nothing(many, tmp_path):
+    whole, out = tmp_path / "whole.csv", tmp_path / "out.csv"
+    assert finished("vessel", many, "--out", whole, "--threads", "1")[0] == 0
+    chance = random.Random(0)  # noqa: S311
+    rows_before = [0]
+    for _ in range(10):
+        process = command("vessel", many, "--out", out, "--threads", "1", "--resume", start_new_session=True)
+        while process.poll() is None and not _grown(journal_of(out), rows_before[-1]):
+            time.sleep(0.01)
+        time.sleep(chance.uniform(0, 0.2))
+        process.kill()  # the workers notice by themselves
+        process.communicate()
+        if out.exists():
+            break
+        rows_before.append(_rows(journal_of(out)))
+    assert rows_before == sorted(set(rows_before))  # each run added rows
+    code, said, error = finished("vessel", many, "--out", out, "--threads", "1", "--resume")
+    assert code == 0, error
+    assert "1,600 scans" in said
+    assert rows(out) == rows(whole)
+
+
+def _rows(journal: Path) -> int:
+    lines = journal.read_bytes().split(b"\n")[1:-1] if journal.exists() else []
+    return sum(len(json.loads(line)["rows"]) for line in lines)
+
+
+def _grown(journal: Path, rows: int) -> bool:
+    return _rows(journal) > rows
+
+
+def test_a_full_disk_keeps_what_is_done(predictor, many, tmp_path):
+    """A limit of the size of files stands for the disk."""
+    limit = 200_000
+
+    def small_disk() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    out = tmp_path / "out.csv"
+    code, _, error = finished("vessel", many / "stack.npz", "--out", out, preexec_fn=small_disk)
+    assert code == 2
+    assert "out.csv.journal: File too large. The rows before are kept, and --resume goes on from there." in error
+    assert not out.exists()
+    kept = _rows(journal_of(out))
+    assert kept >= 128
+    assert batch(predictor, out, many / "stack.npz", resume=True).predicted == 800 - kept
+    assert len(rows(out)) == 800
+
+
+def test_ctrl_c_is_a_sentence(many, tmp_path):
+    out = tmp_path / "out.csv"
+    process = command("vessel", many, "--out", out, "--threads", "1", start_new_session=True)
+    while process.poll() is None and not _grown(journal_of(out), 0):
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the workers get it, too
+    _, error = process.communicate(timeout=20)
+    assert process.returncode == 2
+    assert error == "Error: Interrupted. What is done is kept, and --resume goes on from there.\n"
+    assert finished("vessel", many, "--out", out, "--threads", "1", "--resume")[0] == 0
+    assert len(rows(out)) == 1600
+
+
+def test_strict_and_summary(folder, tmp_path):
+    code, said, _ = finished("vessel", folder, "--out", tmp_path / "a.csv")
+    assert code == 0
+    assert said.startswith("21 scans, ")
+    assert f"1 could not be predicted:\n  {folder}/broken.npy: not a readable NPY file" in said
+    code, said, error = finished("vessel", folder, "--out", tmp_path / "b.csv", "--strict", "--json")
+    assert code == 3
+    assert error == "Error: 1 of 21 scans could not be predicted.\n"
+    assert json.loads(said)["errors"] == 1
+    assert len(rows(tmp_path / "b.csv")) == 21
+
+
+def test_folders_that_cannot_be_written_are_found_before_the_work(predictor, folder, tmp_path):
+    (tmp_path / "file").touch()
+    seen = []
+    with pytest.raises(OSError, match=r"Not a directory|File exists"):
+        batch(predictor, tmp_path / "file" / "out.csv", folder, say=seen.append)
+    assert not seen
+    code, _, error = finished("vessel", folder, "--out", tmp_path / "file" / "out.csv")
+    assert code == 2
+    assert error.startswith("Error: ")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--out", "table.txt"), "table.txt: a table's name ends in .csv, .jsonl or .parquet."),
+        (("--resume",), "--resume is for tables; name one, as in --out results.csv."),
+        (("--out", "a.csv", "--shard", "3/2"), "--shard is a part and the number of parts"),
+        (("--out", "a.csv", "--limit", "size=3"), "There is no limit named 'size'."),
+        (("--out", "a.csv", "--limit", "pixels=many"), "A limit is a number above 0"),
+        (("--out", "a.csv", "--labels", "none.csv"), "none.csv: there is no such file"),
+        (("--out", "a.csv", "none"), "none: there is no such file or folder."),
+    ],
+)
+def test_bad_options_are_sentences(folder, arguments, sentence):
+    code, _, error = finished("vessel", folder, *arguments)
+    assert code == 2
+    assert sentence in error
+    assert error.count("\n") == 1
+
+
+def test_the_whole_test_set_gives_the_figures_of_the_export(predictor, medmnist_root, tmp_path):
+    file = medmnist_root / "vesselmnist3d.npz"
+    table = ("--out", tmp_path / "out.csv", "--labels", f"{file}#test_labels", "--json")
+    code, said, error = finished("vessel", f"{file}#test_images", *table)
+    assert code == 0, error
+    figures, exported = json.loads(said)["evaluation"]["figures"], predictor.manifest.metrics["test"]
+    assert json.loads(said)["scans"] == 382
+    assert figures["auc"]["value"] == pytest.approx(exported["auc"], abs=1e-6)
+    assert figures["accuracy_most_probable"]["value"] == pytest.approx(exported["accuracy"], abs=1e-6)
+    assert figures["ece"]["value"] == pytest.approx(exported["ece_calibrated"], abs=1e-5)
+    for name in ("evaluation.json", "confusion.png", "coverage-risk.png"):
+        assert (tmp_path / f"out.{name}").stat().st_size > 100

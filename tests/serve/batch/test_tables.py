@@ -1,0 +1,87 @@
+"""Results tables: three formats, one meaning."""
+
+import json
+
+import pytest
+
+from imaging import LiquidLensError
+from serve.batch import tables
+
+KINDS = tables.columns(("no", "yes, perhaps"))
+
+
+def row(**values) -> tables.Row:
+    return dict.fromkeys(KINDS) | {"input": 0, "number": 0, "path": "a.npy", "item": "", "model": "m"} | values
+
+
+ROWS = [
+    row(
+        sha256="00ff",
+        label="no",
+        **{"p_no": 0.1234567, "p_yes, perhaps": 1e-9},
+        threshold=0.5,
+        abstained=False,
+        ood_score=3.0,
+        ood=True,
+        device="cpu",
+        milliseconds=0.25,
+        notes='He said "no", \u00fcber\nnext line.',
+    ),
+    row(number=1, item="x/1", error="broken, \u2028 badly"),
+]
+
+
+@pytest.mark.parametrize("ending", tables.FORMATS)
+def test_what_is_written_is_read(tmp_path, ending):
+    path = tmp_path / f"table{ending}"
+    tables.write(path, KINDS, ROWS)
+    assert list(tables.rows(path)) == ROWS
+    assert [list(found) for found in tables.rows(path)] == [list(KINDS)] * 2
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("ending", tables.FORMATS)
+def test_more_rows_than_a_group(tmp_path, ending):
+    path = tmp_path / f"table{ending}"
+    tables.write(path, KINDS, (row(input=i) for i in range(25_000)))
+    assert [found["input"] for found in tables.rows(path)] == list(range(25_000))
+
+
+@pytest.mark.parametrize("ending", tables.FORMATS)
+def test_a_table_is_written_whole_or_not_at_all(tmp_path, ending):
+    path = tmp_path / f"table{ending}"
+    tables.write(path, KINDS, ROWS)
+    before = path.read_bytes()
+
+    def fails():
+        yield ROWS[1]
+        raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="full"):
+        tables.write(path, KINDS, fails())
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_what_is_no_table(tmp_path):
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "other.jsonl").write_text(json.dumps({"a": 1}) + "\n")
+    (tmp_path / "broken.jsonl").write_text("{")
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1")
+    tables.write(tmp_path / "cut.csv", KINDS, ROWS)
+    cut = (tmp_path / "cut.csv").read_text()
+    (tmp_path / "cut.csv").write_text(cut[: cut.index("x/1") + 1])
+    for name, sentence in (
+        ("other.csv", "is not a table of results"),
+        ("other.jsonl", "is not a table of results"),
+        ("broken.jsonl", "not a readable table of results"),
+        ("broken.parquet", "not a readable table of results"),
+        ("cut.csv", "not a readable table of results"),
+        ("none.csv", "there is no such table"),
+        ("table.txt", r"a table's name ends in \.csv, \.jsonl or \.parquet"),
+    ):
+        with pytest.raises(LiquidLensError, match=sentence):
+            list(tables.rows(tmp_path / name))
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(LiquidLensError, match="is a folder"):
+        tables.write(tmp_path / "folder.csv", KINDS, ROWS)
