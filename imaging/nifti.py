@@ -66,14 +66,19 @@ def volumes(file: BinaryIO) -> int:
     packed = file.read(2) == b"\x1f\x8b"
     file.seek(0)
     start = (gzip.GzipFile(fileobj=file) if packed else file).read(540)
-    second = start[4:8] in (b"n+2\0", b"ni2\0")
-    header: Any = Nifti2Header(start[:540]) if second else Nifti1Header(start[:348])
+    header = _header(start)
     shape = header.get_data_shape()
     if len(shape) != 4:
         return 1
     if not all(shape) or math.prod(shape) * header.get_data_dtype().itemsize > size * (_DEFLATE if packed else 1):
         raise ValueError("the file is too small for its volumes")
     return int(shape[3])
+
+
+def _header(start: bytes) -> Any:
+    """A header by the first bytes of a file; nibabel's own checks, which take longer than a small file, come later."""
+    second = start[4:8] in (b"n+2\0", b"ni2\0")
+    return Nifti2Header(start[:540], check=False) if second else Nifti1Header(start[:348], check=False)
 
 
 def _check_header(stream: BinaryIO, packed: int | None, request: Request) -> type[Nifti1Image]:
@@ -84,8 +89,7 @@ def _check_header(stream: BinaryIO, packed: int | None, request: Request) -> typ
     start = stream.read(540)
     if len(start) < 348 or not is_nifti(start):
         raise ValueError("no NIfTI header")
-    second = start[4:8] in (b"n+2\0", b"ni2\0")
-    header: Any = Nifti2Header(start[:540]) if second else Nifti1Header(start[:348])
+    header = _header(start)
     if b"+" not in bytes(header["magic"]):
         raise LiquidLensError("the header of a pair .hdr and .img without its pixels; save it as one .nii file.")
     if 3000 <= int(header["intent_code"]) < 3100:
@@ -98,7 +102,7 @@ def _check_header(stream: BinaryIO, packed: int | None, request: Request) -> typ
         raise LiquidLensError(f"a volume has 3 axes, this image has {len(shape)}.")
     request.budget.check_pixels(math.prod(shape[:3]))
     _check_size(request.budget, int(header["vox_offset"]) + math.prod(shape) * dtype.itemsize, packed)
-    return Nifti2Image if second else Nifti1Image
+    return Nifti2Image if isinstance(header, Nifti2Header) else Nifti1Image
 
 
 def _check_size(budget: Budget, inflated: int, packed: int | None) -> None:
