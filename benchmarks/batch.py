@@ -1,8 +1,9 @@
 """The batch script against what it cannot be faster than: a bare loop of ONNX Runtime, and reading alone.
 
 ``make bench-batch`` runs this.  Phantom vessels of 28 x 28 x 28, the pretrained vessel model, batches of 32.  One
-thread for the model and one process for reading; bare loops and batch jobs take turns, and the medians of their rates
-are compared.  A job's time is that from its first look at the journal to the written table; Python has started before.
+thread for the model and one process for reading.  Each round measures the bare loops before and after the job, on a
+part of the scans, and compares their mean with the job; shown are medians of rounds.  A job's time is that from its first
+look at the journal to the written table; Python has started before.
 """
 
 import argparse
@@ -67,24 +68,23 @@ def write(folder: Path, scans: int) -> dict[str, str]:
 
 def measure(source: str, few: str, arguments: argparse.Namespace) -> dict[str, str]:
     predictor = Predictor(pretrained.find("vessel"), "cpu", threads=1)
-    inference, reading, jobs, peaks, small = [], [], [], [], []
+    rounds = []
     for _ in range(arguments.repeats):
-        inference.append(bare(predictor, arguments.scans))
-        reading.append(read_alone(source, arguments.readers))
+        before = bare(predictor, arguments.few), read_alone(few, arguments.readers)
         rate, peak = job(source, arguments.readers)
-        jobs.append(rate)
-        peaks.append(peak)
-        small.append(job(few, arguments.readers)[1])
-    alone, read, both = map(statistics.median, (inference, reading, jobs))
-    more = statistics.median(peaks) - statistics.median(small)
+        after = bare(predictor, arguments.few), read_alone(few, arguments.readers)
+        inference, reading = (statistics.mean(pair) for pair in zip(before, after, strict=True))
+        less = peak - job(few, arguments.readers)[1]
+        rounds.append((inference, reading, rate, rate / inference, rate / min(inference, reading), peak, less))
+    inference, reading, rate, to_inference, to_slower, peak, less = map(statistics.median, zip(*rounds, strict=True))
     return {
-        "a bare loop of session.run, scans in memory": f"{alone:,.0f}/s",
-        "reading alone": f"{read:,.0f}/s",
-        "the job": f"{both:,.0f}/s",
-        "job / bare loop": f"{both / alone:.0%}",
-        "job / slower of both": f"{both / min(alone, read):.0%}",
-        "peak memory, all processes": f"{statistics.median(peaks):,.0f} MB",
-        f"more than with {arguments.few:,} scans": f"{more:+,.0f} MB",
+        "a bare loop of session.run, scans in memory": f"{inference:,.0f}/s",
+        "reading alone": f"{reading:,.0f}/s",
+        "the job": f"{rate:,.0f}/s",
+        "job / bare loop": f"{to_inference:.0%}",
+        "job / slower of both": f"{to_slower:.0%}, rounds " + ", ".join(f"{r[4]:.0%}" for r in rounds),
+        "peak memory, all processes": f"{peak:,.0f} MB",
+        f"more than with {arguments.few:,} scans": f"{less:+,.0f} MB",
     }
 
 

@@ -7,6 +7,7 @@ interrupted, and gives the same digits.
 """
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -66,12 +67,21 @@ def predict(predictor: Predictor, places: Iterable[tuple[int, Place]], options: 
         axes=len(expects.size),
         colour=expects.channels == 3,
     )
-    for window in _windows(found, _BATCHES * options.batch_size):
-        yield Window(
-            _rows(predictor, window, options.batch_size),
-            _progress(window),
-            sum(1 / len(_numbers(place, scan)) for (_, place), scan in window),
-        )
+    with ThreadPoolExecutor(max_workers=1) as model:
+        under_way: tuple[list[_Numbered], Future[list[Row]]] | None = None
+        # While one window is run, the next one is gathered, and the last one is kept by the caller.
+        for window in _windows(found, _BATCHES * options.batch_size):
+            coming = model.submit(_rows, predictor, window, options.batch_size)
+            if under_way is not None:
+                yield _window(*under_way)
+            under_way = window, coming
+        if under_way is not None:
+            yield _window(*under_way)
+
+
+def _window(scans: list[_Numbered], rows: Future[list[Row]]) -> Window:
+    places = sum(1 / len(_numbers(place, found)) for (_, place), found in scans)
+    return Window(rows.result(), _progress(scans), places)
 
 
 def _windows(found: Iterator[_Numbered], scans: int) -> Iterator[list[_Numbered]]:

@@ -15,11 +15,13 @@ import pytest
 
 from imaging import Budget, LiquidLensError, read
 from imaging.collection import named
+from serve import pretrained
 from serve.batch import tables
 from serve.batch.engine import Options
 from serve.batch.inputs import Inputs, Shard
 from serve.batch.job import State, journal_of, run
 from serve.batch.merge import merge
+from serve.predictor import Predictor
 
 OPTIONS = Options(batch_size=4, readers=2)
 ROOT = Path(__file__).parents[3]
@@ -323,3 +325,28 @@ def test_the_whole_test_set_gives_the_figures_of_the_export(predictor, medmnist_
     assert figures["ece"]["value"] == pytest.approx(exported["ece_calibrated"], abs=1e-5)
     for name in ("evaluation.json", "confusion.png", "coverage-risk.png"):
         assert (tmp_path / f"out.{name}").stat().st_size > 100
+
+
+def test_624_xrays_from_files_give_the_figures_of_the_export(data_root, tmp_path):
+    """The test split of the X-rays that PneumoniaMNIST is made of: a JPEG file each, and a list of labels."""
+    file = next(data_root.rglob("kermany_cxr224_jpeg.npz"), None)
+    if file is None:
+        pytest.skip(f"needs kermany_cxr224_jpeg.npz in {data_root}")
+    folder = tmp_path / "xrays"
+    folder.mkdir()
+    with np.load(file) as arrays, (tmp_path / "labels.csv").open("w") as labels:
+        content, offsets = arrays["jpeg"], arrays["offsets"]
+        labels.write("path,label\n")
+        for i in np.flatnonzero(arrays["split"] == 2):
+            (folder / f"{i}.jpeg").write_bytes(content[offsets[i] : offsets[i + 1]].tobytes())
+            labels.write(f"xrays/{i}.jpeg,{('normal', 'pneumonia')[arrays['labels'][i]]}\n")
+    table = ("--out", tmp_path / "out.parquet", "--labels", tmp_path / "labels.csv", "--json")
+    code, said, error = finished("chest-xray", folder, *table)
+    assert code == 0, error
+    answer = json.loads(said)
+    assert (answer["scans"], answer["errors"]) == (624, 0)
+    figures = answer["evaluation"]["figures"]
+    exported = Predictor(pretrained.find("chest-xray")).manifest.metrics["test"]
+    assert figures["auc"]["value"] == pytest.approx(exported["auc"], abs=1e-5)
+    assert figures["accuracy_most_probable"]["value"] == pytest.approx(exported["accuracy"], abs=1e-6)
+    assert figures["ece"]["value"] == pytest.approx(exported["ece_calibrated"], abs=1e-4)
