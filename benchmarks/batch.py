@@ -2,8 +2,8 @@
 
 ``make bench-batch`` runs this.  Phantom vessels of 28 x 28 x 28, the pretrained vessel model, batches of 32.  One
 thread for the model and one process for reading.  Each round measures the bare loops before and after the job, on a
-part of the scans, and compares their mean with the job; shown are medians of rounds.  A job's time is that from its first
-look at the journal to the written table; Python has started before.
+part of the scans, and compares their mean with the job; shown are medians of rounds.  A job's time is that from its
+first look at the journal to the written table; Python has started before.
 """
 
 import argparse
