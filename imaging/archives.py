@@ -13,6 +13,8 @@ from imaging.errors import LiquidLensError
 
 #: Files per slice that a folder or an archive may hold: a hospital's CD brings its viewer along.
 _FILES_PER_SLICE = 10
+#: Letters of a member's name; no system knows longer paths.
+_NAME = 4_096
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ def open_zip(file: BinaryIO, budget: Budget) -> list[Member]:
     _check_number(len(entries), budget)
     for entry in entries:
         path = PureWindowsPath(entry.filename)  # knows drives, and slashes of both kinds
+        if len(entry.filename) > _NAME:
+            raise LiquidLensError(f"the archive has a member whose name has {len(entry.filename):,} letters.")
         if path.anchor or ".." in path.parts:
             raise LiquidLensError(f"the archive's member {entry.filename!r} points outside of it; pack it again.")
         if stat.S_ISLNK(entry.external_attr >> 16):

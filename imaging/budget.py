@@ -21,6 +21,7 @@ class Budget:
     file_bytes: size of a file, or of all files of a series, also after unpacking.
     pixels: pixels (voxels) of the scan.  The default is 2,048 slices of 512 x 512, 2 GiB as float32.
     slices: slices of a volume, frames or pages of a file.  A folder or archive may hold ten times as many files.
+    scans: scans in one file or archive of many.
     inflate_ratio: unpacked bytes per packed byte, looked at beyond 16 MiB.  Deflate ends at 1,032; segmented volumes,
         nearly all background, reach several hundred.
     seconds: wall-clock time and processor time, kept by `imaging.read_safely` alone.
@@ -31,6 +32,7 @@ class Budget:
     file_bytes: int = 2 * 2**30
     pixels: int = 512 * 2**20
     slices: int = 2_048
+    scans: int = 1_000_000
     inflate_ratio: float = 1_000
     seconds: float = 120
     memory_bytes: int = 6 * 2**30
@@ -46,6 +48,10 @@ class Budget:
     def check_slices(self, number: int) -> None:
         """Raise LiquidLensError if there are too many slices, frames or pages."""
         self._check("slices", number, "slices or frames")
+
+    def check_scans(self, number: int) -> None:
+        """Raise LiquidLensError if one file or archive has too many scans."""
+        self._check("scans", number, "scans")
 
     def check_inflated(self, inflated: int, packed: int) -> None:
         """Raise LiquidLensError if `packed` bytes unpack to too many, or to suspiciously many."""

@@ -91,12 +91,15 @@ def each(place: Place, budget: Budget = DEFAULT, *, axes: int, colour: bool = Fa
     with ExitStack() as files:
         try:
             collection = _open(place, request, axes, files)
+            numbers = range(collection.length)[place.first : place.end : place.step]
+            if place.first >= max(place.step, collection.length):
+                raise LiquidLensError(f"{place}: it holds {collection.length} scans, no number {place.first} any more.")
         except LiquidLensError as error:
-            if place.first == 0:
-                failure = Found(0, 1, place.selection, None, error)
-                yield Next(0, 1, place.selection, lambda: failure)
+            if place.first == 0 or place.first >= place.step:  # else it is for another one of those who share the place
+                failure = Found(place.first, place.first + 1, place.selection, None, error)
+                yield Next(place.first, place.first + 1, place.selection, lambda: failure)
             return
-        for number in range(collection.length)[place.first : place.end : place.step]:
+        for number in numbers:
             item = collection.item(number)
             read = functools.partial(_found, place.path, item, number, collection.length)
             yield Next(number, collection.length, item.name, read)
@@ -120,6 +123,7 @@ def _open(place: Place, request: Request, axes: int, files: ExitStack) -> Collec
     with reading(place, kind or "folder"):
         if kind is not None:
             collection = _in_file(files.enter_context(path.open("rb")), kind, request, axes)
+            request.budget.check_scans(collection.length)
             if not collection.length:
                 raise LiquidLensError("it holds no scan.")
             return collection
@@ -204,7 +208,7 @@ def _in_members(
 def _in_series(members: Sequence[Member], request: Request) -> Iterator[Item]:
     from imaging.series import Image, find_series, read_series
 
-    series, broken = find_series(members, request.budget)
+    series, broken, others = find_series(members, request.budget)
 
     def load(images: Sequence[Image]) -> tuple[str, Callable[[], Scan]]:
         return _digest_of(image.member for image in images), lambda: read_series(images, request)
@@ -215,6 +219,8 @@ def _in_series(members: Sequence[Member], request: Request) -> Iterator[Item]:
     for number, images in enumerate(series):
         name = item_name(images[0].member.name) if len(images) == 1 else str(number)  # a file says more than a number
         yield Item(name, "DICOM", functools.partial(load, images))
+    for name in others:
+        broken[name] = LiquidLensError("this DICOM file holds no image.")
     yield from (Item(item_name(name), "DICOM", functools.partial(fail, error)) for name, error in broken.items())
 
 

@@ -44,10 +44,18 @@ def read(source: str | Path, budget: Budget = DEFAULT, *, colour: bool = False) 
             return read_file(file, kind, request)
 
 
+def exists(path: str) -> bool:
+    """Whether there is such a file or folder, as far as this process can see; no name is too long to ask for."""
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):
+        return False
+
+
 def split(source: str) -> tuple[Path, str]:
     """Split ``path#selection`` where it leaves the longest path that exists, else at the last ``#``."""
     marks = [len(source), *(at for at in range(len(source) - 1, 0, -1) if source[at] == "#")]
-    at = next((at for at in marks if Path(source[:at]).exists()), marks[min(1, len(marks) - 1)])
+    at = next((at for at in marks if exists(source[:at])), marks[min(1, len(marks) - 1)])
     return Path(source[:at]), source[at + 1 :]
 
 

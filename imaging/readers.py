@@ -243,7 +243,7 @@ class _Speaker(threading.Thread):
                     self._lose(turn, "it could be opened once, but not again.")
                 self._end(turn)
                 return None
-            if started.number != turn.first:
+            if started.number != turn.first or (turn.of is not None and started.of > turn.of):
                 return None, WorkerError("the reader's answer to this file makes no sense.")
             if len(self._asked) == 1 and turn.is_over(turn.first + turn.place.step, started.of):
                 self._take(worker, wait=False)  # so that it goes on while its last answer is looked at
@@ -261,7 +261,8 @@ class _Speaker(threading.Thread):
             self._queue.put(turn, Found(*started, None, error))
             turn.pass_by(started)
         elif not turn.went_on:
-            self._lose(turn, str(death))
+            if turn.first == 0 or turn.first >= turn.place.step:  # as of `imaging.collection.each`
+                self._lose(turn, str(death))
             turn.of = turn.first
         if turn.of is not None and turn.is_over(turn.first, turn.of):
             self._end(turn)

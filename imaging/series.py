@@ -66,7 +66,7 @@ def frames(file: BinaryIO, budget: Budget) -> int:
 def read_only_series(members: Sequence[Member], request: Request) -> Scan | None:
     """The one DICOM series among `members` that are DICOM files, or series ``request.selection``; None if none of them
     is an image.  Raises LiquidLensError if there are several series, or if their slices are no even stack."""
-    series, broken = find_series(members, request.budget)
+    series, broken, _ = find_series(members, request.budget)
     if not request.selection:
         for error in broken.values():
             raise error
@@ -99,12 +99,17 @@ def read_series(images: Sequence[Image], request: Request) -> Scan:
         return _volume(slices)
 
 
-def find_series(members: Sequence[Member], budget: Budget) -> tuple[list[list[Image]], dict[str, LiquidLensError]]:
-    """The images among DICOM files by series, in the order of their series numbers, and what is wrong with files that
-    cannot be read, by name.  A file of several frames is a series of its own.  Series in subfolders come last, so that
-    the others have the same numbers without them."""
+def find_series(
+    members: Sequence[Member], budget: Budget
+) -> tuple[list[list[Image]], dict[str, LiquidLensError], list[str]]:
+    """The images among DICOM files by series, in the order of their series numbers; what is wrong with files that
+    cannot be read, by name; and the names of those that hold no image.
+
+    A file of several frames is a series of its own.  Series in subfolders come last, so that the others have the same
+    numbers without them.
+    """
     found: dict[tuple[str, str], list[Image]] = defaultdict(list)
-    broken = {}
+    broken, others = {}, []
     with dicom.quiet():
         for member in members:
             try:
@@ -115,9 +120,11 @@ def find_series(members: Sequence[Member], budget: Budget) -> tuple[list[list[Im
                     own = str(header.get("SOPInstanceUID")) if dicom.number_of_frames(header) > 1 else ""
                     if "Rows" in header:
                         found[str(header.get("SeriesInstanceUID")), own].append(Image(member, header))
+                    else:
+                        others.append(member.name)
             except LiquidLensError as error:
                 broken[member.name] = error
-    return sorted(found.values(), key=_place), broken
+    return sorted(found.values(), key=_place), broken, others
 
 
 def _place(images: Sequence[Image]) -> tuple[bool, int, str]:

@@ -135,6 +135,12 @@ def predict(
             raise LiquidLensError(f"{option} is for tables; name one, as in --out results.csv.")
         _predict_here(model, scans, device, threads, budget, trust, as_json)
         return
+    if resume and overwrite:
+        raise LiquidLensError("--resume goes on, and --overwrite starts anew: give one of them.")
+    if trust:
+        raise LiquidLensError("--trust is for few scans on the screen; with --out, readers stay from file to file.")
+    if engine == "plain" and (actors or ray_address):
+        raise LiquidLensError(f"{'--actors' if actors else '--ray-address'} is for --engine ray.")
     from serve.batch import command
     from serve.batch.cluster import Cluster
     from serve.batch.engine import Options

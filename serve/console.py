@@ -60,7 +60,12 @@ def show_traceback() -> None:
         traceback.print_exc()
 
 
+def printable(text: str) -> str:
+    """Text from elsewhere, such as the name of a file, without what would move the cursor or forge a line."""
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+
+
 def fail(*sentences: str, code: int = 2) -> NoReturn:
     for sentence in sentences:
-        Console(stderr=True).print(Text.assemble(("Error: ", "red"), sentence), soft_wrap=True)
+        Console(stderr=True).print(Text.assemble(("Error: ", "red"), printable(sentence)), soft_wrap=True)
     sys.exit(code)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from imaging import LiquidLensError
 from serve import metrics
-from serve.batch.tables import rows
+from serve.batch.tables import labels_of, rows
 
 Task = Literal["two classes", "several classes", "multi-label"]
 
@@ -18,14 +18,16 @@ Task = Literal["two classes", "several classes", "multi-label"]
 class Answers:
     """The rows of a results table.
 
-    names: the model's labels.  scans: path and item of each row.  probabilities, said: (rows, names), the latter as 0
-    and 1, which the metrics take as they take probabilities; NaN in the rows that `failed`, with an error.
+    names: the model's labels.  scans: path and item of each row.  whole: they lie in order and none in
+    between is left out, as it is in a shard.  probabilities, said: (rows, names), the latter as 0 and 1, which the
+    metrics take as they take probabilities; NaN in the rows that `failed`, with an error.
     abstained, ood: (rows,).  threshold: above which a label is said; None if the most probable of several is.
     """
 
     task: Task
     names: tuple[str, ...]
     scans: list[tuple[str, str]]
+    whole: bool
     probabilities: NDArray[np.float64]
     said: NDArray[np.float64]
     failed: NDArray[np.bool_]
@@ -45,10 +47,14 @@ def read_answers(table: Path) -> Answers:
     scans: list[tuple[str, str]] = []
     probabilities, labels, failed, abstained, ood = [], [], [], [], []
     models, thresholds = set(), set()
+    whole, before = True, (-1, 0)
     for row in rows(table):  # one by one: a table may be long, and its other columns are not needed
         if not scans:
-            names = tuple(column.removeprefix("p_") for column in row if column.startswith("p_"))
+            names = tuple(labels_of(row))
         scans.append((row["path"], row["item"] or ""))
+        at = (row["input"], row["number"])
+        whole &= at in ((before[0] + 1, 0), (before[0], before[1] + 1))
+        before = at
         probabilities.append([row[f"p_{name}"] for name in names])
         labels.append(row["label"])
         failed.append(row["error"] is not None)
@@ -58,7 +64,7 @@ def read_answers(table: Path) -> Answers:
         if row["threshold"] is not None:
             thresholds.add(row["threshold"])
     if all(failed):
-        errors = f": all {len(scans):,} have an error instead" if scans else ""
+        errors = ", but an error in every row" if scans else ""
         raise LiquidLensError(f"{table} has no answers to evaluate{errors}.")
     if len(models) > 1:
         raise LiquidLensError(f"{table} holds the answers of {len(models)} models: evaluate them one by one.")
@@ -72,6 +78,7 @@ def read_answers(table: Path) -> Answers:
         task=task,
         names=names,
         scans=scans,
+        whole=whole,
         probabilities=p,
         said=_said(table, task, names, labels, p, threshold),
         failed=bad,

@@ -1,6 +1,6 @@
 """The true labels of scans, read from a sheet or an array, and found again for the rows of a results table.
 
-A sheet is a CSV file with a header: a column ``path`` (``item`` too, or FILE#ITEM, where files hold several scans), and
+A sheet is a CSV file with a header: a column ``path`` (``item`` too, or FILE#ITEM, where the table names items), and
 ``label``, the name of a label or its number counted from 0; for a model of several labels at once, a column of 0 and 1
 for each label instead of ``label``.  Other columns, and rows without a label, do not matter.
 
@@ -11,8 +11,9 @@ from 0, (scans,) or (scans, 1), or 0 and 1 as (scans, labels).  It has no paths,
 import csv
 import functools
 import os
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+import posixpath
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 
 from imaging import LiquidLensError
 from imaging.errors import reading, unknown
+from imaging.read import exists
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,37 +61,35 @@ class Labels:
             )
         return np.where(texts == "", -1, np.isin(texts, ("1", "1.0"))).astype(np.int64)
 
-    def find(self, scans: Sequence[tuple[str, str]], table: str) -> NDArray[np.int64]:
+    def find(self, scans: Sequence[tuple[str, str]], table: str, whole: bool) -> NDArray[np.int64]:
         """For each scan, path and item as in the results table called `table`, which row of the labels is its own; -1
-        if none is.
+        if none is.  whole: the table has all scans of its job in order, as far as it shows.
 
-        A path is found as it is written; or as the same file, from the working folder or from that of the sheet; or by
-        the name of the file alone, where that occurs only once on either side.  A row without an item is that of the
-        file's only scan.  Raises LiquidLensError if labels that go by order are not as many as scans, and if no scan
-        has a label.
+        A path is found as it is written; or as the same file, from the working folder or from that of the sheet; or
+        where one path is the end of the other, and of no other.  Items must be equal.  Raises LiquidLensError if no
+        scan has a label, and, of labels that go by order, if the table is not whole or they are not as many as scans.
         """
         if self.scans is None:
+            if not whole:
+                raise LiquidLensError(
+                    f"{self.source} goes by the order of the scans, and {table} lacks some in between, or has them in "
+                    "another order: join the tables of all shards with `merge` first, or use a sheet with paths."
+                )
             if len(scans) != len(self.values):
                 raise LiquidLensError(
-                    f"{self.source} holds {len(self.values):,} labels and {table} {len(scans):,} scans: labels in an "
-                    "array go by order, so there must be as many."
+                    f"{self.source} and {table} differ in length, {len(self.values):,} and {len(scans):,}: labels in "
+                    "an array go by the order of the scans, so there must be as many."
                 )
             return np.arange(len(scans))
         row_of = {scan: row for row, scan in enumerate(self.scans)}
         file_of = self._files({path for path, _ in scans})
-        scans_in = Counter(path for path, _ in set(scans))
-        found = np.full(len(scans), -1)
-        for i, (path, item) in enumerate(scans):
-            file = file_of.get(path, path)
-            row = row_of.get((file, item))
-            if row is None and scans_in[path] == 1:
-                row = row_of.get((file, ""))
-            found[i] = -1 if row is None else row
+        found = np.array([row_of.get((file_of.get(path, path), item), -1) for path, item in scans], np.int64)
         if len(scans) and (found < 0).all():
             named, asked = ("#".join(filter(None, scan)) for scan in (self.scans[0], scans[0]))
             raise LiquidLensError(
-                f"None of the {len(self.scans):,} scans in {self.source} ({named!r}, ...) is among the "
-                f"{len(scans):,} of {table} ({asked!r}, ...): paths must be equal, or names of files that occur once."
+                f"No scan of {table} ({asked!r}{', ...' * (len(scans) > 1)}) has a label in {self.source} "
+                f"({named!r}{', ...' * (len(self.scans) > 1)}): items must be equal, and paths equal or one the end of "
+                "the other, and of no other."
             )
         return found
 
@@ -116,17 +116,12 @@ class Labels:
             for path in written:
                 files.setdefault(_file(folder, path, resolve), path)
         working = _folders(self.source)[0]
-        names = Counter(map(_name, paths)), Counter(map(_name, written))
-        only = {_name(path): path for path in written}
-        found = {}
+        found = _by_ends(paths, written)
         for path in paths:
-            name = _name(path)
             if path in written:
                 found[path] = path
             elif (same := files.get(_file(working, path, resolve))) is not None:
                 found[path] = same
-            elif names[0][name] == names[1][name] == 1:
-                found[path] = only[name]
         return found
 
 
@@ -181,11 +176,12 @@ def _read_sheet(path: Path) -> Labels:
 
 
 def _file_and_item(sheet: Path, written: str) -> tuple[str, str]:
-    """FILE#ITEM in two, unless that is the name of a file."""
-    if "#" not in written or any(os.path.exists(os.path.join(folder, written)) for folder in _folders(str(sheet))):
-        return written, ""
-    file, _, item = written.partition("#")
-    return file, item
+    """FILE#ITEM in two, as `imaging.read.split` has it: after the longest path that exists, from here or beside
+    the sheet, else at the last ``#``."""
+    marks = [len(written), *(at for at in range(len(written) - 1, 0, -1) if written[at] == "#")]
+    files = (at for at in marks if exists(written[:at]) or exists(str(sheet.parent / written[:at])))
+    at = next(files, marks[min(1, len(marks) - 1)])
+    return written[:at], written[at + 1 :]
 
 
 def _complete(lines: Iterator[list[str]], cells: int) -> Iterator[list[str]]:
@@ -193,7 +189,7 @@ def _complete(lines: Iterator[list[str]], cells: int) -> Iterator[list[str]]:
     header."""
     for number, line in enumerate(lines, 2):
         if len(line) not in (0, cells):
-            raise LiquidLensError(f"row {number} has {len(line)} cells, and the header {cells}.")
+            raise LiquidLensError(f"row {number} differs in length from the header: {len(line)} and {cells} cells.")
         if any(map(str.strip, line)):
             yield line
 
@@ -273,6 +269,20 @@ def _file(folder: str, path: str, resolve: Callable[[str], str]) -> str:
     return os.path.join(resolve(parent), name)
 
 
-def _name(path: str) -> str:
-    """The name of a file, also of one that was written on Windows."""
-    return path.replace("\\", "/").rstrip("/").rpartition("/")[2]
+def _by_ends(paths: Iterable[str], written: Iterable[str]) -> dict[str, str]:
+    """For each of `paths` the one of `written` that is its end, or whose end it is: ``test/1.png`` of
+    ``/data/test/1.png``, not of ``train/1.png``.  Left out where several could be meant, on either side."""
+    pairs = {*_that_end(paths, written), *((path, each) for each, path in _that_end(written, paths))}
+    times = Counter(path for path, _ in pairs), Counter(each for _, each in pairs)
+    return {path: each for path, each in pairs if times[0][path] == times[1][each] == 1}
+
+
+def _that_end(paths: Iterable[str], ends: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """All pairs of a path and one of `ends` that is its end, in whole folders; some are written on Windows."""
+    written = defaultdict(list)
+    for end in ends:
+        written[posixpath.normpath(end.replace("\\", "/"))].append(end)
+    for path in paths:
+        parts = posixpath.normpath(path.replace("\\", "/")).split("/")
+        for first in range(len(parts)):
+            yield from ((path, end) for end in written.get("/".join(parts[first:]), ()))

@@ -22,27 +22,30 @@ def png(figure: Figure) -> bytes:
     return content.getvalue()
 
 
-def confusion(counts: NDArray[np.int64], names: Sequence[str]) -> Figure:
-    """The confusion matrix (true, said) of counts, each with its share of the scans that are truly so."""
+def confusion(counts: NDArray[np.int64], names: Sequence[str], of: str) -> Figure:
+    """The confusion matrix (true, said) of counts, each with its share of the scans that are truly so.  of: written
+    above this and the other pictures: how many scans, which model."""
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     figure, axes = _matrix(counts, shares, names, names)
+    _above(axes, of)
     axes.set(xlabel="the model says", ylabel="true label")
     return figure
 
 
-def findings(counts: NDArray[np.int64], names: Sequence[str]) -> Figure:
+def findings(counts: NDArray[np.int64], names: Sequence[str], of: str) -> Figure:
     """What the model says of each label of multi-label data: (labels, 4) counts of scans that have the label and are
     said to, have it and are not, have it not and are, have it not and are not; shares are of those that have it, and of
     those that have it not."""
     having = counts[:, :2].sum(1, keepdims=True), counts[:, 2:].sum(1, keepdims=True)
     shares = counts / np.maximum(np.repeat(np.concatenate(having, 1), 2, 1), 1)
     figure, axes = _matrix(counts, shares, names, ("found", "missed", "false alarm", "rightly not said"))
+    _above(axes, of)
     axes.axvline(1.5, color="white", linewidth=4)
     axes.set(ylabel="label")
     return figure
 
 
-def coverage_risk(coverage: Sequence[float], risk: Sequence[float], dot: tuple[float, float] | None) -> Figure:
+def coverage_risk(coverage: Sequence[float], risk: Sequence[float], dot: tuple[float, float] | None, of: str) -> Figure:
     """The share of wrong answers if only the most certain scans are answered, see `serve.metrics.risk_coverage`; dot:
     (coverage, risk) of the scans on which the model does not abstain."""
     figure = Figure(figsize=(5, 3.75), layout="constrained")
@@ -51,28 +54,30 @@ def coverage_risk(coverage: Sequence[float], risk: Sequence[float], dot: tuple[f
     if dot is not None:
         axes.plot(*dot, "o", color=ORANGE, markersize=7, label="the model's own abstain band", clip_on=False)
         axes.legend(frameon=False, loc="lower right")
-    # Among the first few scans a single wrong one is a large share: they may leave the picture.
-    shown = [share for covered, share in zip(coverage, risk, strict=True) if covered >= 0.05]
-    axes.set(xlim=(0, 1), ylim=(0, max(1.25 * max(shown), 0.01)))
+    axes.set(xlim=(0, 1), ylim=(0, max(1.1 * max(risk), 0.01)))
     axes.set(xlabel="share of answers given, most certain first", ylabel="share of them that is wrong")
     _percent(axes)
+    _above(axes, of)
     return figure
 
 
-def reliability(bins: Sequence[tuple[float, float, int]], what: str) -> Figure:
-    """The bins of `serve.metrics.reliability` against the diagonal of perfect calibration; below, how many
-    probabilities are in each.  what: whose probability it is."""
+def reliability(bins: Sequence[tuple[float, float, int]], what: str, right: str, of: str) -> Figure:
+    """The bins of `serve.metrics.reliability` against the diagonal of perfect calibration, dots with areas by their
+    numbers of probabilities, which are below.  what: whose probability it is.  right: of what the share is."""
     figure = Figure(figsize=(4.5, 5), layout="constrained")
     axes, below = figure.subplots(2, height_ratios=(4, 1), sharex=True)
-    mean, right, count = zip(*bins, strict=True)
+    mean, share, count = zip(*bins, strict=True)
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--")
-    axes.plot(mean, right, "o-", color=BLUE, linewidth=1.5, markersize=5, clip_on=False)
-    axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="share that is so")
+    radius = 2.5 + 8 * np.sqrt(np.array(count) / max(count))  # in points; as in AUDIT.html
+    axes.scatter(mean, share, (2 * radius) ** 2, color=BLUE, alpha=0.8, linewidths=0, clip_on=False, zorder=3)
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    axes.set_ylabel(f"share {right}", parse_math=False)
     below.bar(mean, count, width=0.04, color=BLUE)
     below.set_xlabel(f"probability of {what}", parse_math=False)
     below.set_ylabel("how many")
     below.spines[["top", "right"]].set_visible(False)
     _percent(axes)
+    _above(axes, of)
     return figure
 
 
@@ -108,6 +113,10 @@ def _matrix(counts: NDArray, shares: NDArray, rows: Sequence[str], columns: Sequ
 def _wrapped(name: str) -> str:
     """A long name in up to three lines."""
     return "\n".join(textwrap.wrap(name, 22, max_lines=3, placeholder=" ...")) or name
+
+
+def _above(axes: Axes, of: str) -> None:
+    axes.set_title(of, loc="left", fontsize=8, color="0.35", pad=10, parse_math=False)
 
 
 def _percent(axes: Axes) -> None:

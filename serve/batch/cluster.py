@@ -13,6 +13,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,12 @@ from serve.batch import tables
 from serve.batch.engine import Options, predict
 from serve.batch.inputs import Inputs
 from serve.batch.job import State, Summary, is_done, job_of, journal_of, parts_of
-from serve.batch.journal import Job
+from serve.batch.journal import Job, lock
 from serve.batch.parts import cut, file_of, open_folder, rows_of
 from serve.batch.session import cause_of, import_ray, session
 from serve.predictor import Predictor
+
+KEPT = "What is done is kept, and --resume goes on from there."
 
 
 @dataclass(frozen=True)
@@ -62,38 +65,42 @@ def run(
     """
     summary, job, started = Summary(), job_of(predictor, inputs), time.perf_counter()
     folder = parts_of(out)
-    if not (resume and folder.exists()) and is_done(out, job, resume, overwrite):
+    if not (resume and folder.exists()) and is_done(out, job, inputs, resume, overwrite):
         for _ in summary.watch(tables.rows(out)):
             pass
         return summary
-    _check_journal(journal_of(out), overwrite)
-    ray = import_ray(cluster.address)
-    parts = [json.dumps(part, default=asdict) for part in cut(inputs, predictor.manifest.input, options.budget)]
-    open_folder(folder, job, parts, resume, overwrite)
-    files = [file_of(folder, number) for number in range(len(parts))]
-    found = [rows_of(file) for file in files]
-    work = [{"part": number, "places": parts[number]} for number, rows in enumerate(found) if rows is None]
-    judge = {
-        "model": predictor.path.absolute(),
-        "job": job,
-        "device": "cpu" if predictor.device == "cpu" else device,
-        "threads": threads or 1,
-        "options": replace(options, readers=options.readers or 1),
-        "folder": folder.absolute(),
-        "here": os.getcwd(),
-    }
-    done, kept, predicted, errors = len(parts) - len(work), sum(rows or 0 for rows in found), 0, 0
-    say(State(done, len(parts), kept, predicted, errors))
-    if work:
-        with session(ray, cluster.address):
-            for part in _judged(ray, work, judge, cluster.actors):
-                if part["failure"]:
-                    raise LiquidLensError(f"{part['failure']} What is done is kept, and --resume goes on from there.")
-                done, predicted, errors = done + 1, predicted + int(part["rows"]), errors + int(part["errors"])
-                say(State(done, len(parts), kept + predicted, predicted, errors))
-    joined = (row for file in files for row in tables.rows(file))
-    tables.write(out, tables.columns(job.labels), summary.watch(joined))
-    shutil.rmtree(folder)
+    with _alone(journal_of(out), overwrite):
+        ray = import_ray(cluster.address)
+        parts = [json.dumps(part, default=asdict) for part in cut(inputs, predictor.manifest.input, options.budget)]
+        open_folder(folder, job, parts, resume, overwrite)
+        files = [file_of(folder, number) for number in range(len(parts))]
+        found = [rows_of(file) for file in files]
+        work = [{"part": number, "places": parts[number]} for number, rows in enumerate(found) if rows is None]
+        judge = {
+            "model": predictor.path.absolute(),
+            "job": job,
+            "device": "cpu" if predictor.device == "cpu" else device,
+            "threads": threads or 1,
+            "options": replace(options, readers=options.readers or 1),
+            "folder": folder.absolute(),
+            "here": os.getcwd(),
+        }
+        done, kept, predicted, errors = len(parts) - len(work), sum(rows or 0 for rows in found), 0, 0
+        say(State(done, len(parts), kept, predicted, errors))
+        try:
+            with session(ray, cluster.address) if work else nullcontext():
+                for part in _judged(ray, work, judge, cluster.actors) if work else ():
+                    if part["failure"]:
+                        raise LiquidLensError(f"{part['failure']} {KEPT}")
+                    done, predicted, errors = done + 1, predicted + int(part["rows"]), errors + int(part["errors"])
+                    say(State(done, len(parts), kept + predicted, predicted, errors))
+        except LiquidLensError:
+            if not any(file.exists() for file in files):  # nothing to go on with
+                shutil.rmtree(folder)
+            raise
+        joined = (row for file in files for row in tables.rows(file))
+        tables.write(out, tables.columns(predictor.manifest.labels), summary.watch(joined))
+        shutil.rmtree(folder)
     summary.predicted, summary.seconds = predicted, time.perf_counter() - started
     return summary
 
@@ -134,11 +141,11 @@ class Judge:
 
     def _write(self, part: int, places: list[tuple[int, dict[str, Any]]], seen: Summary) -> None:
         numbered = [(number, Place(**place)) for number, place in places]
-        windows = predict(self._predictor, numbered, self._options)
+        windows = predict(self._predictor, numbered, self._options, self._job.shard)
         rows = seen.watch(row for window in windows for row in window.rows)
         # under a name of its own, as an actor that was only believed to be dead may be writing the same part
         written = self._folder / f"{uuid.uuid4().hex}.parquet"
-        tables.write(written, tables.columns(self._job.labels), rows)
+        tables.write(written, tables.columns(self._predictor.manifest.labels), rows)
         os.replace(written, file_of(self._folder, part))
 
 
@@ -167,16 +174,22 @@ def _judged(
         )
         yield from judged.iter_rows()
     except ray.exceptions.RayError as error:
-        raise LiquidLensError(
-            f"Ray gave up ({cause_of(error)}). What is done is kept, and --resume goes on from there."
-        ) from error
+        raise LiquidLensError(f"Ray gave up ({cause_of(error)}). {KEPT}") from error
 
 
-def _check_journal(journal: Path, overwrite: bool) -> None:
-    if overwrite:
-        journal.unlink(missing_ok=True)
-    elif journal.exists():
-        raise LiquidLensError(
-            f"{journal} is of an unfinished run without --engine ray: go on with it without, or start anew with "
-            "--overwrite."
-        )
+@contextmanager
+def _alone(journal: Path, overwrite: bool) -> Iterator[None]:
+    """Keep other jobs from this table, by the journal that one without a cluster would write."""
+    with journal.open("ab", buffering=0) as file:
+        lock(file, journal)
+        if overwrite:
+            file.truncate(0)
+        elif file.tell():
+            raise LiquidLensError(
+                f"{journal} is of an unfinished run without --engine ray: go on with it so, or start anew with "
+                "--overwrite."
+            )
+        try:
+            yield
+        finally:
+            journal.unlink()

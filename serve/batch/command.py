@@ -19,8 +19,15 @@ from serve.batch.engine import Options
 from serve.batch.inputs import STDIN, Inputs, Shard
 from serve.batch.job import State, Summary
 from serve.batch.merge import merge as merge_tables
-from serve.console import console, print_columns
+from serve.console import console, print_columns, printable
 from serve.predictor import Predictor
+
+
+class InterruptedJobError(LiquidLensError):
+    """Somebody pressed Ctrl-C."""
+
+    exit_code = 130
+
 
 #: Seconds between two lines of progress where there is no terminal.
 _LINE = 30.0
@@ -44,8 +51,12 @@ def predict(
     """Predict all scans into one table, evaluate it if there are labels, and say what came out."""
     part = Shard.parse(shard)
     predictor = Predictor(pretrained.find(model), device, threads)
-    evaluate = _evaluation(labels, predictor.manifest.labels)
+    evaluate = _evaluation(labels, predictor.manifest.labels, part.count > 1)
+    if STDIN in sources and hasattr(sys.stdin, "reconfigure"):
+        sys.stdin.reconfigure(errors="surrogateescape")  # names of files need not be text
     lines = sys.stdin if STDIN in sources else ()
+    if out.exists() and any(Path(source).exists() and out.samefile(source) for source in sources):
+        raise LiquidLensError(f"{out} is one of the inputs; name another --out.")
     inputs = Inputs(sources, len(predictor.manifest.input.size), lines, part)
     again = {"resume": resume, "overwrite": overwrite}
     try:
@@ -57,7 +68,7 @@ def predict(
                     predictor, inputs, out, options, cluster, device=device, threads=threads, **again, say=say
                 )
     except KeyboardInterrupt:
-        raise LiquidLensError("Interrupted. What is done is kept, and --resume goes on from there.") from None
+        raise InterruptedJobError("Interrupted. What is done is kept, and --resume goes on from there.") from None
     _conclude(out, summary, evaluate, as_json)
     return summary
 
@@ -72,7 +83,7 @@ def merge(parts: list[Path], out: Path, overwrite: bool, labels: str | None, as_
 Evaluate = Callable[[Path], tuple[dict, list[tuple[str, str]], list[Path]]]
 
 
-def _evaluation(labels: str | None, names: Sequence[str] = ()) -> Evaluate | None:
+def _evaluation(labels: str | None, names: Sequence[str] = (), by_part: bool = False) -> Evaluate | None:
     """What evaluates a table with these labels.  They are read now, and compared with those of the model, `names`, so
     that what is wrong with them is said before the work."""
     if labels is None:
@@ -82,6 +93,8 @@ def _evaluation(labels: str | None, names: Sequence[str] = ()) -> Evaluate | Non
     truth = evaluation.read_labels(labels)
     if names:
         truth.numbers(names)
+    if by_part and truth.scans is None:
+        raise LiquidLensError(f"{labels}: labels in an array are those of all scans: give them to `merge`.")
 
     def evaluate(table: Path) -> tuple[dict, list[tuple[str, str]], list[Path]]:
         found = evaluation.evaluate(table, truth)
@@ -96,12 +109,14 @@ def _conclude(out: Path, summary: Summary, evaluate: Evaluate | None, as_json: b
         answer = {"table": str(out), **vars(summary), "evaluation": figures, "files": [str(file) for file in files]}
         print(json.dumps(answer, indent=2))
         return
+    if not summary.predicted:
+        console.print("Nothing was left to do.")
     rate = f", {summary.predicted / summary.seconds:,.1f} per second" if summary.predicted and summary.seconds else ""
     labels = ", ".join(f"{label} {count:,}" for label, count in summary.labels.most_common())
     console.print(f"{summary.scans:,} scan{'s' * (summary.scans != 1)}{rate}: {labels or 'no answer'}", soft_wrap=True)
     if summary.abstained or summary.ood:
         console.print(
-            f"Not sure of {summary.abstained:,}; {summary.ood:,} are unlike the scans the model was trained on: do not "
+            f"Not sure of {summary.abstained:,}. Unlike the scans the model was trained on: {summary.ood:,}; do not "
             "rely on their labels.",
             style="yellow" if summary.ood else None,
             soft_wrap=True,
@@ -109,7 +124,7 @@ def _conclude(out: Path, summary: Summary, evaluate: Evaluate | None, as_json: b
     if summary.errors:
         console.print(f"{summary.errors:,} could not be predicted:", style="red", soft_wrap=True)
         for error in summary.quoted:
-            console.print(f"  {error}", soft_wrap=True)
+            console.print(f"  {printable(error)}", soft_wrap=True)
         if summary.errors > len(summary.quoted):
             console.print(f"  ... and {summary.errors - len(summary.quoted):,} more, in the column error.")
     if lines:
@@ -142,7 +157,7 @@ def _lines(screen: Console) -> Callable[[State], None]:
         nonlocal said
         if time.monotonic() - said > _LINE:
             said = time.monotonic()
-            screen.print(f"{state.places / state.of:.1%}  {_state(state, started)}", soft_wrap=True)
+            screen.print(f"{state.places / max(state.of, 1):.1%}  {_state(state, started)}", soft_wrap=True)
 
     return say
 

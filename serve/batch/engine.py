@@ -15,7 +15,7 @@ from imaging import Budget, LiquidLensError, Scan
 from imaging.budget import DEFAULT
 from imaging.collection import Found, Place, named
 from imaging.readers import read_many
-from serve.batch.journal import Progress
+from serve.batch.journal import Position
 from serve.batch.tables import Row, columns
 from serve.devices import usable_cores
 from serve.prediction import Prediction
@@ -42,11 +42,11 @@ class Options:
 
 
 class Window(NamedTuple):
-    """rows: of scans that follow one another.  progress: how far their places are done.  places: how many places that
-    is, a scan counting as its share of its place."""
+    """rows: of scans that follow one another.  position: of the scan after them.  places: how many places that is, a
+    scan counting as its share of its place."""
 
     rows: list[Row]
-    progress: list[Progress]
+    position: Position
     places: float
 
 
@@ -54,7 +54,9 @@ class Window(NamedTuple):
 _Numbered = tuple[tuple[int, Place], Found]
 
 
-def predict(predictor: Predictor, places: Iterable[tuple[int, Place]], options: Options) -> Iterator[Window]:
+def predict(
+    predictor: Predictor, places: Iterable[tuple[int, Place]], options: Options, shard: str = "1/1"
+) -> Iterator[Window]:
     """The rows of all scans in the places, which are numbered as the column ``input`` is to be.
 
     What cannot be read or judged is a row with its error.
@@ -71,7 +73,7 @@ def predict(predictor: Predictor, places: Iterable[tuple[int, Place]], options: 
         under_way: tuple[list[_Numbered], Future[list[Row]]] | None = None
         # While one window is run, the next one is gathered, and the last one is kept by the caller.
         for window in _windows(found, _BATCHES * options.batch_size):
-            coming = model.submit(_rows, predictor, window, options.batch_size)
+            coming = model.submit(_rows, predictor, window, options.batch_size, shard)
             if under_way is not None:
                 yield _window(*under_way)
             under_way = window, coming
@@ -81,7 +83,10 @@ def predict(predictor: Predictor, places: Iterable[tuple[int, Place]], options: 
 
 def _window(scans: list[_Numbered], rows: Future[list[Row]]) -> Window:
     places = sum(1 / len(_numbers(place, found)) for (_, place), found in scans)
-    return Window(rows.result(), _progress(scans), places)
+    (number, place), found = scans[-1]
+    after = found.number + place.step
+    goes_on = after in _numbers(place, found)
+    return Window(rows.result(), (number, after) if goes_on else (number + 1, 0), places)
 
 
 def _windows(found: Iterator[_Numbered], scans: int) -> Iterator[list[_Numbered]]:
@@ -98,24 +103,24 @@ def _windows(found: Iterator[_Numbered], scans: int) -> Iterator[list[_Numbered]
         yield window
 
 
-def _rows(predictor: Predictor, window: list[_Numbered], batch_size: int) -> list[Row]:
+def _rows(predictor: Predictor, window: list[_Numbered], batch_size: int, shard: str) -> list[Row]:
     names = [named(place.path, found.item) for (_, place), found in window]
     readable = [i for i, (_, found) in enumerate(window) if isinstance(found.scan, Scan)]
     scans = [scan for _, found in window if isinstance(scan := found.scan, Scan)]
     judged = predictor.predict_many(scans, [names[i] for i in readable], batch_size)
     answers: dict[int, Prediction | LiquidLensError] = dict(zip(readable, judged, strict=True))
     return [
-        _row(predictor, number, place, found, answers.get(i, found.scan))  # type: ignore[arg-type]
+        _row(predictor, number, place, found, answers.get(i, found.scan)) | {"shard": shard}  # type: ignore[arg-type]
         for i, ((number, place), found) in enumerate(window)
     ]
 
 
 def _row(predictor: Predictor, number: int, place: Place, found: Found, answer: Prediction | LiquidLensError) -> Row:
     row: Row = dict.fromkeys(columns(predictor.manifest.labels))
-    row |= {"input": number, "number": found.number, "path": _text(place.path), "item": _text(found.item)}
+    row |= {"input": number, "number": found.number, "path": text(place.path), "item": text(found.item)}
     row |= {"sha256": found.sha256, "model": predictor.manifest.model, "model_sha256": predictor.sha256}
     if isinstance(answer, LiquidLensError):
-        return row | {"error": _text(str(answer))}
+        return row | {"error": text(str(answer))}
     notes = found.scan.notes if isinstance(found.scan, Scan) else ()
     return row | {
         "label": answer.label,
@@ -126,7 +131,7 @@ def _row(predictor: Predictor, number: int, place: Place, found: Found, answer: 
         "ood": answer.ood,
         "device": answer.device,
         "milliseconds": round(answer.milliseconds["total"], 3),
-        "notes": " ".join((*notes, *answer.notes)) or None,
+        "notes": text(" ".join((*notes, *answer.notes))) or None,
     }
 
 
@@ -135,20 +140,9 @@ def _digits(value: float) -> float:
     return float(f"{value:.7g}")
 
 
-def _text(name: str) -> str:
+def text(name: str) -> str:
     """A name as text that can be written anywhere: bytes that are none are shown as such."""
     return name.encode("utf-8", "backslashreplace").decode()
-
-
-def _progress(window: list[_Numbered]) -> list[Progress]:
-    """Per place of the window, in order, with which number it goes on."""
-    last = {id(place): (place, found) for (_, place), found in window}
-    return [(place, _after(place, found)) for place, found in last.values()]
-
-
-def _after(place: Place, found: Found) -> int | None:
-    number = found.number + place.step
-    return number if number in _numbers(place, found) else None
 
 
 def _numbers(place: Place, found: Found) -> range:

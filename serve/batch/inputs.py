@@ -2,19 +2,22 @@
 
 import csv
 import glob
+import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from imaging import LiquidLensError
 from imaging.collection import Place
 from imaging.kinds import Kind, kind_by_content, kind_of
-from imaging.read import split
+from imaging.read import exists, split
 
 #: Standard input as an input: a path per line.
 STDIN = "-"
 LISTS = (".csv", ".parquet")
+#: Folders within folders that are searched here; the rest is one place.
+_DEEP = 100
 #: Arrays are split between shards, all other files go to one of them whole: to see that a file holds one scan only, it
 #: would have to be opened by all.
 STACKS: tuple[Kind, ...] = ("NPY", "NPZ")
@@ -42,7 +45,8 @@ class Shard:
 class Inputs:
     """The places of scans, numbered from 0 in the order in which they were named, those of a folder sorted by name.
 
-    Going through them twice gives the same places, as long as no file comes or goes.
+    Going through them twice gives the same places, as long as no file comes or goes.  count: how many places are in the
+    shard.  fingerprint: the SHA-256 of all of them.
     """
 
     def __init__(self, sources: Sequence[str], axes: int, lines: Iterable[str] = (), shard: Shard = Shard()):
@@ -58,18 +62,22 @@ class Inputs:
         self._lines = [line for line in map(str.strip, lines) if line]
         for source in self._sources:
             _check(source)
-        self.count = sum(1 for _ in self)
-        if not self.count:
+        digest, count = hashlib.sha256(), 0
+        for place in self._places():
+            digest.update(f"{place}\n".encode("utf-8", "surrogateescape"))
+            count += 1
+        if not count:
             named = ", ".join("standard input" if source == STDIN else source for source in self._sources)
-            part = f" in part {shard}" if shard.count > 1 else ""
-            raise LiquidLensError(f"{named}: no scans were found{part}.")
+            raise LiquidLensError(f"{named}: no scans were found.")
+        self.fingerprint = digest.hexdigest()
+        self.count = sum(1 for _ in self) if shard.count > 1 else count
 
     def __iter__(self) -> Iterator[tuple[int, Place]]:
         for number, place in enumerate(self._places()):
             if self.shard.count == 1:
                 yield number, place
-            elif kind_of(Path(place.path)) in STACKS:
-                yield number, Place(place.path, place.selection, first=self._first(number), step=self.shard.count)
+            elif kind_of(Path(place.path)) in STACKS and not place.series:
+                yield number, replace(place, first=self._first(number), step=self.shard.count)
             elif self._first(number) == 0:
                 yield number, place
 
@@ -86,14 +94,15 @@ class Inputs:
                     yield from self._named(path)
             elif not _exists(source):
                 for path in sorted(glob.iglob(source, recursive=True)):
-                    yield from self._named(path)
+                    if "**" not in source or not os.path.isdir(path):  # what is in a folder matches by itself
+                        yield from self._named(path)
             else:
                 yield from self._named(source)
 
     def _named(self, source: str) -> Iterator[Place]:
         """The places of a file, a folder, or one scan of either; what does not exist is one, too, with an error."""
         path, selection = split(source)
-        if path.is_dir() and not selection:
+        if not selection and os.path.isdir(path):
             yield from self._walk(str(path), frozenset())
         else:
             yield Place(str(path), selection)
@@ -109,11 +118,14 @@ class Inputs:
         here = (state.st_dev, state.st_ino)
         if here in above:  # a link to a folder that holds it
             return
+        if len(above) == _DEEP:
+            yield Place(folder)
+            return
         has_series = False
         for entry in entries:
             if entry.name.startswith(".") or entry.name == "__MACOSX":
                 continue
-            if entry.is_dir():
+            if os.path.isdir(entry.path):
                 yield from self._walk(entry.path, above | {here})
             elif (kind := _kind(entry)) == "DICOM" and self._axes == 3:
                 if not has_series:
@@ -134,7 +146,7 @@ def _check(source: str) -> None:
 
 
 def _exists(source: str) -> bool:
-    return split(source)[0].exists()
+    return exists(str(split(source)[0]))
 
 
 def _is_list(source: str) -> bool:
@@ -144,7 +156,7 @@ def _is_list(source: str) -> bool:
 def _kind(entry: os.DirEntry[str]) -> Kind | None:
     path = Path(entry.path)
     kind = kind_of(path)
-    if kind is None and entry.is_file():
+    if kind is None and os.path.isfile(entry.path):
         try:
             with path.open("rb") as file:
                 return kind_by_content(file)
@@ -158,7 +170,7 @@ def _listed(path: Path) -> Iterator[str]:
     beside the list."""
     for name, item in _rows(path):
         beside = path.parent / name
-        here = name if Path(name).exists() or not beside.exists() else str(beside)
+        here = name if exists(name) or not exists(str(beside)) else str(beside)
         yield f"{here}#{item}" if item else here
 
 

@@ -4,13 +4,12 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from imaging import LiquidLensError
-from imaging.collection import Place
 from serve.batch import tables
-from serve.batch.engine import Options, predict
+from serve.batch.engine import Options, predict, text
 from serve.batch.inputs import Inputs
 from serve.batch.journal import Job, Journal
 from serve.batch.tables import Row
@@ -80,7 +79,7 @@ def run(
     another job, and if the folder cannot be written.  An error later on leaves the rows so far to be resumed.
     """
     summary, job, started = Summary(), job_of(predictor, inputs), time.perf_counter()
-    if is_done(out, job, resume, overwrite):
+    if is_done(out, job, inputs, resume, overwrite):
         for _ in summary.watch(tables.rows(out)):
             pass
         return summary
@@ -92,25 +91,17 @@ def run(
                 f"{journal.path} holds {journal.rows:,} rows of an unfinished run: go on with it by --resume, or start "
                 "anew with --overwrite."
             )
-        skipped, places, predicted, errors = 0, 0.0, 0, 0
-
-        def left() -> Iterator[tuple[int, Place]]:
-            nonlocal skipped
-            for number, place in inputs:
-                rest = journal.left(place)
-                if rest is not None:
-                    yield number, rest
-                else:
-                    skipped += 1
-
-        say(State(0, inputs.count, journal.rows, 0, 0))
-        for window in predict(predictor, left(), options):
-            journal.append(window.rows, window.progress)
+        left = ((number, rest) for number, place in inputs if (rest := journal.left(number, place)))
+        places = float(sum(journal.left(number, place) is None for number, place in inputs))
+        predicted, errors = 0, 0
+        say(State(places, inputs.count, journal.rows, 0, 0))
+        for window in predict(predictor, left, options, job.shard):
+            journal.append(window.rows, window.position)
             places += window.places
             predicted += len(window.rows)
             errors += sum(row["error"] is not None for row in window.rows)
-            say(State(skipped + places, inputs.count, journal.rows, predicted, errors))
-        tables.write(out, tables.columns(job.labels), summary.watch(journal.read()))
+            say(State(places, inputs.count, journal.rows, predicted, errors))
+        tables.write(out, tables.columns(predictor.manifest.labels), summary.watch(journal.read()))
         journal.remove()
     finally:
         journal.close()
@@ -118,18 +109,31 @@ def run(
     return summary
 
 
-def is_done(out: Path, job: Job, resume: bool, overwrite: bool) -> bool:
+def is_done(out: Path, job: Job, inputs: Inputs, resume: bool, overwrite: bool) -> bool:
     """Whether a table is there that this job would write.  Raises LiquidLensError if it must not be written."""
     tables.check(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise LiquidLensError(f"{out}: a file is in the place of its folder.") from None
     if overwrite or not out.exists() or (resume and journal_of(out).exists()):
         return False
     if not resume:
         raise LiquidLensError(f"{out} is there already: start anew with --overwrite, or name another --out.")
-    row = next(tables.rows(out), None)
-    if row is not None:
-        job.check(replace(job, model=row["model"], model_sha256=row["model_sha256"]), out)
-    return row is not None
+    same = _holds(out, inputs)
+    for row in tables.rows(out):
+        here = Job(row["model"], row["model_sha256"], job.inputs if same else "others", row["shard"])
+        job.check(here, out)
+        break
+    return True
+
+
+def _holds(out: Path, inputs: Inputs) -> bool:
+    """Whether a table has rows of these inputs, and of no others."""
+    found = {(row["input"], row["path"]) for row in tables.rows(out)}
+    places = [(number, text(place.path), place.step) for number, place in inputs]
+    # Of a short array nothing may be left for a shard.
+    return {place[:2] for place in places if place[2] == 1} <= found <= {place[:2] for place in places}
 
 
 def journal_of(out: Path) -> Path:
@@ -152,5 +156,4 @@ def _check_parts(folder: Path, overwrite: bool) -> None:
 
 
 def job_of(predictor: Predictor, inputs: Inputs) -> Job:
-    manifest = predictor.manifest
-    return Job(manifest.model, predictor.sha256, manifest.labels, str(inputs.shard))
+    return Job(predictor.manifest.model, predictor.sha256, inputs.fingerprint, str(inputs.shard))

@@ -1,16 +1,15 @@
 """The journal: finished rows, appended as they come, so that a kill at any moment loses none.
 
 A file of JSON lines beside the table that is to be.  The first line says what the job is; each further one holds the
-rows of a window (see `serve.batch.job`) and how far the places in it are done.  A line is written in one go, so what a
-kill cuts off is the last line only, and its window is done again.
+rows of a window (see `serve.batch.engine`) and with which scan the job goes on.  A kill cuts off the last line only,
+and its window is done again.
 """
 
-import hashlib
 import json
 import os
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from io import FileIO
 from pathlib import Path
@@ -25,17 +24,19 @@ _SYNC = 5.0
 
 @dataclass(frozen=True)
 class Job:
-    """What rows of one table have in common."""
+    """What rows of one table have in common.  inputs: the fingerprint of all inputs; shard: the part of them."""
 
     model: str
     model_sha256: str
-    labels: tuple[str, ...]
+    inputs: str
     shard: str
 
     def check(self, here: "Job", path: Path) -> None:
         """Raise LiquidLensError if the rows that are `here`, in a file of this path, are not of this job."""
         if here.model_sha256 != self.model_sha256:
             what = f"another model: {here.model}, SHA-256 {here.model_sha256[:12]}..., not {self.model_sha256[:12]}..."
+        elif here.inputs != self.inputs:
+            what = "other inputs: some came, went, or were named in another way"
         elif here.shard != self.shard:
             what = f"another part of the scans: {here.shard}, not {self.shard}"
         else:
@@ -43,12 +44,12 @@ class Job:
         raise LiquidLensError(f"{path} holds rows of {what}. Name another --out, or start anew with --overwrite.")
 
 
-#: A place of which a window holds scans, and the number of the scan to go on with; None if it is done.
-Progress = tuple[Place, int | None]
+#: Number of the input with which a job goes on, and of the scan in it.
+Position = tuple[int, int]
 
 
 class Journal:
-    """An open journal.  Only one process may have it open."""
+    """An open journal, which only one process may have.  rows: how many it holds.  position: where the job goes on."""
 
     def __init__(self, path: Path, job: Job, anew: bool = False):
         """Begin a journal, or go on with the one that is there, unless it is to be begun `anew`.
@@ -56,12 +57,10 @@ class Journal:
         Raises LiquidLensError if it is of another job, open in another process, or no journal, and OSError if it cannot
         be written.
         """
-        self.path, self.rows = path, 0
-        self._done: Counter[str] = Counter()
-        self._next: dict[str, int] = {}
+        self.path, self.rows, self.position = path, 0, (0, 0)
         self._file = path.open("ab", buffering=0)  # nothing is left over that closing would have to write
         try:
-            _lock(self._file, path)
+            lock(self._file, path)
             if anew:
                 self._file.truncate(0)
             self._resume(job)
@@ -70,19 +69,17 @@ class Journal:
             raise
         self._synced = time.monotonic()
 
-    def left(self, place: Place) -> Place | None:
-        """What is left of a place; None if it is done.  To be asked once for each place, as a place may come twice."""
-        key = _key(place)
-        if self._done[key]:
-            self._done[key] -= 1
+    def left(self, number: int, place: Place) -> Place | None:
+        """What is left of input `number`; None if it is done."""
+        at, scan = self.position
+        if number < at:
             return None
-        first = self._next.pop(key, None)
-        return place if first is None else replace(place, first=first)
+        return replace(place, first=scan) if number == at and scan > place.first else place
 
-    def append(self, rows: Sequence[Row], progress: Iterable[Progress]) -> None:
-        """Keep the rows of a window.  Raises LiquidLensError if they cannot be written."""
-        places = [(_key(place), number) for place, number in progress]
-        line = json.dumps({"rows": rows, "places": places}, ensure_ascii=False).encode() + b"\n"
+    def append(self, rows: Sequence[Row], position: Position) -> None:
+        """Keep the rows of a window, after which the job goes on at `position`.  Raises LiquidLensError if they cannot
+        be written."""
+        line = json.dumps({"rows": rows, "position": position}, ensure_ascii=False).encode() + b"\n"
         try:
             self._write(line)
             if time.monotonic() - self._synced > _SYNC:
@@ -104,8 +101,10 @@ class Journal:
 
     def remove(self) -> None:
         """End the journal, as its rows are in a table now."""
+        with suppress(PermissionError):  # Windows removes no open file
+            self.path.unlink()
         self.close()
-        self.path.unlink()
+        self.path.unlink(missing_ok=True)
 
     def _write(self, line: bytes) -> None:
         left = memoryview(line)
@@ -123,20 +122,15 @@ class Journal:
             self._write(_begin(job))
             return
         try:
-            begun = json.loads(first)["job"]
-            here = Job(**{**begun, "labels": tuple(begun["labels"])})
+            here = Job(**json.loads(first)["job"])
         except (ValueError, TypeError, KeyError):
             raise LiquidLensError(f"{self.path} is no journal of a batch; move it out of the way.") from None
         job.check(here, self.path)
         self._file.truncate(whole)
         for entry in self._entries():
             self.rows += len(entry["rows"])
-            for key, number in entry["places"]:
-                self._next.pop(key, None)
-                if number is None:
-                    self._done[key] += 1
-                else:
-                    self._next[key] = number
+            number, scan = entry["position"]
+            self.position = number, scan
 
     def _entries(self) -> Iterator[dict]:
         with self.path.open("rb") as file:
@@ -152,12 +146,8 @@ def _begin(job: Job) -> bytes:
     return json.dumps({"job": asdict(job)}, ensure_ascii=False).encode() + b"\n"
 
 
-def _key(place: Place) -> str:
-    """Short, as a large job has many."""
-    return hashlib.blake2b(str(place).encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
-
-
-def _lock(file: FileIO, path: Path) -> None:
+def lock(file: FileIO, path: Path) -> None:
+    """Keep other processes from this file until it is closed.  Raises LiquidLensError if one of them has it."""
     try:
         import fcntl
     except ImportError:  # Windows

@@ -29,9 +29,12 @@ def merge(parts: Sequence[Path], out: Path, overwrite: bool = False) -> Summary:
     for other, row in others:
         if row["model_sha256"] != first["model_sha256"]:
             raise LiquidLensError(f"{part} and {other} are tables of different models.")
+    if len(parts) != (number := int(first["shard"].rpartition("/")[2])):
+        raise LiquidLensError(f"{part} is one of {number} parts, and {len(parts)} were named: name each once.")
     summary = Summary()
     joined = heapq.merge(*(tables.rows(part) for part, _ in firsts), key=_place)
-    tables.write(out, tables.columns(tables.labels_of(first)), summary.watch(_complete(joined)))
+    whole = (row | {"shard": "1/1"} for row in _complete(joined))
+    tables.write(out, tables.columns(tables.labels_of(first)), summary.watch(whole))
     return summary
 
 

@@ -1,6 +1,7 @@
 """Results tables: a row per scan, as CSV, JSON Lines or Parquet, written and read row by row.
 
 input, number            which input of the job it came from, and which scan of that input it is, both from 0
+shard                    the part of the job that this is, ``1/1`` if it has one
 path, item               where it lies: ``path#item`` is what `imaging.read` takes, ``path`` if there is no item
 sha256                   of the file, or of what `imaging.collection.Found` says
 label                    what the model says
@@ -26,7 +27,7 @@ from imaging import LiquidLensError
 FORMATS = (".csv", ".jsonl", ".parquet")
 #: Rows per group of a Parquet file.
 _GROUP = 10_000
-_BEFORE = {"input": int, "number": int, "path": str, "item": str, "sha256": str, "label": str}
+_BEFORE = {"input": int, "number": int, "shard": str, "path": str, "item": str, "sha256": str, "label": str}
 _AFTER = {
     "threshold": float,
     "abstained": bool,
@@ -67,6 +68,8 @@ def write(path: Path, kinds: dict[str, type], rows: Iterable[Row]) -> None:
     partial = path.with_name(f"{path.name}.partial")
     try:
         _WRITERS[path.suffix.lower()](partial, kinds, rows)
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())  # what the rows came from may be removed next
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

@@ -220,7 +220,7 @@ def test_a_killed_job_goes_on_with_the_missing_parts(joined, here, predictor, pl
     assert not out.exists()
     with pytest.raises(LiquidLensError, match=r"holds the parts of an unfinished run: go on with them by --resume"):
         run(predictor, out, joined)
-    with pytest.raises(LiquidLensError, match="holds parts of other inputs"):
+    with pytest.raises(LiquidLensError, match="holds rows of other inputs"):
         run(predictor, out, joined, ["folder"], resume=True)
     with pytest.raises(LiquidLensError, match=r"holds rows of another model: LiqExp1N2"):
         run(Predictor(pretrained.find("adrenal"), "cpu", 1), out, joined, resume=True)
@@ -279,7 +279,7 @@ def test_what_is_in_the_way_is_said(predictor, tmp_path):
     for again in ({}, {"resume": True}, {"overwrite": True}):
         with pytest.raises(LiquidLensError, match="holds no parts of a batch; move it out of the way"):
             run(predictor, tmp_path / "rows.csv", Cluster(), **again)
-    journal.touch()
+    journal.write_text("{}\n")
     with pytest.raises(LiquidLensError, match="is of an unfinished run without --engine ray"):
         run(predictor, tmp_path / "rows.csv", Cluster(), resume=True)
     assert (folder / "holiday.jpg").exists()

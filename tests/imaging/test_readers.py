@@ -233,7 +233,7 @@ def test_a_place_that_cannot_be_opened_again(tmp_path, monkeypatch):
     found = told(read_all(stack(tmp_path / "a.npy", 1, 206, 2, 3), stack(tmp_path / "b.npy", 4), workers=1))
     assert [what for _, _, what in found[::3]] == [1, 4]
     assert [str(what).startswith("a.npy") for _, _, what in found] == [False, True, True, False]
-    assert found[2][2] == "a.npy: it could be opened once, but not again."
+    assert found[2][2] == "a.npy: there is no such file."
 
 
 @needs_signals

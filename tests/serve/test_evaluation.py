@@ -165,6 +165,8 @@ def test_figures_of_multi_label_data_are_those_of_scikit_learn(tmp_path):
     assert found.figures["auc"].value == pytest.approx(roc_auc_score(labels, p))
     assert found.figures["auprc"].value == pytest.approx(average_precision_score(labels, p))
     assert found.figures["accuracy"].value == pytest.approx(accuracy_score(labels.ravel(), p.ravel() > 0.5))
+    assert found.figures["accuracy_at_half"] == found.figures["accuracy"]
+    assert "accuracy_most_probable" not in found.figures
     assert found.figures["macro_recall"].value == pytest.approx(recall_score(labels, p > 0.5, average="macro"))
     for k, (hit, missed, alarm, spared) in enumerate(found.confusion):
         assert [[spared, alarm], [missed, hit]] == confusion_matrix(labels[:, k], p[:, k] > 0.5).tolist()
@@ -194,7 +196,10 @@ def test_one_class_alone_has_no_area(tmp_path):
     assert found.notes == (
         "No scan is labelled aneurysm.",
         "Not defined: AUC, AUPRC, sensitivity, accuracy when sure.",
+        "Fewer than 20 scans are too few for an interval.",
     )
+    assert all(math.isnan(figure.low) for figure in found.figures.values())
+    assert dict(summary(found))["not sure"] == "3 of 3"
     assert ("AUC", "not defined") in summary(found)
     assert len(write(found, table)) == 4
 
@@ -206,7 +211,20 @@ def test_classes_without_scans_do_not_count(tmp_path):
     assert found.notes == (
         f"No scan is labelled debris or {FOUR[3]}.",
         "AUC and AUPRC are means over the other labels.",
+        "Fewer than 20 scans are too few for an interval.",
     )
+
+
+def test_figures_of_few_scans_of_a_class_have_no_interval(tmp_path):
+    table = write_table(tmp_path / "r.jsonl", TWO, binary(*np.linspace(0, 1, 30)), 0.5, abstained=range(15))
+    found = evaluate(table, read_labels(array(tmp_path, [0] * 26 + [1] * 4)), samples=50)
+    without = {name for name, figure in found.figures.items() if math.isnan(figure.low)}
+    assert without == {"auc", "auprc", "sensitivity", "accuracy_when_sure"}
+    assert found.notes == (
+        "Too few for an interval, below 20 scans or 5 of a label: AUC, AUPRC, sensitivity, accuracy when sure.",
+    )
+    found = evaluate(table, read_labels(array(tmp_path, [0] * 25 + [1] * 5)), samples=50)
+    assert [name for name, figure in found.figures.items() if math.isnan(figure.low)] == ["accuracy_when_sure"]
 
 
 @pytest.mark.parametrize("written", [("vessel", "aneurysm"), ("0", "1"), ("0.0", "1.0")])
@@ -227,7 +245,7 @@ def test_names_that_are_numbers_stay_names(tmp_path):
         evaluate(table, read_labels(sheet(tmp_path, "path,label\n000.png,0\n001.png,3\n")))
 
 
-def test_a_path_is_found_as_written_as_the_same_file_or_by_a_name_that_occurs_once(tmp_path, monkeypatch):
+def test_a_path_is_found_as_written_as_the_same_file_or_by_its_end(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "data")
@@ -237,7 +255,7 @@ def test_a_path_is_found_as_written_as_the_same_file_or_by_a_name_that_occurs_on
         "data/c.png": f"{tmp_path}/data/../data/c.png",
         "data/d.png": "d.png",  # from the folder of the sheet
         "link/e.png": "data/e.png",
-        "data/f.png": "C:\\scans\\f.png",
+        "scans/f.png": "C:\\scans\\f.png",
         "x/twice.png": None,
         "y/twice.png": None,
     }
@@ -251,18 +269,55 @@ def test_a_path_is_found_as_written_as_the_same_file_or_by_a_name_that_occurs_on
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("path", "same"),
     [
-        "path,item,label\nstack.npz,images/0,1\nstack.npz,images/1,0\nsingle.zip,,1\n",
-        "path,label\nstack.npz#images/0,1\nstack.npz#images/1,0\nsingle.zip,1\n",
+        ("1.png", True),
+        ("test/1.png", True),
+        ("test\\1.png", True),
+        ("./test//1.png", True),
+        ("/mnt/data/test/1.png", True),
+        ("train/1.png", False),
+        ("/test/1.png", False),
+        ("est/1.png", False),
+        ("test/1.PNG", False),
+        ("data/train/1.png", False),
     ],
 )
-def test_files_of_several_scans_need_an_item(tmp_path, text):
-    paths, items = ["stack.npz", "stack.npz", "single.zip"], ["images/0", "images/1", "series 3"]
+def test_one_path_is_the_end_of_the_other_in_whole_folders(tmp_path, path, same):
+    paths = ["data/test/1.png", "data/test/2.png"]
+    table = write_table(tmp_path / "r.jsonl", TWO, binary(0.9, 0.1), 0.5, paths=paths)
+    found = evaluate(table, read_labels(sheet(tmp_path, f"path,label\n{path},1\n2.png,0\n")), samples=10)
+    assert (found.scans, found.labels_without_scan) == ((2, 0) if same else (1, 1))
+
+
+def test_what_could_be_the_end_of_several_is_of_none(tmp_path):
+    paths = ["a/test/1.png", "b/test/1.png", "test/2.png", "b/3.png"]
+    table = write_table(tmp_path / "r.jsonl", TWO, binary(0.9, 0.1, 0.2, 0.3), 0.5, paths=paths)
+    text = "path,label\ntest/1.png,1\n2.png,0\n/x/test/2.png,1\n3.png,0\n"
+    found = evaluate(table, read_labels(sheet(tmp_path, text)), samples=10)
+    assert (found.confusion, found.without_label) == (((1, 0), (0, 0)), 3)
+    assert summary(found)[0] == ("scans", "1 (and 3 without label, 3 labels without scan)")
+    found = evaluate(table, read_labels(sheet(tmp_path, "path,label\na/test/1.png,1\ntest/1.png,0\n")), samples=10)
+    assert (found.scans, found.confusion) == (1, ((0, 0), (0, 1)))
+    assert summary(found)[0] == ("scans", "1 (and 3 without label, 1 label without scan)")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "path,item,label\nstack.npz,images/0,1\nstack.npz,images/1,0\nsingle.nii,,1\n",
+        "path,label\nstack.npz#images/0,1\nstack.npz#images/1,0\nsingle.nii,1\n",
+    ],
+)
+def test_items_are_equal(tmp_path, text):
+    paths, items = ["stack.npz", "stack.npz", "single.nii"], ["images/0", "images/1", ""]
     table = write_table(tmp_path / "r.jsonl", TWO, binary(0.9, 0.1, 0.8), 0.5, paths=paths, items=items)
     assert evaluate(table, read_labels(sheet(tmp_path, text)), samples=10).confusion == ((1, 0), (0, 2))
-    found = evaluate(table, read_labels(sheet(tmp_path, "path,label\nstack.npz,1\nsingle.zip,1\n")), samples=10)
+    found = evaluate(table, read_labels(sheet(tmp_path, "path,label\nstack.npz,1\nsingle.nii,1\n")), samples=10)
     assert (found.scans, found.without_label, found.labels_without_scan) == (1, 2, 1)
+    part = write_table(tmp_path / "part.jsonl", TWO, binary(0.9), 0.5, paths=paths[:1], items=items[:1])
+    with pytest.raises(LiquidLensError, match=r"No scan of part.jsonl \('stack.npz#images/0'\) has a label in"):
+        evaluate(part, read_labels(sheet(tmp_path, "path,label\nstack.npz,1\nsingle.nii,1\n")))
 
 
 def test_a_number_sign_may_be_part_of_a_name(tmp_path, monkeypatch):
@@ -272,6 +327,35 @@ def test_a_number_sign_may_be_part_of_a_name(tmp_path, monkeypatch):
     table = write_table(tmp_path / "r.jsonl", TWO, binary(0.9, 0.1), 0.5, paths=["a#1.png", "b.png"])
     text = "path,label\na#1.png,1\nb.png,0\n"
     assert evaluate(table, read_labels(sheet(tmp_path / "x#y", text)), samples=10).scans == 2
+
+
+def test_file_and_item_are_split_as_they_are_read(tmp_path):
+    (tmp_path / "a#1.npz").touch()  # beside the sheet
+    text = "path,label\na#1.npz#x#0,1\nno#where.npz#0,0\n"
+    assert read_labels(sheet(tmp_path, text)).scans == (("a#1.npz", "x#0"), ("no#where.npz", "0"))
+
+
+def test_tables_with_gaps_take_no_labels_by_order(tmp_path):
+    table = write_table(tmp_path / "r.csv", TWO, binary(0.9, 0.1, 0.8, 0.3), 0.5)
+    labels, rows = read_labels(array(tmp_path, [1, 0, 1, 0])), list(tables.rows(table))
+    for places, good in (
+        ([(0, 0), (0, 1), (1, 0), (2, 0)], True),
+        ([(0, 0), (0, 2), (1, 0), (2, 0)], False),
+        ([(0, 0), (1, 0), (1, 1), (3, 0)], False),
+        ([(0, 0), (1, 0), (2, 1), (2, 2)], False),
+        ([(0, 0), (0, 1), (2, 0), (1, 0)], False),
+        ([(1, 0), (1, 1), (2, 0), (3, 0)], False),
+        ([(0, 0), (0, 1), (0, 1), (1, 0)], False),
+    ):
+        moved = [{**row, "input": i, "number": n} for row, (i, n) in zip(rows, places, strict=True)]
+        tables.write(table, tables.columns(TWO), moved)
+        if good:
+            assert evaluate(table, labels, samples=10).scans == 4
+        else:
+            with pytest.raises(
+                LiquidLensError, match=r"goes by the order of the scans, and r\.csv lacks some .* `merge`"
+            ):
+                evaluate(table, labels)
 
 
 def test_a_scan_may_be_there_twice_with_the_same_label(tmp_path, monkeypatch):
@@ -296,7 +380,7 @@ def test_errors_with_labels_are_no_labels_without_scan(tmp_path):
         ("path,item\na.png,1\n", "the header names no column 'label', nor one for each label of the model."),
         ("path,label,label\na.png,1,1\n", "the header has two columns 'label'."),
         ("path,label\n", "there are no labels below the header."),
-        ("path,label\na.png,1\nb.png\n", "row 3 has 1 cells, and the header 2."),
+        ("path,label\na.png,1\nb.png\n", "row 3 differs in length from the header: 1 and 2 cells."),
         ("path,label\na.png,1\na.png,0\n", "a.png is there twice with different labels."),
         ("path,label\na.png,1\n./a.png,0\n", "a.png is there twice with different labels, the second time as ./a.png."),
         ("path,item,label\na.npz,1,1\na.npz,1,0\n", "a.npz#1 is there twice with different labels."),
@@ -357,7 +441,7 @@ def test_files_that_hold_no_labels(tmp_path):
 @pytest.mark.parametrize(
     ("labels", "sentence"),
     [
-        (np.array([0, 1]), "holds 2 labels and r.jsonl 3 scans: labels in an array go by order"),
+        (np.array([0, 1]), "and r.jsonl differ in length, 2 and 3: labels in an array go by the order"),
         (np.array([0, 1, 2]), "holds the label 2: the model's 2 labels are counted from 0 to 1."),
         (np.eye(3, dtype=int), "has 3 labels for each scan, the model 2: vessel, aneurysm."),
         (np.eye(2, dtype=int)[[0, 1, 1]], "gives 0 or 1 for each label and scan, and the model .* one label for each"),
@@ -365,14 +449,18 @@ def test_files_that_hold_no_labels(tmp_path):
         ("path,label\n000.png,2\n", "There is no label named '2'. There are vessel, aneurysm."),
         ("path,labels\n000.png,1\n", "has no column 'label', nor one of 0 and 1 for each .* 'vessel' is missing"),
         ("path,vessel,aneurysm\n0.png,,1\n", "0.png has '', '1' where each label needs 0 or 1."),
-        ("path,label\n7.png,0\n8.png,0\n", r"None of the 2 scans in .* \('7.png', ...\) is among the 3 of r.jsonl"),
-        ("path,label\n000.png,\n", "has nothing to evaluate: of its 3 scans, 1 have an error and 3 no label in"),
+        (
+            "path,label\n7.png,0\n8.png,0\n",
+            r"No scan of r.jsonl \('scans/000.png', ...\) has a label in .* \('7.png', ...\): items",
+        ),
+        ("path,label\n000.png,\n", "has nothing to evaluate: scans 3, with an error 1, without a label in .* 3."),
     ],
 )
 def test_labels_that_do_not_fit_the_table(tmp_path, labels, sentence):
     table = write_table(tmp_path / "r.jsonl", TWO, binary(0.1, 0.2, 0.7), 0.5, errors=(2,))
     source = sheet(tmp_path, labels) if isinstance(labels, str) else array(tmp_path, labels)
-    with pytest.raises(LiquidLensError, match=sentence.replace("?", r"\?")):
+    kept = r".* The table is kept; --resume --labels evaluates it\.$"
+    with pytest.raises(LiquidLensError, match=sentence.replace("?", r"\?") + kept):
         evaluate(table, read_labels(source))
 
 
@@ -389,7 +477,7 @@ def test_tables_that_cannot_be_evaluated(tmp_path):
     table.write_text(good.replace("ab" * 32, "cd" * 32, 1))
     with pytest.raises(LiquidLensError, match="holds the answers of 2 models"):
         evaluate(table, labels)
-    with pytest.raises(LiquidLensError, match=r"has no answers to evaluate: all 2 have an error instead\."):
+    with pytest.raises(LiquidLensError, match=r"has no answers to evaluate, but an error in every row\."):
         evaluate(write_table(table, TWO, binary(0.1, 0.2), 0.5, errors=(0, 1)), labels)
 
 
@@ -440,7 +528,7 @@ def test_summary_is_what_a_person_reads(two, tmp_path):
     auc = found.figures["auc"]
     assert lines["AUC"] == f"{auc.value:.3f} ({auc.low:.2f} to {auc.high:.2f})"
     assert lines["scans"] == "118 (and 2 with an error)"
-    assert (lines["threshold"], lines["not sure"]) == ("0.420", "4.2% of scans")
+    assert (lines["threshold"], lines["not sure"]) == ("0.420", "5 of 118 (4.2%)")
     assert "note" not in lines
 
 

@@ -60,6 +60,9 @@ def test_dicom_files_are_one_place_for_volumes_and_one_each_for_images(tmp_path)
 def test_patterns(folder):
     assert places(folder / "left" / "[13].npy") == [f"{folder}/left/1.npy", f"{folder}/left/3.npy"]
     assert len(places(folder / "**" / "*.npy")) == 14
+    assert places(folder / "**" / "*.np*") == sorted(places(folder))
+    assert len(places(folder / "**")) == 16  # the README as well, and no folder
+    assert len(places(folder / "l*")) == 6
 
 
 def test_items_and_arrays_are_taken_as_they_are_named(folder):
@@ -140,3 +143,32 @@ def test_a_folder_that_cannot_be_read_is_a_place(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", refuse)  # root, as which tests may run, can read everything
     assert places(tmp_path, axes=2) == [f"{tmp_path}/a.npy", f"{tmp_path}/b"]
+
+
+def test_one_bad_entry_does_not_end_the_search(folder):
+    (folder / "itself").symlink_to("itself")
+    deep = folder
+    for _ in range(150):
+        deep = deep / "d"
+        deep.mkdir()
+    np.save(deep / "deep.npy", np.zeros((3, 4, 5)))
+    found = places(folder)
+    assert len(found) == 16
+    lines = [f"{folder}/{'x' * 300}.npy", f"{folder}/0.npy"]
+    assert places("-", lines=lines) == lines
+
+
+def test_a_folder_with_the_name_of_an_array_is_a_folder(tmp_path):
+    (tmp_path / "study.npy").mkdir()
+    for i in range(3):
+        save(image(phantom()[0]), tmp_path / "study.npy" / f"{i}.dcm")
+    parts = [list(Inputs([str(tmp_path)], 3, shard=Shard(i, 2))) for i in (0, 1)]
+    assert parts == [[(0, Place(str(tmp_path / "study.npy"), series=True))], []]
+
+
+def test_the_fingerprint_is_that_of_all_inputs(folder):
+    whole = Inputs([str(folder)], 3)
+    assert Inputs([str(folder)], 3, shard=Shard(1, 4)).fingerprint == whole.fingerprint
+    assert Inputs([str(folder / "left")], 3).fingerprint != whole.fingerprint
+    (folder / "more.npy").touch()
+    assert Inputs([str(folder)], 3).fingerprint != whole.fingerprint

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -107,8 +108,8 @@ def test_parts_are_joined_into_the_whole(predictor, folder, tmp_path):
             }
             assert mine["p_aneurysm"] == pytest.approx(theirs["p_aneurysm"], abs=1e-6)
     for wrong, sentence in (
-        (parts[:2], "are missing: name all parts"),
-        ([*parts, parts[0]], "comes twice: is a part given twice"),
+        (parts[:2], "is one of 3 parts, and 2 were named"),
+        ([parts[0], parts[1], parts[1]], "comes twice: is a part given twice"),
         ([tmp_path / "joined.csv"], "is one of the parts"),
         ([tmp_path / "none.csv"], "there is no such table"),
     ):
@@ -149,21 +150,54 @@ def test_an_interrupted_job_goes_on_where_it_stopped(predictor, folder, tmp_path
     assert batch(predictor, out, folder, resume=True).predicted == 0
 
 
-def test_files_may_come_while_a_job_is_interrupted(predictor, folder, tmp_path):
+def test_other_inputs_do_not_go_on(predictor, folder, tmp_path):
+    """Neither with a journal, nor with a finished table."""
     out = tmp_path / "out.csv"
     with pytest.raises(_StopError):
         batch(predictor, out, folder, options=Options(batch_size=1, readers=1), say=stop_after(8))
-    (folder / "0.npy").rename(folder / "0 again.npy")
-    batch(predictor, out, folder, resume=True)
-    names = [f"{row['path'].removeprefix(f'{folder}/')}#{row['item']}" for row in tables.rows(out)]
-    assert len(names) == len(set(names)) == 22
-    assert names[8] == "0 again.npy#"
+    for finished_table in (False, True):
+        for sources, shard, sentence in (
+            ((folder / "left",), "1/1", "holds rows of other inputs"),
+            ((folder, folder / "0.npy"), "1/1", "holds rows of other inputs"),
+            ((folder,), "1/2", "holds rows of another part of the scans: 1/1, not 1/2|other inputs"),
+        ):
+            with pytest.raises(LiquidLensError, match=sentence):
+                batch(predictor, out, *sources, shard=shard, resume=True)
+        batch(predictor, out, folder, resume=True)
+        assert len(rows(out)) == 21, finished_table
+
+
+def test_a_stack_that_shrank_while_a_job_was_interrupted_loses_no_row(predictor, vessels, tmp_path):
+    stack, out = tmp_path / "stack.npy", tmp_path / "out.csv"
+    options = Options(batch_size=1, readers=1)
+    named = tmp_path / "list.csv"
+    named.write_text(f"path\n{stack}\n")
+    for change in (lambda: np.save(stack, vessels[:3]), stack.unlink):
+        np.save(stack, vessels[:12])
+        with pytest.raises(_StopError):
+            batch(predictor, out, named, options=options, say=stop_after(8))
+        change()
+        summary = batch(predictor, out, named, options=options, resume=True)
+        assert (summary.scans, summary.errors) == (9, 1)
+        assert next(row for row in tables.rows(out) if row["error"])["number"] == 8
+        out.unlink()
+
+
+def test_a_part_without_scans_is_an_empty_table(predictor, folder, tmp_path):
+    parts = [tmp_path / f"{i}.csv" for i in (1, 2, 3)]
+    for i, part in enumerate(parts, 1):
+        batch(predictor, part, folder / "0.npy", folder / "1.npy", shard=f"{i}/3")
+    assert [len(rows(part)) for part in parts] == [1, 1, 0]
+    with pytest.raises(LiquidLensError, match="is one of 3 parts, and 2 were named"):
+        merge(parts[:2], tmp_path / "joined.csv")
+    assert merge(parts, tmp_path / "joined.csv").scans == 2
+    assert {row["shard"] for row in tables.rows(tmp_path / "joined.csv")} == {"1/1"}
 
 
 def test_nothing_is_overwritten_unasked(predictor, folder, tmp_path):
     out = tmp_path / "out.csv"
     with pytest.raises(_StopError):
-        batch(predictor, out, folder / "left", options=Options(batch_size=1, readers=1), say=stop_after(1))
+        batch(predictor, out, folder, options=Options(batch_size=1, readers=1), say=stop_after(1))
     with pytest.raises(LiquidLensError, match=r"holds 4 rows of an unfinished run: go on with it by --resume"):
         batch(predictor, out, folder)
     batch(predictor, out, folder / "left", overwrite=True)
@@ -210,21 +244,21 @@ def many(tmp_path_factory, vessels) -> Path:
 
 def test_ten_kills_lose_nothing(many, tmp_path):
     whole, out = tmp_path / "whole.csv", tmp_path / "out.csv"
-    assert finished("vessel", many, "--out", whole, "--threads", "1")[0] == 0
+    options = ("--threads", "1", "--batch-size", "8")
+    assert finished("vessel", many, "--out", whole, *options)[0] == 0
     chance = random.Random(0)  # noqa: S311
     rows_before = [0]
     for _ in range(10):
-        process = command("vessel", many, "--out", out, "--threads", "1", "--resume", start_new_session=True)
+        process = command("vessel", many, "--out", out, *options, "--resume", start_new_session=True)
         while process.poll() is None and not _grown(journal_of(out), rows_before[-1]):
             time.sleep(0.01)
         time.sleep(chance.uniform(0, 0.2))
         process.kill()  # the workers notice by themselves
         process.communicate()
-        if out.exists():
-            break
         rows_before.append(_rows(journal_of(out)))
-    assert rows_before == sorted(set(rows_before))  # each run added rows
-    code, said, error = finished("vessel", many, "--out", out, "--threads", "1", "--resume")
+    assert all(one < other for one, other in pairwise(rows_before)), rows_before
+    assert len(rows_before) == 11
+    code, said, error = finished("vessel", many, "--out", out, *options, "--resume")
     assert code == 0, error
     assert "1,600 scans" in said
     assert rows(out) == rows(whole)
@@ -264,7 +298,7 @@ def test_ctrl_c_is_a_sentence(many, tmp_path):
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the workers get it, too
     _, error = process.communicate(timeout=20)
-    assert process.returncode == 2
+    assert process.returncode == 130
     assert error == "Error: Interrupted. What is done is kept, and --resume goes on from there.\n"
     assert finished("vessel", many, "--out", out, "--threads", "1", "--resume")[0] == 0
     assert len(rows(out)) == 1600
@@ -285,7 +319,7 @@ def test_strict_and_summary(folder, tmp_path):
 def test_folders_that_cannot_be_written_are_found_before_the_work(predictor, folder, tmp_path):
     (tmp_path / "file").touch()
     seen = []
-    with pytest.raises(OSError, match=r"Not a directory|File exists"):
+    with pytest.raises(LiquidLensError, match="a file is in the place of its folder"):
         batch(predictor, tmp_path / "file" / "out.csv", folder, say=seen.append)
     assert not seen
     code, _, error = finished("vessel", folder, "--out", tmp_path / "file" / "out.csv")
@@ -303,6 +337,9 @@ def test_folders_that_cannot_be_written_are_found_before_the_work(predictor, fol
         (("--out", "a.csv", "--limit", "size=3"), "There is no limit named 'size'."),
         (("--out", "a.csv", "--limit", "pixels=many"), "A limit is a number above 0"),
         (("--out", "a.csv", "--labels", "none.csv"), "none.csv: there is no such file"),
+        (("--out", "a.csv", "--resume", "--overwrite"), "give one of them"),
+        (("--out", "a.csv", "--trust"), "--trust is for few scans on the screen"),
+        (("--out", "a.csv", "--actors", "2"), "--actors is for --engine ray."),
         (("--out", "a.csv", "none"), "none: there is no such file or folder."),
     ],
 )

@@ -8,11 +8,11 @@ from imaging import LiquidLensError
 from imaging.collection import Place
 from serve.batch.journal import Job, Journal
 
-JOB = Job("LiqExp1N2", "ab" * 32, ("no", "yes"), "1/1")
+JOB = Job("LiqExp1N2", "ab" * 32, "cd" * 32, "1/1")
 WINDOWS = [
-    ([{"input": 0}, {"input": 1, "number": 0}], [(Place("a"), None), (Place("b#x"), 1)]),
-    ([{"input": 1, "number": 1}], [(Place("b#x"), 2)]),
-    ([{"input": 1, "number": 2}, {"input": 2}], [(Place("b#x"), None), (Place("a"), None)]),
+    ([{"input": 0}, {"input": 1, "number": 0}], (1, 1)),
+    ([{"input": 1, "number": 1}], (1, 2)),
+    ([{"input": 1, "number": 2}, {"input": 2}], (3, 0)),
 ]
 
 
@@ -45,23 +45,23 @@ def test_it_knows_what_is_left(path):
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:3]))
     journal = Journal(path, JOB)
-    assert journal.left(Place("a")) is None
-    assert journal.left(Place("a")) == Place("a")  # a place may be named twice
-    assert journal.left(Place("b", "x")) == Place("b", "x", first=2)
-    assert journal.left(Place("c")) == Place("c")
+    assert journal.left(0, Place("a")) is None
+    assert journal.left(1, Place("b", "x")) == Place("b", "x", first=2)
+    assert journal.left(2, Place("c", first=1, step=3)) == Place("c", first=1, step=3)
     journal.close()
 
 
 def test_it_can_be_begun_anew(path):
     journal = Journal(path, JOB, anew=True)
     assert journal.rows == 0
-    assert journal.left(Place("a")) == Place("a")
+    assert journal.left(0, Place("a")) == Place("a")
     journal.close()
 
 
 def test_another_job(path):
     for other, sentence in (
-        (replace(JOB, model_sha256="cd" * 32), "holds rows of another model: LiqExp1N2, SHA-256 abababab"),
+        (replace(JOB, model_sha256="ef" * 32), "holds rows of another model: LiqExp1N2, SHA-256 abababab"),
+        (replace(JOB, inputs="ef" * 32), "holds rows of other inputs: some came, went, or were named in another way"),
         (replace(JOB, shard="1/2"), "holds rows of another part of the scans: 1/1, not 1/2"),
     ):
         with pytest.raises(LiquidLensError, match=sentence):

@@ -11,7 +11,11 @@ KINDS = tables.columns(("no", "yes, perhaps"))
 
 
 def row(**values) -> tables.Row:
-    return dict.fromkeys(KINDS) | {"input": 0, "number": 0, "path": "a.npy", "item": "", "model": "m"} | values
+    return (
+        dict.fromkeys(KINDS)
+        | {"input": 0, "number": 0, "shard": "1/1", "path": "a.npy", "item": "", "model": "m"}
+        | values
+    )
 
 
 ROWS = [
