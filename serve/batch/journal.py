@@ -9,7 +9,6 @@ import json
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from io import FileIO
 from pathlib import Path
@@ -49,7 +48,8 @@ Position = tuple[int, int]
 
 
 class Journal:
-    """An open journal, which only one process may have.  rows: how many it holds.  position: where the job goes on."""
+    """An open journal, which only one process may have.  rows: how many it holds.  position: where the job went on when
+    it was opened."""
 
     def __init__(self, path: Path, job: Job, anew: bool = False):
         """Begin a journal, or go on with the one that is there, unless it is to be begun `anew`.
@@ -101,10 +101,12 @@ class Journal:
 
     def remove(self) -> None:
         """End the journal, as its rows are in a table now."""
-        with suppress(PermissionError):  # Windows removes no open file
+        try:
+            self.path.unlink()  # before it is closed: then it may be another one's
+        except PermissionError:  # Windows removes no open file
+            self.close()
             self.path.unlink()
         self.close()
-        self.path.unlink(missing_ok=True)
 
     def _write(self, line: bytes) -> None:
         left = memoryview(line)
