@@ -122,11 +122,7 @@ def _open(place: Place, request: Request, axes: int, files: ExitStack) -> Collec
         kind = None if path.is_dir() else kind_of_file(path)
     with reading(place, kind or "folder"):
         if kind is not None:
-            collection = _in_file(files.enter_context(path.open("rb")), kind, request, axes)
-            request.budget.check_scans(collection.length)
-            if not collection.length:
-                raise LiquidLensError("it holds no scan.")
-            return collection
+            return _in_file(files.enter_context(path.open("rb")), kind, request, axes)
         found = open_folder(path, request.budget, deep=not place.series)
         if not place.series:
             return _in_members(found, request, axes)
@@ -135,6 +131,15 @@ def _open(place: Place, request: Request, axes: int, files: ExitStack) -> Collec
 
 
 def _in_file(file: BinaryIO, kind: Kind, request: Request, axes: int) -> Collection:
+    """The scans in a file, or in a file of an archive: at least one, and no more than the budget allows."""
+    collection = _claimed(file, kind, request, axes)
+    request.budget.check_scans(collection.length)
+    if not collection.length:
+        raise LiquidLensError("it holds no scan.")
+    return collection
+
+
+def _claimed(file: BinaryIO, kind: Kind, request: Request, axes: int) -> Collection:
     request.budget.check_file(size_of(file))
     wanted, budget = request.selection, request.budget
     if kind == "ZIP" and not wanted:

@@ -238,12 +238,10 @@ def _print_predictions(rows: list[dict], manifest: "Manifest", device: str) -> N
 
 
 def explain(
-    model: Annotated[str, typer.Argument(help="An exported .onnx file, a bundle, or the name of a pretrained model.")],
+    model: Model,
     scan: Annotated[str, typer.Argument(help="A scan, as of `predict`.")],
     out: Annotated[Path, typer.Option(help="The page to write; it shows the scan.")] = Path("explanation.html"),
-    device: Annotated[
-        str, typer.Option(help="auto, cpu, cuda or tensorrt; a device that cannot be had is an error.")
-    ] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Explain the answer for one scan on a page: occlusion, slices, and the trace of liquid neurons."""
     from imaging import read_safely

@@ -348,5 +348,17 @@ def test_archives_and_folders_without_scans_are_one_error(tmp_path):
     np.savez(tmp_path / "labels.npz", labels=np.arange(3))
     for place in (*places, Place(str(tmp_path / "labels.npz"))):
         [one] = [item.read() for item in each(place, axes=3)]
-        assert sentence(one).startswith(f"{place.path}: "), place
+        assert sentence(one).startswith(f"{named(place.path, one.item)}: "), place
         assert one.sha256 is None
+
+
+def test_stacks_of_nothing_and_of_too_much_are_one_error_each_also_in_archives(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("empty.npy", npy(np.zeros((0, 3, 3, 3))))
+        archive.writestr("many.npy", npy(np.zeros((11, 3, 3, 3))))
+        archive.writestr("one.npy", npy(np.ones((1, 3, 3, 3))))
+    found = [item.read() for item in each(Place(str(tmp_path / "a.zip")), Budget(scans=10), axes=3)]
+    assert [scan.item for scan in found] == ["empty.npy", "many.npy", "one.npy#0"]
+    assert "it holds no scan." in sentence(found[0])
+    assert "11 scans are over the budget of 10; raise 'scans' if you trust the file." in sentence(found[1])
+    assert pixels(found[2:])[0].shape == (3, 3, 3)
