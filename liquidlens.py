@@ -217,7 +217,7 @@ def sweep(
 
 @app.command()
 def study(
-    paper: Annotated[str, typer.Argument(help="hse-2024")],
+    paper: Annotated[str, typer.Argument(help="hse-2024, tum-2018, kth-2021, cmu or truong-2022.")],
     datasets: Annotated[str, typer.Option(help="Separated by commas; by default the study's.")] = "",
     models: Annotated[
         str, typer.Option(help="Some of its models, separated by commas; with a flag as LSTMExp5N2+source_layout.")

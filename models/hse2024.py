@@ -36,8 +36,7 @@ def trunk(layers: tuple[tuple[int, int, int, bool], ...]) -> nn.Sequential:
         modules += [nn.Conv2d(channels_in, channels_out, kernel)]
         modules += [nn.MaxPool2d(2)] if pool else []
         modules += [nn.ReLU()]
-    # Channels-last convolutions train about twice as fast on CPUs; the values are the same to rounding.
-    return nn.Sequential(*modules).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return nn.Sequential(*modules)
 
 
 def features_of(layers: tuple[tuple[int, int, int, bool], ...], rows: int = 28, columns: int = 28) -> int:
@@ -203,11 +202,25 @@ class SliceClassifier(Classifier):
 
     def decide(self, inputs: Tensor) -> Decision:
         _, _, slices, rows, columns = inputs.shape
-        images = inputs.reshape(-1, 1, rows, columns).contiguous(memory_format=torch.channels_last)
-        maps = self.trunk(images)
+        images = inputs.reshape(-1, 1, rows, columns)
+        maps = self._maps_of_distinct(images) if self.training else self._maps(images)
         channels, height, width = maps.shape[1:]
         logits, slice_logits = self.head(maps.reshape(-1, slices, channels * height * width))
         return Decision(logits, slice_logits, activations=maps.mean((2, 3)).reshape(-1, slices, channels))
+
+    def _maps(self, images: Tensor) -> Tensor:
+        return self.trunk(images.contiguous(memory_format=torch.channels_last))
+
+    def _maps_of_distinct(self, images: Tensor) -> Tensor:
+        """The same maps, but all empty slices share one pass through the trunk: in MedMNIST3D's masks they are more
+        than half, and the trunk takes most of the time of training."""
+        empty = (images == images.amin()).flatten(1).all(1)
+        if empty.sum() < 2:
+            return self._maps(images)
+        one = empty.nonzero()[:1, 0]
+        shown = (~empty).nonzero()[:, 0]
+        row = torch.where(empty, 0, (~empty).cumsum(0))
+        return self._maps(images[torch.cat([one, shown])]).index_select(0, row)
 
 
 @dataclass(frozen=True)

@@ -58,4 +58,6 @@ def build(
         kinds = {3: "images", 4: "volumes"}
         given = kinds.get(len(input_shape), f"inputs of shape {input_shape}; a shape begins with the channels")
         raise ValueError(f"{name} reads {kinds[expected]}, not {given}.")
-    return facts.make(input_shape or facts.input_shape, outputs or facts.outputs, **dict.fromkeys(flags, True))
+    model = facts.make(input_shape or facts.input_shape, outputs or facts.outputs, **dict.fromkeys(flags, True))
+    # Convolutions over channels-last maps train up to twice as fast on CPUs; the values are the same to rounding.
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -3,12 +3,13 @@
 import csv
 import fcntl
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
 from imaging import LiquidLensError
 from train.callbacks import as_csv
-from train.run import RunFolder, Weights
+from train.run import RunFolder, RunMetrics
 
 #: What makes a run: two lines differ in one of these.
 KEY = ("dataset", "dataset_md5", "model", "recipe", "seed")
@@ -19,72 +20,91 @@ FIGURES = tuple(
     for split in ("val", "test")
     for figure in ("accuracy", "accuracy_batch_mean", "auc")
 )
-COLUMNS = (
-    *("paper", *KEY, "parameters", "epochs", "best_epoch", "seconds", "threads", "reported_weights"),
-    *(*FIGURES, "liquidlens", "torch"),
-)
 
 
-def cells(
-    paper: str, key: tuple[str, ...], reported: Weights, threads: int, folder: RunFolder
-) -> dict[str, str | int | float]:
-    """The line of a finished run: `COLUMNS` and what stands in them.
+@dataclass(frozen=True)
+class ResultsTable:
+    """A table and what it holds.
 
-    key: what stands under `KEY`.  reported: the weights whose test figures the paper reports.  best_epoch is counted
-    from 0; seconds are those of all epochs, on so many threads.
+    more_figures: what a study measures besides `FIGURES`.  All are named WEIGHTS_SPLIT_FIGURE, as in best_test_f1, or
+    mean_COLUMN: a column of ``history.csv``, averaged over the epochs.
     """
-    recipe, metrics = folder.recipe(), folder.metrics()
-    figures = {}
-    for name in FIGURES:
-        weights, split, figure = name.split("_", 2)
-        figures[name] = getattr(getattr(metrics, weights), split)[figure]
-    return {
-        "paper": paper,
-        **dict(zip(KEY, key, strict=True)),
-        "parameters": sum(p.numel() for p in folder.load_model("last").parameters() if p.requires_grad),
-        "epochs": metrics.epochs,
-        "best_epoch": metrics.best_epoch,
-        "seconds": metrics.seconds,
-        "threads": threads,
-        "reported_weights": reported,
-        **figures,
-        "liquidlens": recipe.versions["liquidlens"],
-        "torch": recipe.versions["torch"],
-    }
+
+    path: Path
+    more_figures: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        about = ("paper", *KEY, "parameters", "epochs", "best_epoch", "seconds", "threads", "reported_weights")
+        return (*about, *FIGURES, *self.more_figures, "liquidlens", "torch")
+
+    def cells(
+        self, paper: str, key: tuple[str, ...], reported: str, threads: int, folder: RunFolder
+    ) -> dict[str, str | int | float]:
+        """The line of a finished run, column by column.
+
+        key: what stands under `KEY`.  reported: the figure that the paper reports.  best_epoch is counted from 0;
+        seconds are those of all epochs, on so many threads.
+        """
+        recipe, metrics = folder.recipe(), folder.metrics()
+        return {
+            "paper": paper,
+            **dict(zip(KEY, key, strict=True)),
+            "parameters": sum(p.numel() for p in folder.load_model("last").parameters() if p.requires_grad),
+            "epochs": metrics.epochs,
+            "best_epoch": metrics.best_epoch,
+            "seconds": metrics.seconds,
+            "threads": threads,
+            "reported_weights": reported.partition("_")[0],
+            **{name: _figure(metrics, name) for name in (*FIGURES, *self.more_figures)},
+            "liquidlens": recipe.versions["liquidlens"],
+            "torch": recipe.versions["torch"],
+        }
+
+    def finished(self) -> set[tuple[str, ...]]:
+        """The keys of all runs that have a line.  Raises LiquidLensError if the table is damaged or another one."""
+        return {tuple(row[column] for column in KEY) for row in self.rows()}
+
+    def rows(self) -> list[dict[str, str]]:
+        """All lines.  Raises LiquidLensError if the table is damaged or another one."""
+        if not self.path.is_file():
+            return []
+        with self.path.open(encoding="utf-8", newline="") as file:
+            fcntl.flock(file, fcntl.LOCK_SH)  # nobody is halfway through a line
+            return self._read(file)
+
+    def append(self, row: dict[str, Any]) -> None:
+        """Add a run's line, whole, and only once.  Processes that do so at the same time wait for one another.
+
+        Raises LiquidLensError if the table is damaged or another one.
+        """
+        text = as_csv([row])
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a+", encoding="utf-8", newline="") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.seek(0)
+            if [str(row[column]) for column in KEY] in [[here[c] for c in KEY] for here in self._read(file)]:
+                return
+            file.write(text.split("\n", 1)[1] if file.tell() else text)  # the header is there, or is not
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _read(self, file: TextIO) -> list[dict[str, str]]:
+        lines = file.readlines()
+        rows = list(csv.reader(lines))
+        if rows and tuple(rows[0]) != self.columns:
+            raise LiquidLensError(f"{self.path} has other columns than this version writes: name another --out.")
+        for number, (line, row) in enumerate(zip(lines, rows, strict=True), start=1):
+            if len(row) != len(self.columns) or not line.endswith("\n"):
+                raise LiquidLensError(
+                    f"{self.path}, line {number} is not whole: remove it; its run will be done again."
+                )
+        return [dict(zip(self.columns, row, strict=True)) for row in rows[1:]]
 
 
-def finished(table: Path) -> set[tuple[str, ...]]:
-    """The keys of all runs that have a line.  Raises LiquidLensError if the table is damaged or another one."""
-    if not table.is_file():
-        return set()
-    with table.open(encoding="utf-8", newline="") as file:
-        fcntl.flock(file, fcntl.LOCK_SH)  # nobody is halfway through a line
-        return _keys(file, table)
-
-
-def append(table: Path, row: dict[str, Any]) -> None:
-    """Add a run's line, whole, and only once.  Processes that do so at the same time wait for one another.
-
-    Raises LiquidLensError if the table is damaged or another one.
-    """
-    text = as_csv([row])
-    table.parent.mkdir(parents=True, exist_ok=True)
-    with table.open("a+", encoding="utf-8", newline="") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        file.seek(0)
-        if tuple(str(row[column]) for column in KEY) in _keys(file, table):
-            return
-        file.write(text.split("\n", 1)[1] if file.tell() else text)  # the header is there, or is not
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _keys(file: TextIO, table: Path) -> set[tuple[str, ...]]:
-    lines = file.readlines()
-    rows = list(csv.reader(lines))
-    if rows and tuple(rows[0]) != COLUMNS:
-        raise LiquidLensError(f"{table} has other columns than this version writes: name another --out.")
-    for number, (line, row) in enumerate(zip(lines, rows, strict=True), start=1):
-        if len(row) != len(COLUMNS) or not line.endswith("\n"):
-            raise LiquidLensError(f"{table}, line {number} is not whole: remove it; its run will be done again.")
-    return {tuple(row[COLUMNS.index(column)] for column in KEY) for row in rows[1:]}
+def _figure(metrics: RunMetrics, name: str) -> float:
+    weights, _, rest = name.partition("_")
+    if weights == "mean":
+        return metrics.mean_over_epochs[rest]
+    split, _, figure = rest.partition("_")
+    return getattr(getattr(metrics, weights), split)[figure]

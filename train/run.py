@@ -130,14 +130,22 @@ class RunRecipe(pydantic.BaseModel):
 
     @property
     def name(self) -> str:
-        """What the run is called: dataset, model, recipe and seed, with what differs from paper and recipe."""
+        """What the run is called: dataset, network, rule and seed."""
+        dataset = self.dataset.rstrip("/").rpartition("/")[2].removeprefix("folder:")
+        return re.sub(r"[^\w.+=@,-]", "", f"{dataset}-{self.network}-{self.rule}-seed{self.seed}")
+
+    @property
+    def network(self) -> str:
+        """The model, its flags and a size that is not the paper's: LSTMExp5N2+source_layout, CRNet-FC@112x112."""
         size = "x".join(map(str, self.input.size))
         other_size = "" if self.input.size == models.entry(self.model).input_shape[1:] else f"@{size}"
-        model = "+".join((self.model, *self.flags)) + other_size
+        return "+".join((self.model, *self.flags)) + other_size
+
+    @property
+    def rule(self) -> str:
+        """The recipe's name and what differs from it: hse-2024+max_epochs=20."""
         changes = (f"{field}={value}" for field, value in changed(self.training).items())
-        recipe = "+".join((self.training.recipe, *changes))
-        dataset = self.dataset.rstrip("/").rpartition("/")[2].removeprefix("folder:")
-        return re.sub(r"[^\w.+=@,-]", "", f"{dataset}-{model}-{recipe}-seed{self.seed}")
+        return "+".join((self.training.recipe, *changes))
 
     def differences(self, other: "RunRecipe") -> list[str]:
         """The fields in which another run differs from this one; versions may."""

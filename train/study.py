@@ -23,63 +23,27 @@ from typing import Any
 import torch
 
 from imaging import LiquidLensError
-from imaging.errors import unknown
-from train import results
 from train.datasets import load
 from train.fit import InterruptedTrainingError, resolve, settings_for, train
+from train.plans import Trial, plan, selected
 from train.published import published
-from train.recipes import changed
-from train.run import RunRecipe, Weights
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a study trains: groups of models, the most telling group first, in each the cheapest model first."""
-
-    datasets: tuple[str, ...]
-    groups: tuple[tuple[str, ...], ...]
-    #: The weights whose test figures the paper reports.
-    reported: Weights
-
-    @property
-    def models(self) -> tuple[str, ...]:
-        return tuple(model for group in self.groups for model in group)
-
-
-# fmt: off
-PLANS = {
-    "hse-2024": Plan(
-        datasets=("adrenalmnist3d", "vesselmnist3d"),
-        groups=(
-            # Ours of Table 2.
-            ("CNNExp2N4", "CNNExp2N3", "CNNExp3N1", "CNNExp3N6", "LSTMExp5N2", "CNNExp4N1", "LiqExp3N2", "LiqExp4N2",
-             "LiqExp4N6"),
-            # The other rows of Table 1: without liquid layers,
-            ("CNNExp1N4", "CNNExp1N1", "CNNExp1N3", "CNNExp2N1", "RNNExp5N5", "RNNExp5N6", "LSTMExp5N3", "LSTMExp5N4",
-             "CNNExp4N4", "CNNExp4N3"),
-            # and with them.
-            ("LiqExp5N1", "LiqExp3N5", "LiqExp1N2", "LiqExp3N4", "LiqExp3N3", "LiqExp1N6", "LiqExp1N5", "LiqExp4N5",
-             "LiqExp2N5", "LiqExp2N2", "LiqExp2N6"),
-        ),
-        reported="last",
-    ),
-}
-# fmt: on
+from train.results import ResultsTable
+from train.run import RunRecipe
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a study.  model: with its flags, as in LSTMExp5N2+source_layout; data: what the dataset is loaded as;
-    key: what its line has under `results.KEY`."""
+    """One run of a study.  changes: those of its trial and of the study; key: what its line has under `results.KEY`."""
 
-    model: str
-    data: str
+    trial: Trial
+    changes: dict[str, Any]
     seed: int
     folder: Path
     key: tuple[str, ...]
 
     def __str__(self) -> str:
-        return f"{self.model} on {self.key[0]}, seed {self.seed}"
+        dataset, _, model, rule, seed = self.key
+        return f"{model} on {dataset}, {rule}, seed {seed}"
 
 
 @dataclass(frozen=True)
@@ -106,25 +70,23 @@ def study(
 ) -> Outcome:
     """Train what the table ``OUT/PAPER.csv`` lacks of a paper's study, `jobs` runs at a time, each on one thread.
 
-    datasets, models: others than the study's datasets; some of its models, flags behind them as in
-    LSTMExp5N2+source_layout.  budget_hours: no run is begun later than this.  changes: other values for fields of the
-    paper's recipe.  say: takes a line about every run that ends.
+    datasets, models: see `train.plans.selected`.  budget_hours: no run is begun later than this.  changes: other values
+    for fields of the recipes.  say: takes a line about every run that ends.
 
     A run that fails does not end the study.  Raises LiquidLensError before anything is trained if something does not
     fit together or the table is damaged, and InterruptedTrainingError if somebody interrupts it.
     """
     started = time.monotonic()
-    if paper not in PLANS:
-        raise unknown("study", paper, PLANS)
     if jobs < 1:
         raise LiquidLensError(f"A study takes at least one process, not --jobs {jobs}.")
-    table = Path(out) / f"{paper}.csv"
-    grid = _grid(PLANS[paper], datasets, models, seeds, changes, Path(runs), data_root)
-    done = results.finished(table)
+    trials = selected(paper, datasets, models)
+    table = ResultsTable(Path(out) / f"{paper}.csv", plan(paper).figures)
+    grid = _grid(trials, seeds, changes or {}, Path(runs), data_root)
+    done = table.finished()
     waiting = deque(run for run in grid if run.key not in done)
-    say(f"{len(grid)} runs, {len(grid) - len(waiting)} of them are in {table}.")
+    say(f"{len(grid)} runs, {len(grid) - len(waiting)} of them are in {table.path}.")
 
-    task = functools.partial(_finish, paper=paper, table=table, changes=changes, data_root=data_root)
+    task = functools.partial(_finish, paper=paper, table=table, data_root=data_root)
     busy: dict[Any, tuple[_Worker, Run]] = {}
     idle: list[_Worker] = []
     failures: list[str] = []
@@ -133,7 +95,7 @@ def study(
             in_time = budget_hours is None or time.monotonic() - started < 3600 * budget_hours
             while waiting and len(busy) < jobs and in_time:
                 run = waiting.popleft()
-                if run.key in results.finished(table):  # by now: another study may fill the same table
+                if run.key in table.finished():  # by now: another study may fill the same table
                     continue
                 worker = idle.pop() if idle else _Worker(task)
                 worker.connection.send(run)
@@ -155,7 +117,7 @@ def study(
     finally:
         for worker in (*idle, *(worker for worker, _ in busy.values())):
             worker.process.kill()
-    return Outcome(table, len(waiting), tuple(failures))
+    return Outcome(table.path, len(waiting), tuple(failures))
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -172,42 +134,31 @@ def parse_seeds(text: str) -> list[int]:
     return list(dict.fromkeys(seeds))
 
 
-def _grid(plan: Plan, datasets, models, seeds, changes, runs: Path, data_root) -> list[Run]:
-    """All runs in their order: seed by seed, model by model.  Raises LiquidLensError if one of them cannot be."""
-    for model in models:
-        if _parts(model)[0] not in plan.models:
-            raise unknown("model of this study", _parts(model)[0], plan.models)
-    chosen = sorted(set(models), key=lambda model: (plan.models.index(_parts(model)[0]), model)) or plan.models
-    loaded = {data: load(data, data_root) for data in datasets or plan.datasets}
-    recipes: dict[tuple[str, str], RunRecipe] = {}
-    for model in chosen:
-        name, flags = _parts(model)
-        settings = settings_for(name, None, changes)
-        for data, dataset in loaded.items():
-            recipes[model, data] = resolve(name, data, dataset, settings, max(seeds, default=0), flags)
+def _grid(trials: Sequence[Trial], seeds: Sequence[int], changes: dict[str, Any], runs: Path, data_root) -> list[Run]:
+    """All runs in their order: seed by seed, trial by trial.  Raises LiquidLensError if one of them cannot be."""
+    loaded = {data: load(data, data_root) for data in dict.fromkeys(trial.data for trial in trials)}
+    recipes: dict[Trial, RunRecipe] = {}
+    for trial in trials:
+        settings = settings_for(trial.model, trial.recipe, {**dict(trial.changes), **changes})
+        dataset = loaded[trial.data]
+        seed = max(seeds, default=0)
+        recipes[trial] = resolve(trial.model, trial.data, dataset, settings, seed, trial.flags, trial.size)
     grid = []
     for seed in seeds:
-        for (model, data), recipe in recipes.items():
-            training = recipe.training
-            settings_name = "+".join((training.recipe, *(f"{k}={v}" for k, v in changed(training).items())))
+        for trial, recipe in recipes.items():
             folder = runs / recipe.model_copy(update={"seed": seed}).name
-            key = (loaded[data].name, recipe.dataset_md5, model, settings_name, str(seed))
-            grid.append(Run(model, data, seed, folder, key))
+            key = (loaded[trial.data].name, recipe.dataset_md5, recipe.network, recipe.rule, str(seed))
+            grid.append(Run(trial, {**dict(trial.changes), **changes}, seed, folder, key))
     return grid
-
-
-def _parts(model: str) -> tuple[str, list[str]]:
-    """A model's name, and its flags."""
-    name, *flags = model.split("+")
-    return name, flags
 
 
 def _summary(row: dict[str, Any]) -> str:
     """What one reads of a finished run."""
-    figures = published(row["paper"], row["model"], row["dataset"])
-    theirs = "none is published" if figures is None else f"published {figures.auc:.3f}"
-    ours = row[f"{row['reported_weights']}_test_auc"]
-    return f"test AUC {ours:.3f}, {theirs}; {row['epochs']} epochs, {row['seconds']:.0f} s"
+    column = plan(row["paper"]).reported
+    printed = published(row["paper"], row["model"], row["dataset"], row["recipe"]).get(column)
+    theirs = "none is published" if printed is None else f"published {printed.value:.3f}"
+    figure = column.split("_", 1)[1].replace("_", " ").replace("auc", "AUC")
+    return f"{figure} {row[column]:.3f}, {theirs}; {row['epochs']} epochs, {row['seconds']:.0f} s"
 
 
 # --- In the worker processes ---------------------------------------------------------------------------------
@@ -249,19 +200,19 @@ def _end_with_the_study() -> None:
     os._exit(1)
 
 
-def _finish(run: Run, paper: str, table: Path, changes, data_root) -> dict[str, Any] | str:
+def _finish(run: Run, paper: str, table: ResultsTable, data_root) -> dict[str, Any] | str:
     """Train to the end and add the line to the table; returns the line's cells, or why there is none."""
     try:
         with _claimed(run.folder):
-            name, flags = _parts(run.model)
+            trial = run.trial
             folder = train(
-                *(name, run.data, None, run.seed, changes, flags),
+                *(trial.model, trial.data, trial.recipe, run.seed, run.changes, trial.flags, trial.size),
                 data_root=data_root,
                 runs=run.folder.parent,
                 progress=False,
             )
-            row = results.cells(paper, run.key, PLANS[paper].reported, torch.get_num_threads(), folder)
-            results.append(table, row)
+            row = table.cells(paper, run.key, plan(paper).reported, torch.get_num_threads(), folder)
+            table.append(row)
             return row
     except LiquidLensError as error:
         return str(error)

@@ -81,3 +81,38 @@ def test_cfc_twins_have_the_wiring_of_their_liquid_row():
             assert (cfc.wiring.adjacency_matrix == ltc._wiring.adjacency_matrix).all()
             assert (cfc.wiring.sensory_adjacency_matrix == ltc._wiring.sensory_adjacency_matrix).all()
             assert cfc(torch.rand(2, 3, cfc.input_size))[0].shape == (2, 3, ltc.motor_size)
+
+
+@pytest.mark.parametrize("name", ["CNNExp4N1", "LiqExp1N2", "LiqExp3N3"])
+def test_empty_slices_that_share_a_pass_change_nothing(name):
+    torch.manual_seed(0)
+    volumes = torch.rand(6, 1, 28, 28, 28).double()
+    volumes[:, :, :12] = 0
+    volumes[3] = 0  # nothing but empty slices
+    model = models.build(name).double().train()
+    for plain in (False, True):
+        if plain:
+            model._maps_of_distinct = model._maps
+        model.zero_grad()
+        torch.manual_seed(1)  # of dropout
+        logits = model(volumes)
+        logits.square().sum().backward()
+        gradients = [p.grad.clone() for p in model.parameters() if p.grad is not None]
+        if not plain:
+            shared = logits.detach(), gradients
+    assert torch.allclose(shared[0], logits, atol=1e-12)
+    for ours, theirs in zip(shared[1], gradients, strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-12)
+
+
+def test_what_counts_as_empty_is_the_darkest_value():
+    """Normalised scans have no zeros in their background; and a scan without empty slices is one like any other."""
+    model = models.build("CNNExp1N1").train()
+    seen: list[int] = []
+    model.trunk.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    volumes = torch.rand(2, 1, 28, 28, 28)
+    model(volumes)
+    volumes[:, :, :10] = -1.5
+    model(volumes)
+    model.eval()(volumes)
+    assert seen == [56, 37, 56]

@@ -12,10 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import models
 from imaging import LiquidLensError, phantoms
 from models import hse2024
-from train import results, study
-from train.published import FIGURES, published
+from train import plans, study
+from train.fit import settings_for
+from train.published import HSE_COLUMNS, TABLES, Printed, published
+from train.results import ResultsTable
 from train.run import RunFolder
 
 MODEL, EPOCHS, SEEDS = "CNNExp2N4", 20, (0, 1)
@@ -33,12 +36,12 @@ def volumes(tmp_path_factory) -> Path:
     return root
 
 
-def run(volumes, folder, jobs=1, models=(MODEL,), seeds=SEEDS, epochs=EPOCHS, runs=None, **options):
+def run(volumes, folder, jobs=1, names=(MODEL,), seeds=SEEDS, epochs=EPOCHS, runs=None, **options):
     lines: list[str] = []
     outcome = study.study(
         "hse-2024",
         [str(volumes)],
-        models,
+        names,
         seeds,
         jobs,
         changes={"max_epochs": epochs},
@@ -62,28 +65,59 @@ def whole(volumes, tmp_path_factory) -> Path:
     outcome, lines = run(volumes, folder)
     assert (outcome.left, outcome.failures) == (0, ())
     assert lines[0] == f"2 runs, 0 of them are in {outcome.table}."
-    assert lines[1].startswith(f"{MODEL} on folder:vessels, seed 0: test AUC 0.")
+    assert lines[1].startswith(f"{MODEL} on folder:vessels, hse-2024+max_epochs={EPOCHS}, seed 0: test AUC 0.")
     assert lines[1].endswith(" s; 1 left")
     assert f"none is published; {EPOCHS} epochs" in lines[2]
     return folder
 
 
 def test_the_order_is_that_of_the_papers_tables():
-    plan = study.PLANS["hse-2024"]
-    assert sorted(plan.models) == sorted(row.name for row in hse2024.TABLE_1), "every row once"
-    compact, others, liquid = plan.groups
-    assert (len(compact), len(others), len(liquid)) == (9, 10, 11)
+    names = list(dict.fromkeys(trial.model for trial in plans.plan("hse-2024").trials))
+    assert sorted(names) == sorted(row.name for row in hse2024.TABLE_1), "every row once"
+    compact, others, liquid = names[:9], names[9:19], names[19:]
     assert "LSTMExp5N2" in compact
     assert not any(name.startswith("Liq") for name in others)
     assert all(name.startswith("Liq") for name in liquid)
+    assert [trial.data for trial in plans.plan("hse-2024").trials[:2]] == ["adrenalmnist3d", "vesselmnist3d"]
+
+
+def test_studies_of_all_papers_are_of_models_that_there_are():
+    """And every figure that is printed belongs to a run of the study."""
+    for paper, plan in plans.PLANS.items():
+        assert len(set(plan.trials)) == len(plan.trials)
+        for trial in plan.trials:
+            assert models.entry(trial.model).paper == paper
+            settings_for(trial.model, trial.recipe, dict(trial.changes))
+        runs = {(trial.model, trial.recipe or paper) for trial in plan.trials}
+        printed = {(model, recipe) for rows in TABLES[paper].values() for model, _, recipe in rows}
+        assert printed <= runs
+
+
+def test_models_of_a_study_can_be_chosen():
+    both = plans.selected("hse-2024", ["x", "y"], ["LSTMExp5N2+source_layout", "CNNExp2N4"])
+    assert [(t.model, t.flags, t.data) for t in both] == [
+        ("CNNExp2N4", (), "x"),
+        ("CNNExp2N4", (), "y"),
+        ("LSTMExp5N2", ("source_layout",), "x"),
+        ("LSTMExp5N2", ("source_layout",), "y"),
+    ]
+    rates = plans.selected("tum-2018", models=["1MLP-LSTM"])
+    assert [t.changes for t in rates] == [(("learning_rate", rate),) for rate in plans.RATES]
 
 
 def test_published_figures():
-    assert {model for model, _ in FIGURES["hse-2024"]} == {row.name for row in hse2024.TABLE_1}
-    assert len(FIGURES["hse-2024"]) == 90
-    assert published("hse-2024", "CNNExp2N3", "vesselmnist3d").auc == 0.927
-    assert published("hse-2024", "LSTMExp5N3+source_layout", "adrenalmnist3d").accuracy == 0.765
-    assert published("hse-2024", "CNNExp2N3", "phantom-vessel3d") is None
+    assert {model for model, _, _ in TABLES["hse-2024"]["table 1"]} == {row.name for row in hse2024.TABLE_1}
+    assert len(TABLES["hse-2024"]["table 1"]) == 90
+    accuracy, auc = HSE_COLUMNS
+    assert published("hse-2024", "CNNExp2N3", "vesselmnist3d", "hse-2024")[auc] == Printed(0.927)
+    with_flag = published("hse-2024", "LSTMExp5N3+source_layout", "adrenalmnist3d", "hse-2024+max_epochs=3")
+    assert with_flag[accuracy] == Printed(0.765)
+    assert published("hse-2024", "CNNExp2N3", "phantom-vessel3d", "hse-2024") == {}
+    assert published("hse-2024", "CNNExp2N3", "vesselmnist3d", "quick") == {}
+    cnn = "tum-2018", "CNN-LSTM", "mnist", "tum-2018+learning_rate=2.0"
+    assert published(*cnn) == {"best_test_accuracy": Printed(0.948, 0.0033)}
+    assert published(*cnn, table="table 4.9") == {"best_test_accuracy": Printed(0.9475, 0.0038)}
+    assert published("kth-2021", "EQ2425", "cifar10", "kth-2021-5b")["mean_val_recall"] == Printed(0.1011)
 
 
 def test_a_line_says_what_the_run_folder_says(whole):
@@ -158,19 +192,23 @@ def test_a_run_folder_without_its_line_gets_one(volumes, whole, tmp_path):
 
 
 def test_a_run_that_fails_does_not_end_the_study(volumes, tmp_path):
-    models = ("CNNExp2N4", "CNNExp2N3", "CNNExp1N4", "RNNExp5N5+source_layout")
-    broken, busy = (tmp_path / "runs" / f"vessels-{model}-hse-2024+max_epochs=1-seed0" for model in models[:2])
+    names = ("CNNExp2N4", "CNNExp2N3", "CNNExp1N4", "RNNExp5N5+source_layout")
+    broken, busy = (tmp_path / "runs" / f"vessels-{model}-hse-2024+max_epochs=1-seed0" for model in names[:2])
     broken.mkdir(parents=True)
     (broken / "recipe.json").write_text("{}")
     with study._claimed(busy):
-        outcome, lines = run(volumes, tmp_path, jobs=2, models=models, seeds=[0], epochs=1)
+        outcome, lines = run(volumes, tmp_path, jobs=2, names=names, seeds=[0], epochs=1)
     failures = sorted(outcome.failures)
-    assert failures[0].startswith("CNNExp2N3 on folder:vessels, seed 0: Another study is training in ")
-    assert failures[1].startswith("CNNExp2N4 on folder:vessels, seed 0: ")
+    assert failures[0].startswith(
+        "CNNExp2N3 on folder:vessels, hse-2024+max_epochs=1, seed 0: Another study is training in "
+    )
+    assert failures[1].startswith("CNNExp2N4 on folder:vessels, hse-2024+max_epochs=1, seed 0: ")
     assert "recipe.json is damaged" in failures[1]
     assert not list(busy.iterdir())
-    assert any(line.startswith("CNNExp2N4 on folder:vessels, seed 0: failed; ") for line in lines)
-    assert {row["model"] for row in rows_of(outcome.table)} == set(models[2:])
+    assert any(
+        line.startswith("CNNExp2N4 on folder:vessels, hse-2024+max_epochs=1, seed 0: failed; ") for line in lines
+    )
+    assert {row["model"] for row in rows_of(outcome.table)} == set(names[2:])
 
 
 def test_a_process_that_ends_is_a_run_that_fails():
@@ -211,16 +249,16 @@ def test_seeds():
 
 
 def line_of(seed) -> dict[str, str]:
-    return {**dict.fromkeys(results.COLUMNS, "x"), "seed": str(seed)}
+    return {**dict.fromkeys(ResultsTable(Path()).columns, "x"), "seed": str(seed)}
 
 
 def test_many_write_to_a_table_at_once(tmp_path):
     table = tmp_path / "results" / "table.csv"
     with ThreadPoolExecutor(8) as pool:  # every call opens the file for itself, as processes do
-        list(pool.map(lambda i: results.append(table, line_of(i % 50)), range(200)))
+        list(pool.map(lambda i: ResultsTable(table).append(line_of(i % 50)), range(200)))
     rows = rows_of(table)
     assert sorted(int(row["seed"]) for row in rows) == list(range(50)), "every line once, and one header"
-    assert results.finished(table) == {("x", "x", "x", "x", str(seed)) for seed in range(50)}
+    assert ResultsTable(table).finished() == {("x", "x", "x", "x", str(seed)) for seed in range(50)}
 
 
 @pytest.mark.parametrize(
@@ -236,10 +274,10 @@ def test_many_write_to_a_table_at_once(tmp_path):
 def test_a_damaged_table_is_left_alone(tmp_path, change, sentence):
     table = tmp_path / "table.csv"
     for seed in (0, 1):
-        results.append(table, line_of(seed))
+        ResultsTable(table).append(line_of(seed))
     damaged = change(table.read_text())
     table.write_text(damaged)
-    for use in (lambda: results.finished(table), lambda: results.append(table, line_of(2))):
+    for use in (lambda: ResultsTable(table).finished(), lambda: ResultsTable(table).append(line_of(2))):
         with pytest.raises(LiquidLensError, match=sentence):
             use()
     assert table.read_text() == damaged

@@ -1,0 +1,167 @@
+"""What the studies train: for each paper the models, data and recipes of its tables, the most telling ones first."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from imaging import LiquidLensError
+from imaging.errors import unknown
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is run with one seed after another: a model on a dataset.
+
+    recipe: None for that of the model's paper; changes: other values for some of its fields; flags: of the model;
+    size: of the network's input, None for the paper's.
+    """
+
+    model: str
+    data: str
+    recipe: str | None = None
+    changes: tuple[tuple[str, Any], ...] = ()
+    flags: tuple[str, ...] = ()
+    size: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A paper's study.  trials: in their order."""
+
+    trials: tuple[Trial, ...]
+    #: The figure that the paper reports, as a column of the results table.
+    reported: str
+    #: Figures in the results table besides those of all studies, see `train.results`.
+    figures: tuple[str, ...] = ()
+
+
+def _each(models: Sequence[str], datasets: Sequence[str], **how: Any) -> tuple[Trial, ...]:
+    return tuple(Trial(model, data, **how) for model in models for data in datasets)
+
+
+# --- hse-2024: in each group the cheapest model first -------------------------------------------------------
+
+# fmt: off
+#: "Ours" of Table 2.
+COMPACT = (
+    "CNNExp2N4", "CNNExp2N3", "CNNExp3N1", "CNNExp3N6", "LSTMExp5N2", "CNNExp4N1", "LiqExp3N2", "LiqExp4N2",
+    "LiqExp4N6",
+)
+#: The other rows of Table 1 without liquid layers, and with them.
+OTHERS = (
+    "CNNExp1N4", "CNNExp1N1", "CNNExp1N3", "CNNExp2N1", "RNNExp5N5", "RNNExp5N6", "LSTMExp5N3", "LSTMExp5N4",
+    "CNNExp4N4", "CNNExp4N3",
+)
+LIQUID = (
+    "LiqExp5N1", "LiqExp3N5", "LiqExp1N2", "LiqExp3N4", "LiqExp3N3", "LiqExp1N6", "LiqExp1N5", "LiqExp4N5",
+    "LiqExp2N5", "LiqExp2N2", "LiqExp2N6",
+)
+# fmt: on
+HSE_DATASETS = ("adrenalmnist3d", "vesselmnist3d")
+
+
+# --- tum-2018: rates of which each network's best one, on validation, counts --------------------------------
+
+RATES = (0.1, 0.5, 2.0)
+#: Further rates for the robustness of the 2MLP networks.
+MORE_RATES = (0.02, 5.0, 10.0)
+
+
+def _rates(models: Sequence[str], rates: Sequence[float], data: str = "mnist", recipe: str | None = None):
+    return tuple(Trial(model, data, recipe, (("learning_rate", rate),)) for model in models for rate in rates)
+
+
+_TUM = (
+    *_rates(["1MLP-FC-for-LSTM", "1MLP-LSTM", "2MLP-FC-for-LSTM", "2MLP-LSTM"], RATES),  # table 4.3
+    *_rates(["2MLP-FC-for-LSTM", "2MLP-LSTM"], MORE_RATES),  # figures 4.6 to 4.11
+    *_rates(["CNN-FC-for-LSTM", "CNN-LSTM"], RATES),  # table 4.3
+    *_rates(  # table 4.6
+        [
+            *("2MLP-FC-2206-128", "3MLP-FC-1040-1024-128", "4MLP-FC-738-738-1024-128"),
+            *("2MLP-LSTM-50x50", "3MLP-LSTM-1094-32x32", "4MLP-LSTM-768-768-32x32"),
+        ],
+        RATES,
+    ),
+    *_rates(["CNN-LSTM-16x16", "CNN-LSTM-16x16-full", "CNN-LSTM-32x8-full", "CNN-LSTM-32x16-full"], RATES),  # table 4.9
+    *_rates(  # table 4.5
+        [
+            *("1MLP-FC-for-LSTM-CIFAR10", "1MLP-LSTM-CIFAR10", "CNN-FC-for-LSTM-CIFAR10", "CNN-LSTM-CIFAR10"),
+            *("2MLP-FC-for-LSTM-CIFAR10", "2MLP-LSTM-CIFAR10"),
+        ],
+        RATES,
+        "cifar10",
+        "tum-2018-5k",
+    ),
+)
+
+
+# --- The other papers, with fewer epochs than they have -----------------------------------------------------
+
+#: kth-2021 trains 300 epochs, truong-2022 175 to 360, cmu "more than 30".
+KTH_EPOCHS, TRUONG_EPOCHS, CMU_EPOCHS = 10, 10, 10
+#: truong-2022 reads 224 pixels.
+TRUONG_SIZE = (112, 112)
+
+_KTH = tuple(
+    Trial(model, "cifar10", recipe, (("max_epochs", KTH_EPOCHS),))
+    for model, recipe in (
+        ("EQ2425", "kth-2021"),
+        ("EQ2425-4B", "kth-2021"),
+        ("EQ2425-4C", "kth-2021"),
+        ("EQ2425-4D", "kth-2021"),
+        ("EQ2425-4A2", "kth-2021"),
+        ("EQ2425-4E", "kth-2021"),
+        ("EQ2425", "kth-2021-5a"),
+        ("EQ2425", "kth-2021-5b"),
+        ("EQ2425", "kth-2021-5c"),
+        ("EQ2425-4A1", "kth-2021"),
+        ("EQ2425-best", "kth-2021-best"),
+        ("EQ2425", "kth-2021-corrected"),
+    )
+)
+
+PLANS = {
+    "hse-2024": Plan(_each((*COMPACT, *OTHERS, *LIQUID), HSE_DATASETS), reported="last_test_auc"),
+    "tum-2018": Plan(_TUM, reported="best_test_accuracy"),
+    "kth-2021": Plan(_KTH, reported="mean_val_recall", figures=("mean_train_recall", "mean_val_recall")),
+    "cmu": Plan(
+        _each(("ResNet-1", "RecNet-RNN", "RecNet"), ["cifar10"], changes=(("max_epochs", CMU_EPOCHS),)),
+        reported="last_test_accuracy",
+    ),
+    "truong-2022": Plan(
+        _each(
+            ("CRNet-FC", "CRNet-NCP-y", "CRNet-NCP-z", "CRNet-NCP-patch", "CRNet-3FC"),
+            ["chestxray224"],
+            changes=(("max_epochs", TRUONG_EPOCHS),),
+            size=TRUONG_SIZE,
+        ),
+        reported="best_test_accuracy",
+        figures=("best_test_f1", "best_test_dice"),
+    ),
+}
+
+
+def plan(paper: str) -> Plan:
+    """A paper's study.  Raises LiquidLensError if there is none."""
+    if paper not in PLANS:
+        raise unknown("study", paper, PLANS)
+    return PLANS[paper]
+
+
+def selected(paper: str, datasets: Sequence[str] = (), models: Sequence[str] = ()) -> list[Trial]:
+    """The trials of a paper's study, in order; all, or those of some models, flags behind them as in
+    LSTMExp5N2+source_layout; on their own datasets, or each on `datasets` instead.  Raises LiquidLensError for a model
+    that the study has not."""
+    trials = plan(paper).trials
+    if models:
+        wanted = [(name, tuple(flags)) for name, *flags in (model.split("+") for model in sorted(set(models)))]
+        known = dict.fromkeys(trial.model for trial in trials)
+        for name, _ in wanted:
+            if name not in known:
+                raise unknown("model of this study", name, known)
+        trials = tuple(replace(t, flags=flags) for t in trials for name, flags in wanted if name == t.model)
+    if datasets:
+        trials = tuple(replace(trial, data=data) for trial in trials for data in datasets)
+    if not trials:
+        raise LiquidLensError(f"The study {paper} has no such runs.")
+    return list(dict.fromkeys(trials))
