@@ -16,7 +16,7 @@ WORKSHOP := .venv/ready-$(ORT)
 DEVICE := .venv-serve/ready-$(ORT)
 PIP_QUIET := -qq --disable-pip-version-check
 
-.PHONY: help demo test lint train study export audit predict batch serve doctor bench bench-batch gpu-check pretrained \
+.PHONY: help demo test lint train study tables export audit predict batch serve doctor bench bench-batch gpu-check pretrained \
 	zoo-check environments clean
 .DEFAULT_GOAL := help
 
@@ -56,6 +56,9 @@ train: $(WORKSHOP)  ## Train: MODEL=LiqExp4N2 DATA=vesselmnist3d RECIPE=hse-2024
 
 study: $(WORKSHOP)  ## Reproduce a paper, JOBS=2 runs at a time, into docs/results: PAPER=hse-2024 ARGS="--budget-hours 8"
 	.venv/bin/liquidlens study $(PAPER) --jobs $(JOBS) $(ARGS)
+
+tables: $(WORKSHOP)  ## Make the tables and plots in docs/reproduction anew from docs/results.
+	.venv/bin/liquidlens tables $(ARGS)
 
 export: need-RUN $(WORKSHOP)  ## Export a run folder to a bundle: RUN=runs/... ARGS="--profiles unrolled,step"
 	.venv/bin/liquidlens export $(RUN) $(ARGS)

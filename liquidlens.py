@@ -252,6 +252,23 @@ def study(
         fail(*outcome.failures)
 
 
+@app.command()
+def tables(
+    papers: Annotated[list[str] | None, typer.Argument(help="By default all that have results.")] = None,
+    results: Annotated[Path, typer.Option(help="Folder of the tables that `liquidlens study` fills.")] = Path(
+        "docs/results"
+    ),
+    pages: Annotated[Path, typer.Option(help="Folder of the pages PAPER.md.")] = Path("docs/reproduction"),
+    pictures: Annotated[Path, typer.Option(help="Folder of the plots.")] = Path("docs/pictures"),
+) -> None:
+    """Make the tables and plots of the studies' pages anew from their results."""
+    from train.reports import write
+
+    for paper in papers or sorted(path.stem for path in results.glob("*.csv")):
+        for path in write(paper, results, pages, pictures):
+            console.print(str(path), soft_wrap=True)
+
+
 def _changes(assignments: list[str] | None, epochs: int | None) -> dict:
     from train.recipes import parse_changes
 

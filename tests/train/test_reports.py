@@ -1,0 +1,200 @@
+"""Pages of the studies: made from the results alone, and the committed ones are what the committed results make."""
+
+import csv
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from imaging import LiquidLensError
+from train.plans import PLANS, RATES
+from train.published import Printed
+from train.reports import write
+from train.reports.hse2024 import AUC
+from train.reports.markdown import difference, ours, replaced, table
+from train.reports.rows import Summary, best_by_validation, summaries
+from train.results import ResultsTable
+
+DOCS = Path(__file__).parents[2] / "docs"
+STUDIED = sorted(path.stem for path in (DOCS / "results").glob("*.csv"))
+
+
+def line(paper="hse-2024", **cells) -> dict[str, str]:
+    """A line of a results table; figures that are not given are 0.5."""
+    columns = ResultsTable(Path(), PLANS[paper].figures).columns
+    row = dict.fromkeys(columns, "0.5") | {"paper": paper, "dataset_md5": "x", "seed": "0", "parameters": "1000"}
+    return row | {key: str(value) for key, value in cells.items()}
+
+
+def written(tmp_path, paper, rows) -> tuple[str, list[Path]]:
+    """The page that a table with these rows makes."""
+    results = ResultsTable(tmp_path / "results" / f"{paper}.csv", PLANS[paper].figures)
+    for row in rows:
+        results.append(row)
+    shutil.copy(DOCS / "reproduction" / f"{paper}.md", tmp_path)
+    files = write(paper, tmp_path / "results", tmp_path, tmp_path / "pictures")
+    return files[0].read_text(), files[1:]
+
+
+def cells_of(page: str, name: str) -> list[list[str]]:
+    """The rows of a table in a page."""
+    part = re.search(f"<!-- {re.escape(name)} -->\n(.*)\n<!-- /{re.escape(name)} -->", page, re.DOTALL)
+    return [[cell.strip() for cell in row.split("|")[1:-1]] for row in part[1].splitlines()[2:]]
+
+
+@pytest.mark.parametrize("paper", STUDIED)
+def test_the_committed_pages_are_what_the_results_make(tmp_path, paper):
+    page = DOCS / "reproduction" / f"{paper}.md"
+    shutil.copy(page, tmp_path)
+    made, *plots = write(paper, DOCS / "results", tmp_path, tmp_path)
+    assert made.read_text() == page.read_text(), "run `make tables`"
+    for plot in plots:
+        assert Image.open(plot).size == Image.open(DOCS / "pictures" / plot.name).size
+        assert np.asarray(Image.open(plot).convert("L")).std() > 5, "something is drawn"
+
+
+def test_a_table_of_hse_2024(tmp_path):
+    common = {"dataset": "vesselmnist3d", "recipe": "hse-2024", "epochs": 10, "seconds": 1000}
+    rows = [
+        line(model="LiqExp1N2", last_test_auc=0.8, last_test_accuracy_batch_mean=0.9, **common),
+        *(line(model="CNNExp2N4", seed=i, last_test_auc=v, **common) for i, v in enumerate((0.79, 0.80, 0.81))),
+        *(line(model="CNNExp2N3", seed=i, last_test_auc=v, **common) for i, v in enumerate((0.79, 0.80, 0.81))),
+        line(model="LSTMExp5N2+source_layout", last_test_auc=0.7, **common),
+        line(model="CNNExp2N4", **common | {"recipe": "hse-2024+max_epochs=3"}),
+    ]
+    page, (plot,) = written(tmp_path, "hse-2024", rows)
+    assert [row[:8] for row in cells_of(page, "vesselmnist3d")] == [
+        ["**CNNExp2N4**", "1,000", "3", "0.800 ± 0.010", "0.796", "+0.004 inside", "0.500 ± 0.000", "0.878"],
+        ["**CNNExp2N3**", "1,000", "3", "0.800 ± 0.010", "0.927", "-0.127 **outside**", "0.500 ± 0.000", "0.901"],
+        ["LSTMExp5N2+source_layout", "1,000", "1", "0.700", "0.792", "-0.092", "0.500", "0.891"],
+        ["LiqExp1N2", "1,000", "1", "0.800", "0.901", "-0.101", "0.900", "0.909"],
+    ]
+    assert cells_of(page, "adrenalmnist3d") == []
+    # 0.004, 0.127 and 0.101; the source layout is a second reading of a row, not a row
+    assert cells_of(page, "summary") == [
+        ["adrenalmnist3d", "0", "0", "-", "-", "0 of 0"],
+        ["vesselmnist3d", "3", "8", "0.077", "0.127", "1 of 2"],
+    ]
+    assert plot.name == "hse-2024-auc.png"
+
+
+def test_the_learning_rates_of_tum_2018_are_chosen_on_validation(tmp_path):
+    """The rate that is best on the test images is not the one that counts."""
+    rows = [
+        line(
+            "tum-2018",
+            dataset="mnist",
+            model=model,
+            recipe="tum-2018" if rate == 0.5 else f"tum-2018+learning_rate={rate}",
+            best_val_accuracy=0.9 - abs(rate - best) / 100,
+            best_test_accuracy=accuracy + rate / 100,
+        )
+        for model, best, accuracy in (("1MLP-LSTM", 2.0, 0.88), ("1MLP-FC-for-LSTM", 0.1, 0.87))
+        for rate in RATES
+    ]
+    page, plots = written(tmp_path, "tum-2018", rows)
+    two, one, _ = cells_of(page, "table 4.3")
+    assert two == ["2MLP", *["-"] * 10]
+    lstm = ["2.0", "1", "90.00", "89.65 ± 0.31"]
+    assert one == ["1MLP", *lstm, *["0.1", "1", "87.10", "87.13 ± 0.34"], "+2.90", "+2.52"]
+    assert [plot.name for plot in plots] == ["tum-2018-rates.png", "tum-2018-differences.png"]
+
+
+def test_the_ranking_of_kth_2021(tmp_path):
+    def recall(model, recipe, value, epochs=10):
+        rule = f"{recipe}+max_epochs={epochs}"
+        figures = {"mean_train_recall": value, "mean_val_recall": value - 0.1, "epochs": epochs}
+        return line("kth-2021", dataset="cifar10", model=model, recipe=rule, **figures)
+
+    rows = [
+        recall("EQ2425", "kth-2021", 0.3),
+        recall("EQ2425-4E", "kth-2021", 0.5),
+        recall("EQ2425", "kth-2021-5b", 0.35),
+        recall("EQ2425-4E", "kth-2021", 0.1, epochs=2),
+        recall("EQ2425", "kth-2021-corrected", 0.6),
+    ]
+    page, _ = written(tmp_path, "kth-2021", rows)
+    assert cells_of(page, "ranking")[0] == [
+        "recall on test images",
+        "4E > 5B > DEFAULT",
+        "4E > DEFAULT > 5B",
+        "0.50",
+    ]
+    names = [row[0] for row in cells_of(page, "results")]
+    assert names == ["DEFAULT", "4E", "5B", "corrected"]
+    assert cells_of(page, "results")[1][2:6] == ["0.500", "0.857", "0.400", "0.663"]
+
+
+def test_errors_of_cmu(tmp_path):
+    rows = [line("cmu", dataset="cifar10", model="ResNet-1", recipe="cmu+max_epochs=10", last_test_accuracy=0.62)]
+    page, _ = written(tmp_path, "cmu", rows)
+    assert cells_of(page, "results")[0][:5] == ["ResNet, depth 1", "1,000", "1", "38.0", "about 54"]
+
+
+def test_heads_of_truong_2022(tmp_path):
+    def head(model, accuracy):
+        rule = "truong-2022+max_epochs=10"
+        return line("truong-2022", dataset="cxr", model=model, recipe=rule, best_test_accuracy=accuracy)
+
+    rows = [head("CRNet-NCP-z@112x112", 0.84), head("CRNet-FC@112x112", 0.85)]
+    page, _ = written(tmp_path, "truong-2022", rows)
+    fc, z = cells_of(page, "results")
+    assert (fc[0], fc[3], fc[7]) == ("fully connected", "0.850", "-")
+    assert (z[0], z[3], z[7]) == ("NCP over channels", "0.840", "-1.0")
+
+
+def of_seeds(*values) -> Summary:
+    (one,) = summaries(line(last_test_auc=value, seed=seed) for seed, value in enumerate(values))
+    return one
+
+
+def test_means_and_what_they_say_about_a_published_value():
+    assert ours(of_seeds(0.8), AUC) == "0.800"
+    assert ours(of_seeds(0.8, 0.9), AUC) == "0.850 ± 0.071"
+    assert difference(of_seeds(0.8, 0.9), AUC, Printed(0.5)) == "+0.350", "two seeds are too few for a word"
+    assert difference(of_seeds(0.7, 0.8, 0.9), AUC, Printed(0.99)) == "-0.190 inside"
+    assert difference(of_seeds(0.7, 0.8, 0.9), AUC, Printed(0.5)) == "+0.300 **outside**"
+    assert difference(of_seeds(0.7, 0.8, 0.9), AUC, None) == "-"
+
+
+def test_other_versions_of_a_dataset_are_other_rows():
+    assert len(summaries([line(dataset_md5="a"), line(dataset_md5="b")])) == 2
+    many = [
+        line(model=name, recipe=rule, best_val_auc=v) for name, rule, v in (("a", "r", 1), ("a", "s", 2), ("b", "r", 3))
+    ]
+    assert [one.rule for one in best_by_validation(summaries(many), "best_val_auc")] == ["s", "r"]
+
+
+def test_a_part_of_a_page_is_replaced_and_nothing_else():
+    page = "a\n<!-- x -->\nold\n<!-- /x -->\nb\n<!-- xy -->\n<!-- /xy -->\n"
+    new = replaced(page, "x", r"new \1")
+    assert new == page.replace("old", r"new \1")
+    assert replaced(new, "x", "old") == page
+    with pytest.raises(LiquidLensError, match=r"no part <!-- z --> \.\.\. <!-- /z -->"):
+        replaced(page, "z", "")
+    assert table(["a", "b"], [(1, 2)]) == "| a | b |\n| --- | ---: |\n| 1 | 2 |"
+
+
+@pytest.mark.parametrize(
+    ("paper", "prepare", "sentence"),
+    [
+        ("hse-2023", lambda folder: None, "no study named 'hse-2023'"),
+        ("hse-2024", lambda folder: None, "has no line yet: `liquidlens study hse-2024` adds them"),
+        ("hse-2024", lambda folder: (folder / "hse-2024.csv").write_text("a,b\n"), "other columns"),
+        ("hse-2024", lambda folder: shutil.copy(DOCS / "results" / "hse-2024.csv", folder), "There is no page"),
+    ],
+)
+def test_what_cannot_be_written(tmp_path, paper, prepare, sentence):
+    prepare(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(LiquidLensError, match=sentence):
+        write(paper, tmp_path, tmp_path, tmp_path)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_results_are_committed():
+    with (DOCS / "results" / "hse-2024.csv").open() as file:
+        assert len(list(csv.reader(file))) > 1

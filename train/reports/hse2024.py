@@ -1,0 +1,82 @@
+"""hse-2024: test AUC and accuracy of the 30 networks beside Table 1 of the paper and its figures 4 to 18."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from train.plans import COMPACT, HSE_DATASETS, LIQUID, OTHERS
+from train.published import HSE_COLUMNS
+from train.reports.markdown import NOTHING, difference, ours, table, theirs
+from train.reports.rows import ENOUGH, Summary
+
+ACCURACY, AUC = HSE_COLUMNS
+ORDER = (*COMPACT, *OTHERS, *LIQUID)
+KINDS = {"CNN": "tab:blue", "Liq": "tab:green", "LSTM": "tab:orange", "RNN": "tab:red"}
+
+
+def _of(runs: list[Summary], dataset: str) -> list[Summary]:
+    """The paper's own runs on a dataset, as its Table 2 and then its Table 1 list them."""
+    own = [run for run in runs if run.dataset == dataset and run.rule == "hse-2024"]
+    return sorted(own, key=lambda run: (ORDER.index(run.model.partition("+")[0]), run.model))
+
+
+def _results(runs: list[Summary], dataset: str) -> str:
+    header = ("model", "parameters", "seeds", "test AUC", "published", "difference", "accuracy", "published")
+    rows = []
+    for run in _of(runs, dataset):
+        printed = run.printed()
+        rows.append(
+            (
+                f"**{run.model}**" if run.model in COMPACT else run.model,
+                *(f"{run.parameters:,}", run.seeds),
+                *(ours(run, AUC), theirs(printed.get(AUC)), difference(run, AUC, printed.get(AUC))),
+                *(ours(run, ACCURACY), theirs(printed.get(ACCURACY))),
+                *(f"{run.mean('epochs'):.0f}", f"{run.mean('seconds'):,.0f}"),
+            )
+        )
+    return table((*header, "epochs", "seconds"), rows)
+
+
+def _summary(runs: list[Summary]) -> str:
+    header = ("dataset", "networks", "runs", "mean absolute difference of AUC", "largest")
+    return table(
+        (*header, f"inside, of those with {ENOUGH} seeds"),
+        [_line(_of(runs, dataset), dataset) for dataset in HSE_DATASETS],
+    )
+
+
+def _line(runs: list[Summary], dataset: str) -> tuple[object, ...]:
+    # The rows with flags are further readings of networks that are there already.
+    compared = [(run, run.printed()[AUC]) for run in runs if "+" not in run.model and AUC in run.printed()]
+    off = [abs(run.mean(AUC) - printed.value) for run, printed in compared]
+    judged = [verdict for run, printed in compared if (verdict := run.holds(AUC, printed)) is not None]
+    figures = (f"{np.mean(off):.3f}", f"{max(off):.3f}") if off else (NOTHING, NOTHING)
+    return dataset, len(compared), sum(run.seeds for run in runs), *figures, f"{sum(judged)} of {len(judged)}"
+
+
+def _auc_against_parameters(figure: Any, runs: list[Summary]) -> None:
+    figure.set_size_inches(11, 4.5)
+    for axes, dataset in zip(figure.subplots(1, len(HSE_DATASETS)), HSE_DATASETS, strict=True):
+        for run in _of(runs, dataset):
+            if "+" in run.model:
+                continue
+            colour = KINDS[run.model.partition("Exp")[0]]
+            mean, printed = run.mean(AUC), run.printed().get(AUC)
+            axes.errorbar(run.parameters, mean, run.deviation(AUC) or 0, marker="o", color=colour, capsize=3)
+            if printed is not None:
+                axes.plot([run.parameters] * 2, [mean, printed.value], color=colour, linewidth=0.7, alpha=0.5)
+                axes.plot(run.parameters, printed.value, "o", markerfacecolor="white", color=colour)
+        axes.set(xscale="log", title=dataset, xlabel="parameters", ylabel="test AUC")
+    for kind, colour in KINDS.items():
+        figure.axes[0].plot([], [], "o", color=colour, label=kind)
+    figure.axes[0].plot([], [], "o", markerfacecolor="white", color="grey", label="published")
+    figure.axes[0].legend(frameon=False, ncols=2)
+
+
+TABLES: dict[str, Callable[[list[Summary]], str]] = {
+    "summary": _summary,
+    **{dataset: partial(_results, dataset=dataset) for dataset in HSE_DATASETS},
+}
+PLOTS = {"hse-2024-auc": _auc_against_parameters}

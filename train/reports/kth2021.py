@@ -1,0 +1,71 @@
+"""kth-2021: recall of the eleven configurations, and whether their order is the paper's."""
+
+from collections.abc import Callable
+from typing import Any
+
+from scipy.stats import spearmanr
+
+from train.reports.markdown import NOTHING, ours, table, theirs
+from train.reports.rows import Summary
+
+TRAIN, TEST = "mean_train_recall", "mean_val_recall"
+#: What the report calls them: (model, recipe).
+CONFIGURATIONS = {
+    "DEFAULT": ("EQ2425", "kth-2021"),
+    "4A1": ("EQ2425-4A1", "kth-2021"),
+    "4A2": ("EQ2425-4A2", "kth-2021"),
+    "4B": ("EQ2425-4B", "kth-2021"),
+    "4C": ("EQ2425-4C", "kth-2021"),
+    "4D": ("EQ2425-4D", "kth-2021"),
+    "4E": ("EQ2425-4E", "kth-2021"),
+    "5A": ("EQ2425", "kth-2021-5a"),
+    "5B": ("EQ2425", "kth-2021-5b"),
+    "5C": ("EQ2425", "kth-2021-5c"),
+    "best": ("EQ2425-best", "kth-2021-best"),
+    "corrected": ("EQ2425", "kth-2021-corrected"),
+}
+
+
+def _named(runs: list[Summary]) -> dict[str, Summary]:
+    """The configurations that were run, in the report's order; of several lengths of training the longest."""
+    by_length = sorted(runs, key=lambda run: run.mean("epochs"))
+    found = {(run.model, run.recipe): run for run in by_length if run.dataset == "cifar10"}
+    return {name: found[key] for name, key in CONFIGURATIONS.items() if key in found}
+
+
+def _results(runs: list[Summary]) -> str:
+    rows = []
+    for name, run in _named(runs).items():
+        printed = run.printed()
+        columns = (ours(run, TRAIN), theirs(printed.get(TRAIN)), ours(run, TEST), theirs(printed.get(TEST)))
+        cost = f"{run.mean('epochs'):.0f}", f"{run.mean('seconds'):,.0f}"
+        rows.append((name, f"{run.parameters:,}", *columns, ours(run, "last_test_accuracy"), *cost))
+    header = ("configuration", "parameters", "train recall", "published", "test recall", "published")
+    return table((*header, "test accuracy at the end", "epochs", "seconds"), rows)
+
+
+def _ranking(runs: list[Summary]) -> str:
+    compared = {name: run for name, run in _named(runs).items() if run.printed()}
+    lines = []
+    for words, column in (("test", TEST), ("training", TRAIN)):
+        mine = {name: run.mean(column) for name, run in compared.items()}
+        papers = {name: run.printed()[column].value for name, run in compared.items()}
+        agreement = spearmanr(list(mine.values()), list(papers.values())).statistic if len(mine) > 2 else None
+        orders = (" > ".join(sorted(values, key=lambda name: -values[name])) for values in (mine, papers))
+        lines.append((f"recall on {words} images", *orders, NOTHING if agreement is None else f"{agreement:.2f}"))
+    return table(("by", "our order", "the report's", "Spearman's rank correlation"), lines)
+
+
+def _recall(figure: Any, runs: list[Summary]) -> None:
+    """Ours against the published one, a point for each configuration."""
+    figure.set_size_inches(5.5, 5)
+    axes = figure.subplots()
+    for name, run in _named(runs).items():
+        if printed := run.printed():
+            axes.plot(printed[TEST].value, run.mean(TEST), "o", color="tab:blue")
+            axes.annotate(name, (printed[TEST].value, run.mean(TEST)), (4, 4), textcoords="offset points", fontsize=8)
+    axes.set(xlabel="published, mean over 300 epochs", ylabel="ours, mean over the epochs run", title="test recall")
+
+
+TABLES: dict[str, Callable[[list[Summary]], str]] = {"results": _results, "ranking": _ranking}
+PLOTS = {"kth-2021-recall": _recall}

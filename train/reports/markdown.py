@@ -1,0 +1,48 @@
+"""Tables in Markdown, and where they stand in a page."""
+
+import re
+from collections.abc import Iterable, Sequence
+
+from imaging import LiquidLensError
+from train.published import Printed
+from train.reports.rows import Summary
+
+NOTHING = "-"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table; columns after the first one are set to the right."""
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def ours(summary: Summary, column: str, scale: float = 1.0, digits: int = 3) -> str:
+    """Mean and standard deviation of a figure over the seeds; just the figure for a single one."""
+    deviation = summary.deviation(column)
+    text = f"{scale * summary.mean(column):.{digits}f}"
+    return text if deviation is None else f"{text} ± {scale * deviation:.{digits}f}"
+
+
+def theirs(printed: Printed | None, scale: float = 1.0, digits: int = 3) -> str:
+    if printed is None:
+        return NOTHING
+    text = f"{scale * printed.value:.{digits}f}"
+    return text if printed.deviation is None else f"{text} ± {scale * printed.deviation:.{digits}f}"
+
+
+def difference(summary: Summary, column: str, printed: Printed | None, scale: float = 1.0, digits: int = 3) -> str:
+    """Ours minus the published one, with a word on the spread of our seeds."""
+    if printed is None:
+        return NOTHING
+    words = {None: "", True: " inside", False: " **outside**"}[summary.holds(column, printed)]
+    return f"{scale * (summary.mean(column) - printed.value):+.{digits}f}{words}"
+
+
+def replaced(page: str, name: str, text: str) -> str:
+    """A page with another text in its part ``<!-- name -->`` ... ``<!-- /name -->``.  Raises LiquidLensError if it has
+    no such part."""
+    begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
+    if not pattern.search(page):
+        raise LiquidLensError(f"The page has no part {begin} ... {end} for this table.")
+    return pattern.sub(lambda _: f"{begin}\n{text}\n{end}", page, count=1)
