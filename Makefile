@@ -16,7 +16,7 @@ WORKSHOP := .venv/ready-$(ORT)
 DEVICE := .venv-serve/ready-$(ORT)
 PIP_QUIET := -qq --disable-pip-version-check
 
-.PHONY: help demo test lint train study tables export audit predict batch serve doctor bench bench-batch gpu-check pretrained \
+.PHONY: help demo test lint train study tables export audit predict batch serve doctor bench bench-training bench-batch gpu-check pretrained \
 	zoo-check environments clean
 .DEFAULT_GOAL := help
 
@@ -78,6 +78,9 @@ serve: $(DEVICE)  ## Serve the demo and the Open Inference Protocol: ARGS="bundl
 bench: $(WORKSHOP)  ## Measure the liquid layer and exported files against ncps.
 	.venv/bin/python -m benchmarks.liquid
 	.venv/bin/python -m benchmarks.exported
+
+bench-training: $(WORKSHOP)  ## Measure seconds per epoch against plain ncps; about five minutes.
+	.venv/bin/python -m benchmarks.training $(ARGS)
 
 bench-batch: $(WORKSHOP)  ## Measure the batch script against bare loops; about ten minutes.
 	.venv/bin/python -m benchmarks.batch $(ARGS)

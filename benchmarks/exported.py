@@ -14,7 +14,7 @@ import time
 import warnings
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import ncps.torch
 import numpy as np
@@ -36,6 +36,8 @@ from export.unroll import unroll
 from imaging import phantoms
 from models.front import Front, InputContract
 from models.liquid import LTC, FoldedLTC
+
+M = TypeVar("M", bound=nn.Module)
 
 UNITS, MOTOR, STEPS, FEATURES = 32, 10, 28, 28
 BATCHES = (1, 32, 256)
@@ -113,7 +115,7 @@ def model_table(name: str, repeats: int) -> Table:
     loop = to_onnx(model)
     seconds = time.perf_counter() - started
     files = {"loop": serialize(loop, {}), "unrolled": serialize(unroll(loop), {})}
-    theirs = _with_ncps(model)
+    theirs = with_ncps(model).eval()
     table = Table(name, "export", "file", "load", "batch 1", "batch 32", title="Whole model, raw scan to probabilities")
     sessions = {profile: _session(content) for profile, content in files.items()}
     rows = {
@@ -144,7 +146,7 @@ class Sequence(nn.Module):
         return self.layer(x)[0]
 
 
-def _with_ncps(model: CompleteModel) -> CompleteModel:
+def with_ncps(model: M) -> M:
     """The same model with ncps's own layers."""
     twin = copy.deepcopy(model)
     for module in list(twin.modules()):
@@ -153,7 +155,7 @@ def _with_ncps(model: CompleteModel) -> CompleteModel:
                 theirs = ncps.torch.LTC(child.input_size, child._wiring)
                 theirs.load_state_dict(child.state_dict())
                 setattr(module, name, theirs)
-    return twin.eval()
+    return twin
 
 
 def _dynamo(layer: nn.Module) -> onnx.ModelProto:

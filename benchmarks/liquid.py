@@ -7,7 +7,7 @@ process; ratios matter more than milliseconds, which depend on the machine.
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import ncps.torch
@@ -43,7 +43,7 @@ def _training_step(layer: torch.nn.Module, x: torch.Tensor) -> None:
     layer(x)[0].mean().backward()
 
 
-def alternate(actions: list[Callable[[], object]], repeats: int) -> list[float]:
+def alternate(actions: Sequence[Callable[[], object]], repeats: int) -> list[float]:
     """Median milliseconds of each action, run in turn after one warm-up."""
     times: list[list[float]] = [[] for _ in actions]
     for _ in range(repeats + 1):

@@ -13,6 +13,7 @@ from train.reports.rows import ENOUGH, Summary
 
 ACCURACY, AUC = HSE_COLUMNS
 ORDER = (*COMPACT, *OTHERS, *LIQUID)
+TICKS = (10_000, 20_000, 50_000, 100_000)
 KINDS = {"CNN": "tab:blue", "Liq": "tab:green", "LSTM": "tab:orange", "RNN": "tab:red"}
 
 
@@ -69,6 +70,8 @@ def _auc_against_parameters(figure: Any, runs: list[Summary]) -> None:
                 axes.plot([run.parameters] * 2, [mean, printed.value], color=colour, linewidth=0.7, alpha=0.5)
                 axes.plot(run.parameters, printed.value, "o", markerfacecolor="white", color=colour)
         axes.set(xscale="log", title=dataset, xlabel="parameters", ylabel="test AUC")
+        axes.set_xticks(TICKS, [f"{tick:,}" for tick in TICKS])
+        axes.minorticks_off()
     for kind, colour in KINDS.items():
         figure.axes[0].plot([], [], "o", color=colour, label=kind)
     figure.axes[0].plot([], [], "o", markerfacecolor="white", color="grey", label="published")
