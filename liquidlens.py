@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from imaging.errors import LiquidLensError
-from serve import commands
+from serve import commands, commands_signing
 from serve.console import console, fail, numbers, print_columns, run
 
 if TYPE_CHECKING:
@@ -487,6 +487,9 @@ for command in (
     commands.explain,
     commands.serve,
     commands.doctor,
+    commands_signing.keygen,
+    commands_signing.sign,
+    commands_signing.verify,
 ):
     app.command()(command)
 

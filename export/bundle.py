@@ -7,6 +7,7 @@ audit.json           everything that was measured and counted: `export.facts.Doc
 AUDIT.html, CARD.md  the same for people
 golden.npz           inputs and expected outputs, to check another runtime with
 SHA256SUMS           checksums of all of them
+model.sig            after `liquidlens sign`: a signature of all of them
 """
 
 import contextlib
@@ -26,6 +27,7 @@ from export.graph import serialize
 from export.parity import AuditError
 from export.report import audit_html, model_card
 from imaging import LiquidLensError
+from serve import signing
 from serve.manifest import Manifest
 
 
@@ -80,7 +82,7 @@ def _not_of_a_bundle(path: Path) -> list[str]:
         return ["a file"]
     sums = path / "SHA256SUMS"
     listed = sums.read_text(encoding="utf-8", errors="replace").splitlines() if sums.is_file() else []
-    known = {"SHA256SUMS", *(line.partition("  ")[2] for line in listed)} if listed else set()
+    known = {"SHA256SUMS", signing.NAME, *(line.partition("  ")[2] for line in listed)} if listed else set()
     return sorted({entry.name for entry in path.iterdir()} - known)
 
 

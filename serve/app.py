@@ -74,7 +74,7 @@ def load(paths: Sequence[str], settings: Settings) -> dict[str, Predictor]:
         while name in predictors:
             number += 1
             name = f"{unnumbered}-{number}"
-        predictors[name] = Predictor(path, device=settings.device, threads=settings.threads)
+        predictors[name] = Predictor(path, settings.device, settings.threads, settings.public_key)
     if not predictors:
         raise LiquidLensError("there are no pretrained models here; name an exported .onnx file.")
     return predictors

@@ -14,9 +14,14 @@ from serve.console import console, fail, numbers, print_columns, show_traceback
 if TYPE_CHECKING:
     from imaging import Budget
     from serve.manifest import Manifest
+    from serve.predictor import Predictor
 
 Model = Annotated[str, typer.Argument(help="An exported .onnx file, a bundle, or the name of a pretrained model.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or tensorrt; a device that cannot be had is an error.")]
+Signature = Annotated[
+    Path | None,
+    typer.Option(help="A public key: refuse models that its owner has not signed.", metavar="KEY.pub"),
+]
 #: A heading in the help of `predict`.
 TABLE = "With --out: many scans into one table"
 
@@ -69,6 +74,7 @@ def predict(
     trust: Annotated[
         bool, typer.Option("--trust", help="Read files of your own faster: without a process of its own for each.")
     ] = False,
+    require_signature: Signature = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     out: Annotated[
         Path | None,
@@ -133,7 +139,11 @@ def predict(
         }
         for option in (option for option, value in given.items() if value):
             raise LiquidLensError(f"{option} is for tables; name one, as in --out results.csv.")
-        _predict_here(model, scans, device, threads, budget, trust, as_json)
+        from serve import pretrained
+        from serve.predictor import Predictor
+
+        predictor = Predictor(pretrained.find(model), device, threads, require_signature)
+        _predict_here(predictor, scans, budget, trust, as_json)
         return
     if resume and overwrite:
         raise LiquidLensError("--resume goes on, and --overwrite starts anew: give one of them.")
@@ -152,6 +162,7 @@ def predict(
         Options(batch_size, readers, budget),
         device=device,
         threads=threads,
+        public_key=require_signature,
         shard=shard,
         resume=resume,
         overwrite=overwrite,
@@ -176,14 +187,9 @@ def merge(
     command.merge(parts, out, overwrite, labels, as_json)
 
 
-def _predict_here(
-    model: str, scans: list[str], device: str, threads: int | None, budget: "Budget", trust: bool, as_json: bool
-) -> None:
+def _predict_here(predictor: "Predictor", scans: list[str], budget: "Budget", trust: bool, as_json: bool) -> None:
     from imaging import read, read_safely
-    from serve import pretrained
-    from serve.predictor import Predictor
 
-    predictor = Predictor(pretrained.find(model), device, threads)
     colour = predictor.manifest.input.channels == 3
     rows: list[dict] = []
     failures: list[str] = []
@@ -283,6 +289,7 @@ def serve(
         list[str] | None, typer.Option(help="A further name of this server, such as that of a proxy. Repeatable.")
     ] = None,
     root_path: Annotated[str, typer.Option(help="The path under which a proxy offers this server, as in /lens.")] = "",
+    require_signature: Signature = None,
     open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open the demo in a browser.")] = False,
 ) -> None:
     """Serve models to people (a demo in the browser) and to programs (the Open Inference Protocol)."""
@@ -304,6 +311,7 @@ def serve(
         concurrency=concurrency,
         device=device,
         threads=threads,
+        public_key=require_signature,
     )
     run(models or [], settings, lambda line: console.print(line, soft_wrap=True), open_page)
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import pydantic
-from fastapi import Response
 from numpy.typing import NDArray
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 
 from imaging import LiquidLensError
 from serve.predictor import Predictor

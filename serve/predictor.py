@@ -17,6 +17,7 @@ from serve.grid import display_window, presented
 from serve.manifest import Manifest
 from serve.prediction import Prediction, conclude
 from serve.runs import Outputs, Replay, run
+from serve.signing import verified
 
 __all__ = ["Prediction", "Predictor", "check_sum"]
 
@@ -34,13 +35,16 @@ class Predictor:
     All methods may be called by several threads at once.
     """
 
-    def __init__(self, path: str | Path, device: str = "auto", threads: int | None = None):
+    def __init__(
+        self, path: str | Path, device: str = "auto", threads: int | None = None, public_key: Path | None = None
+    ):
         """device: ``cpu``, ``cuda``, ``tensorrt``, or ``auto``, which takes CUDA where it works and else the CPU (small
         liquid models may be faster there: ``make gpu-check`` measures).  threads: for one run on the CPU; by default
-        `serve.devices.default_threads()`.
+        `serve.devices.default_threads()`.  public_key: the file's bundle has to be signed by its owner, see
+        `serve.signing`.
 
-        Raises LiquidLensError if the file is missing, is not ONNX, carries no manifest, or differs from the
-        ``SHA256SUMS`` beside it, and its subclass `serve.devices.DeviceError` if the device cannot be had.
+        Raises LiquidLensError if the file is missing, is not ONNX, carries no manifest, is not signed by that key, or
+        differs from the ``SHA256SUMS`` beside it; its subclass `serve.devices.DeviceError` if the device cannot be had.
         """
         self.path = Path(path)
         if threads is not None and threads < 1:
@@ -48,7 +52,7 @@ class Predictor:
         wanted = devices.candidates(device)
         if not self.path.is_file():
             raise LiquidLensError(f"{self.path}: there is no such file.")
-        self._content = self.path.read_bytes()
+        self._content = self.path.read_bytes() if public_key is None else verified(self.path, public_key)
         self.sha256 = hashlib.sha256(self._content).hexdigest()
         check_sum(self.path, self.sha256)
         for candidate in wanted:

@@ -22,6 +22,7 @@ class Settings:
     queue_size: how many requests may wait, of the demo and of the protocol each; the next one is told to come later.
     concurrency: how many of them are worked on at once.  Each inference uses several cores already.
     device, threads: as `serve.predictor.Predictor` takes them.
+    public_key: whose signature every model has to have, see `serve.signing`; None asks for none.
     budget: what one uploaded scan may ask of the machine while it is read.
     """
 
@@ -36,6 +37,7 @@ class Settings:
     concurrency: int = 2
     device: str = "auto"
     threads: int | None = None
+    public_key: Path | None = None
     budget: Budget = DEFAULT
 
     @property

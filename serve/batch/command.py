@@ -41,6 +41,7 @@ def predict(
     *,
     device: str,
     threads: int | None,
+    public_key: Path | None,
     shard: str,
     resume: bool,
     overwrite: bool,
@@ -50,7 +51,7 @@ def predict(
 ) -> Summary:
     """Predict all scans into one table, evaluate it if there are labels, and say what came out."""
     part = Shard.parse(shard)
-    predictor = Predictor(pretrained.find(model), device, threads)
+    predictor = Predictor(pretrained.find(model), device, threads, public_key)
     evaluate = _evaluation(labels, predictor.manifest.labels, part.count > 1)
     if STDIN in sources and hasattr(sys.stdin, "reconfigure"):
         sys.stdin.reconfigure(errors="surrogateescape")  # names of files need not be text
