@@ -14,14 +14,15 @@ PAPER ?= hse-2024
 
 WORKSHOP := .venv/ready-$(ORT)
 DEVICE := .venv-serve/ready-$(ORT)
+TOOLS := .venv-tools
 PIP_QUIET := -qq --disable-pip-version-check
 
 .PHONY: help demo test lint train study tables export audit predict batch serve doctor bench bench-training bench-batch gpu-check pretrained \
-	zoo-check environments clean
+	zoo-check attacks fuzz siege sbom pip-audit environments clean
 .DEFAULT_GOAL := help
 
 help:  ## Show these targets.
-	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 16
 
 $(WORKSHOP): pyproject.toml constraints/workshop.txt
 	rm -rf .venv && $(PYTHON) -m venv .venv
@@ -29,8 +30,11 @@ $(WORKSHOP): pyproject.toml constraints/workshop.txt
 	.venv/bin/pip install $(PIP_QUIET) -c constraints/workshop.txt --no-deps medmnist
 	touch $@
 
-$(DEVICE): pyproject.toml constraints/device.txt
+# What serves is installed by hash; the tests' tools after it, by version.
+$(DEVICE): pyproject.toml constraints/device.txt constraints/device-hashes.txt constraints/onnxruntime-$(ORT)-hashes.txt
 	rm -rf .venv-serve && $(PYTHON) -m venv .venv-serve
+	.venv-serve/bin/pip install $(PIP_QUIET) --require-hashes --no-deps \
+		-r constraints/device-hashes.txt -r constraints/onnxruntime-$(ORT)-hashes.txt
 	.venv-serve/bin/pip install $(PIP_QUIET) -c constraints/device.txt -e '.[serve,triton,ray,dev-device,$(ORT)]'
 	touch $@
 
@@ -97,8 +101,31 @@ pretrained: $(WORKSHOP)  ## Export the models in models/pretrained again, from t
 zoo-check: $(WORKSHOP)  ## Export and audit every model of the zoo, untrained; about half an hour.
 	.venv/bin/python -m benchmarks.zoo
 
+attacks: $(WORKSHOP) $(DEVICE)  ## Open every attack of the corpus, print how it ended, and send it to a server.
+	.venv/bin/python -m tests.attacks
+	LIQUIDLENS_ATTACKS=all .venv-serve/bin/python -m pytest -q tests/device/test_attacks.py
+
+fuzz: $(WORKSHOP)  ## Fuzz everything that reads files or requests of strangers, SECONDS=450 per target: an hour.
+	.venv/bin/python -m tests.fuzz --seconds $(or $(SECONDS),450) $(ARGS)
+
+siege: $(DEVICE)  ## Send a running server 10,000 good, broken and hostile requests; about fifteen minutes.
+	.venv-serve/bin/python -m benchmarks.siege $(ARGS)
+
+sbom: $(DEVICE) $(TOOLS)  ## Write the bill of materials of the device environment (CycloneDX): sbom.json
+	$(TOOLS)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o sbom.json .venv-serve/bin/python
+	@echo "sbom.json: $$(grep -c '"purl"' sbom.json) packages"
+
+pip-audit: $(TOOLS)  ## Look both environments' pinned packages up among the known vulnerabilities (asks PyPI).
+	$(TOOLS)/bin/pip-audit --disable-pip --no-deps -r constraints/device-hashes.txt
+	$(TOOLS)/bin/pip-audit --disable-pip --no-deps -r constraints/workshop.txt
+
+# Of neither environment: tools that look at them from outside.
+$(TOOLS): constraints/tools.txt
+	rm -rf $@ && $(PYTHON) -m venv $@
+	$@/bin/pip install $(PIP_QUIET) -r constraints/tools.txt
+
 need-%:
 	@: $(or $($*),$(error $* is missing; `make help` shows how to give it))
 
-clean:  ## Remove both environments.
-	rm -rf .venv .venv-serve
+clean:  ## Remove the environments.
+	rm -rf .venv .venv-serve .venv-tools

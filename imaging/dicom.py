@@ -5,6 +5,7 @@ error messages, which quote what the file holds.
 """
 
 import logging
+import math
 import re
 import warnings
 import zlib
@@ -18,6 +19,7 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom import uid
 from pydicom.dataset import Dataset
+from pydicom.encaps import get_frame
 from pydicom.filereader import read_dataset, read_preamble
 from pydicom.pixels import apply_color_lut, apply_modality_lut, get_decoder, pixel_array
 from pydicom.tag import BaseTag
@@ -37,6 +39,10 @@ _DECODERS = {
     uid.JPEGLSLossless: "pyjpegls",
     uid.JPEGLSNearLossless: "pyjpegls",
 }
+#: No pixel is as large (mm); and what is no number is below nothing.
+_LENGTH = 10_000
+#: How many times as much as its image a compressed frame may claim, or take.
+_BEYOND = 4
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 
@@ -125,6 +131,8 @@ def _stored(dataset: Dataset, index: int) -> NDArray:
         syntax = dataset.file_meta.TransferSyntaxUID
         wanted = _DECODERS.get(syntax)
         plugin = wanted if wanted in get_decoder(syntax).available_plugins else ""
+        if syntax == uid.RLELossless or plugin == "pylibjpeg":
+            _check_frame(dataset, index)
         return pixel_array(dataset, index=index, decoding_plugin=plugin)
     except RuntimeError:  # every decoder of the transfer syntax gave up
         name = dataset.file_meta.TransferSyntaxUID.name
@@ -132,6 +140,30 @@ def _stored(dataset: Dataset, index: int) -> NDArray:
             f"the pixels ({name}) cannot be decoded; the file may be damaged, or of a variant such as 12-bit JPEG that "
             "no decoder here knows."
         ) from None
+
+
+def _check_frame(dataset: Dataset, index: int) -> None:
+    """Refuse a compressed frame that is far larger than the image of the header, which was judged: OpenJPEG allocates
+    what the frame itself claims, and pydicom unpacks as many run lengths as there are."""
+    offsets = tuple(dataset.get(f"ExtendedOffsetTable{name}") for name in ("", "Lengths"))
+    frame = get_frame(
+        dataset.PixelData,
+        index,
+        extended_offsets=offsets if all(offsets) else None,
+        number_of_frames=number_of_frames(dataset),
+    )
+    numbers = int(dataset.Rows) * int(dataset.Columns) * int(dataset.SamplesPerPixel)
+    if dataset.file_meta.TransferSyntaxUID == uid.RLELossless:
+        # Of 64 bytes of header, and of two bytes for one at worst.
+        claimed, allowed = len(frame), 256 + _BEYOND * numbers * int(dataset.BitsAllocated) // 8
+    else:
+        from openjpeg import get_parameters
+
+        told = get_parameters(frame)
+        claimed = math.prod(int(told[axis]) for axis in ("rows", "columns", "samples_per_pixel"))
+        allowed = _BEYOND * numbers
+    if claimed > allowed:
+        raise LiquidLensError("a compressed frame is far larger than the image that the header describes.")
 
 
 def _colours(rgb: NDArray, colour: bool) -> Frame:
@@ -202,7 +234,7 @@ def spacing(dataset: Dataset, index: int) -> tuple[float, float] | None:
     for place in (macro(dataset, index, "PixelMeasuresSequence"), dataset):
         for name in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
             lengths = place.get(name)
-            if lengths is not None and len(lengths) == 2 and min(lengths) > 0:
+            if lengths is not None and len(lengths) == 2 and all(0 < length < _LENGTH for length in lengths):
                 return float(lengths[0]), float(lengths[1])
     return None
 

@@ -1,12 +1,22 @@
 """The one exception family for what a person can mend."""
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
 
 class LiquidLensError(Exception):
-    """Something a person can mend.  The message is one sentence: what is wrong, with which file, and what to do."""
+    """Something a person can mend.  The message is one sentence: what is wrong, with which file, and what to do.
+
+    Sentences quote the names of files, columns and labels, which strangers chose: what in them would end a line or
+    steer a terminal is written as an escape such as ``\\n``.
+    """
+
+    def __init__(self, sentence: str):
+        super().__init__(_CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), sentence))
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> LiquidLensError:

@@ -21,6 +21,8 @@ from imaging.scan import Scan
 _RAS_TO_LPS = np.diag([-1.0, -1, 1, 1])
 _MILLIMETRES = {"meter": 1000.0, "micron": 0.001}
 _RGB = ("R", "G", "B")
+#: Bytes that may stand in front of the voxels, as extensions of the header, or behind them.
+_BESIDE = 16 * 2**20
 #: Bytes that one packed byte can hold at most.
 _DEFLATE = 1_032
 
@@ -37,7 +39,7 @@ def read_nifti(file: BinaryIO, request: Request) -> Scan:
     image: Any = image_class.from_stream(stream)
     data = image.dataobj[..., _volume(image.shape, request)] if len(image.shape) == 4 else np.asanyarray(image.dataobj)
     if is_packed:
-        _check_sum(stream, packed, request.budget)
+        _check_sum(stream, image.dataobj.offset + math.prod(image.shape) * image.dataobj.dtype.itemsize)
     notes = []
     if data.dtype.names:
         data = to_grey(np.stack([data[name] for name in _RGB], axis=-1))
@@ -54,10 +56,14 @@ def read_nifti(file: BinaryIO, request: Request) -> Scan:
     )
 
 
-def _check_sum(stream: Any, packed: int, budget: Budget) -> None:
-    """Unpack what is left, at whose end gzip's checksum is compared: else a flipped bit would go unseen."""
+def _check_sum(stream: Any, end: int) -> None:
+    """Unpack what is left, at whose end gzip's checksum is compared: else a flipped bit would go unseen.
+
+    end: where the voxels do.  What goes on for long after them is not unpacked to its end.
+    """
     while stream.read(2**20):
-        budget.check_inflated(stream.tell(), packed)
+        if stream.tell() > end + _BESIDE:
+            raise LiquidLensError("the file goes on for long after its last voxel; save it again.")
 
 
 def volumes(file: BinaryIO) -> int:
@@ -102,6 +108,8 @@ def _check_header(stream: BinaryIO, packed: int | None, request: Request) -> typ
         raise LiquidLensError(f"a volume has 3 axes, this image has {len(shape)}.")
     request.budget.check_pixels(math.prod(shape[:3]))
     _check_size(request.budget, int(header["vox_offset"]) + math.prod(shape) * dtype.itemsize, packed)
+    if header["vox_offset"] > _BESIDE:
+        raise LiquidLensError("the voxels begin far behind the header; save the file without its extensions.")
     return Nifti2Image if isinstance(header, Nifti2Header) else Nifti1Image
 
 

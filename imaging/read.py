@@ -21,6 +21,10 @@ from imaging.scan import Scan
 
 __all__ = ["kind_of", "read"]
 
+#: Letters of a path; no system knows longer ones.  What stands after the ``#`` may be of any length, and of nothing but
+#: further marks, at each of which a file is looked for.
+_LONGEST = 4_096
+
 
 def read(source: str | Path, budget: Budget = DEFAULT, *, colour: bool = False) -> Scan:
     """Read one scan, in this process: the time and memory of `budget` are not kept (see `imaging.read_safely`).
@@ -54,7 +58,7 @@ def exists(path: str) -> bool:
 
 def split(source: str) -> tuple[Path, str]:
     """Split ``path#selection`` where it leaves the longest path that exists, else at the last ``#``."""
-    marks = [len(source), *(at for at in range(len(source) - 1, 0, -1) if source[at] == "#")]
+    marks = [len(source), *(at for at in range(min(len(source), _LONGEST) - 1, 0, -1) if source[at] == "#")]
     at = next((at for at in marks if exists(source[:at])), marks[min(1, len(marks) - 1)])
     return Path(source[:at]), source[at + 1 :]
 

@@ -5,6 +5,7 @@ bilinear filter of Pillow and of torch's ``interpolate(antialias=True)``, here a
 operators, so that every runtime computes the same numbers.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -45,6 +46,8 @@ class InputContract:
             raise ValueError("a window belongs to the values 'hu', and to them alone")
         if self.channels != 1 and self.values != "features" and (self.channels != 3 or len(self.size) != 2):
             raise ValueError(f"scans are grey, or colour images; there are none of {self.channels} channels")
+        if min(self.size) < 1 or math.prod(self.size) > 2**26:
+            raise ValueError(f"a network does not read inputs of {' x '.join(map(str, self.size))}")
         if not self.std > 0:
             raise ValueError("std is a scale, above 0")
 

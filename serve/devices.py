@@ -112,6 +112,9 @@ def session(
     settings.enable_mem_pattern = False
     settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     settings.log_severity_level = 4  # errors arrive as exceptions
+    # Weights are in the file: else a model could have any file below the working folder for its weights.
+    settings.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
+    settings.add_session_config_entry("session.load_model_format", "ONNX")  # and not ONNX Runtime's own
     for axis, length in (sizes or {}).items():
         settings.add_free_dimension_override_by_name(axis, length)
     options: list[dict[str, str]] = [CUDA_OPTIONS if provider == CUDA else {} for provider in providers]

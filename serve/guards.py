@@ -5,6 +5,9 @@ One layer around demo and protocol, so that no route can be forgotten.  Refusals
 
 import base64
 import hmac
+import logging
+import traceback
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -52,6 +55,11 @@ SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+
+#: Gradio's own routes raise errors of all kinds about requests that no page of its own sends.
+GRADIO = "/gradio_api/"
+
+logger = logging.getLogger(__name__)
 
 
 class Guard:
@@ -122,7 +130,8 @@ class Guard:
 
     async def _within_limit(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, but not more of its body than allowed; 413 whatever the application makes of that."""
-        limit, received, started = self.settings.upload_bytes, 0, False
+        limit, received, started, failed = self.settings.upload_bytes, 0, False, False
+        of_gradio = GRADIO in scope["path"]
         too_large = refuse(413, f"The request is larger than this server takes ({limit:,} bytes); see --max-upload.")
         length = Headers(scope=scope).get("content-length", "")
         # Python does not read numbers of thousands of digits.
@@ -139,16 +148,24 @@ class Guard:
             return message
 
         async def send_unless_too_large(message: Message) -> None:
-            nonlocal started
-            if received <= limit:  # otherwise it is the application's complaint about the error above
+            nonlocal started, failed
+            if of_gradio and message["type"] == "http.response.start" and message["status"] == 500:
+                failed = True  # the exception itself follows, and is answered below
+            if received <= limit and not failed:  # otherwise it is the application's complaint about the error above
                 started = True
                 await send(message)
 
         try:
             await self.app(scope, receive_within_limit, send_unless_too_large)
-        except Exception:
-            if received <= limit:
+        except Exception as error:
+            if received <= limit and not of_gradio:
                 raise
+            if received <= limit:
+                logger.warning("%s %s: %s", scope["method"], GRADIO, _origin(error))
+                if started:
+                    await send({"type": "http.response.body", "body": b""})
+                else:
+                    await refuse(400, "The demo does not understand this request.")(scope, receive, send)
         if received > limit and not started:
             await too_large(scope, receive, send)
 
@@ -168,3 +185,9 @@ def _host_name(address: str) -> str:
         return unquote(urlsplit(address).hostname or "")
     except ValueError:
         return ""
+
+
+def _origin(error: BaseException) -> str:
+    """The kind of an error and the line that raised it: its words may quote what a visitor sent."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} at {Path(last.filename).name}:{last.lineno}"

@@ -5,6 +5,7 @@ paths and nothing about patients, so that the same run always gives the same byt
 """
 
 import hashlib
+import math
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +16,8 @@ from imaging import LiquidLensError
 
 KEY, CHECKSUM = "liquidlens", "liquidlens.sha256"
 FORMAT: Literal[1] = 1
+#: Numbers of one network input; a model is run once on so many zeros when it is loaded.
+MAX_INPUT = 2**26
 
 
 class _Part(pydantic.BaseModel):
@@ -37,6 +40,13 @@ class Input(_Part):
     channels: Literal[1, 3] = 1
     mean: float = 0.0
     std: float = 1.0
+
+    @pydantic.field_validator("size")
+    @classmethod
+    def _can_be_run(cls, size: tuple[int, ...]) -> tuple[int, ...]:
+        if min(size) < 1 or math.prod(size) > MAX_INPUT:
+            raise ValueError(f"a network reads 1 to {MAX_INPUT:,} numbers, not {' x '.join(map(str, size))}")
+        return size
 
 
 class OutOfDistribution(_Part):
@@ -160,6 +170,13 @@ class Manifest(_Part):
     initializers: dict[str, Stored]
     graph_digest: str
     intended_use: str = "Research software, not a medical device."
+
+    @pydantic.field_validator("labels")
+    @classmethod
+    def _are_distinct(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(labels)) < len(labels):
+            raise ValueError("two labels have the same name")
+        return labels
 
     def to_json(self) -> str:
         return self.model_dump_json()

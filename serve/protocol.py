@@ -13,6 +13,7 @@ from typing import Any
 import anyio
 from fastapi import APIRouter, Request, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from serve.guards import refuse
 from serve.inference import HEADER_LENGTH, VERSION, answer, inflated
@@ -70,6 +71,8 @@ class Gate:
             if time_left.cancelled_caught:
                 raise HTTPException(408, f"The request did not arrive in time; {len(body):,} bytes of it did.")
             yield body
+        except ClientDisconnect as end:  # nobody reads this answer, and nothing is wrong with the server
+            raise HTTPException(400, f"The request ended early; {len(body):,} bytes of it arrived.") from end
         finally:
             self.held -= len(body)
 

@@ -1,4 +1,4 @@
-"""Augmentation of a training batch."""
+"""Augmentation of a training batch.  All draws are from torch's global generator."""
 
 import torch
 from torch import Tensor
@@ -14,7 +14,6 @@ def jitter(inputs: Tensor, mask: bool, shift: float, scale: float) -> Tensor:
 
     inputs: (batch, channels, *size) in [0, 1]; mask: cut afterwards, somewhere around 0.5, as another segmentation
     would draw the surface; shift: largest shift in pixels along each axis; scale: largest relative change of size.
-    Draws from torch's global generator.
     """
     batch, axes = len(inputs), inputs.dim() - 2
     size = torch.tensor(inputs.shape[2:]).flip(0)  # affine_grid counts the last axis first
@@ -26,6 +25,24 @@ def jitter(inputs: Tensor, mask: bool, shift: float, scale: float) -> Tensor:
         return moved
     cut = 0.5 + SURFACE * _uniform(batch, *[1] * (axes + 1))
     return (moved > cut.to(moved)).to(moved.dtype)
+
+
+def mirror(inputs: Tensor, shift: int) -> Tensor:
+    """Mirror every scan of a batch along each axis or not, and move it by up to `shift` whole pixels, at random.
+
+    inputs: (batch, channels, *size); what comes in from outside is the scan's darkest value.  Unlike `jitter` this
+    draws no surface anew: how thick a structure is, and how large, stays exactly as it is.
+    """
+    return torch.stack([_mirrored(scan, shift) for scan in inputs])
+
+
+def _mirrored(scan: Tensor, shift: int) -> Tensor:
+    axes = torch.arange(1, scan.dim())
+    scan = scan.flip(axes[torch.rand(len(axes)) < 0.5].tolist())
+    padded = F.pad(scan, [shift] * 2 * len(axes), value=float(scan.amin()))
+    for axis in axes.tolist():
+        padded = padded.narrow(axis, int(torch.randint(2 * shift + 1, ())), scan.shape[axis])
+    return padded
 
 
 def _uniform(*shape: int) -> Tensor:

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Sampler, TensorDataset
 from models import Classifier
 from models.front import InputContract
 from train import optimizer
-from train.augment import jitter
+from train.augment import jitter, mirror
 from train.datasets import Task
 from train.figures import Batches, epoch_figures
 from train.losses import loss_of
@@ -82,6 +82,8 @@ class TrainingModule(pl.LightningModule):
         settings = self.training_settings
         if settings.augmentation == "jitter":
             return lambda inputs: jitter(inputs, self.contract.values == "mask", settings.shift, settings.scale)
+        if settings.augmentation == "mirror":
+            return lambda inputs: mirror(inputs, round(settings.shift))
         if settings.augmentation == "truong-2022":
             from train.radiograph import ChestAugmentation  # here, because MONAI takes seconds to import
 

@@ -65,9 +65,9 @@ class Training(BaseModel):
     #: ones or else those of its training scans, or "none".
     normalise: Literal["none", "dataset"] | tuple[float, float] = "none"
 
-    #: "jitter": moved by up to `shift` pixels, scaled by up to `scale` (train.augment).  "truong-2022": that paper's
-    #: list for chest images (train.radiograph).
-    augmentation: Literal["none", "jitter", "truong-2022"] = "none"
+    #: "jitter": moved by up to `shift` pixels, scaled by up to `scale`; "mirror": mirrored along all axes, moved by up
+    #: to `shift` whole pixels (train.augment).  "truong-2022": that paper's list for chest images (train.radiograph).
+    augmentation: Literal["none", "jitter", "mirror", "truong-2022"] = "none"
     shift: float = Field(default=2.0, ge=0)
     scale: float = Field(default=0.1, ge=0, lt=1)
     #: Start liquid models at the share of each class: see `train.initialise`.

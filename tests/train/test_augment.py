@@ -49,3 +49,25 @@ def test_masks_stay_masks_and_scans_move_independently():
 def test_images_too():
     images = interpolate(torch.rand(2, 1, 7, 5), scale_factor=2)
     assert augment.jitter(images, mask=False, shift=1, scale=0.1).shape == images.shape
+
+
+def test_mirrored_scans_keep_every_voxel():
+    """As long as the structure is further from the border than it moves; what comes in is the background."""
+    scan = torch.full((1, 8, 9, 10), -1.0)
+    scan[0, 3:5, 4:6, 3:7] = torch.rand(2, 2, 4)
+    torch.manual_seed(0)
+    moved = augment.mirror(scan.expand(40, -1, -1, -1, -1), shift=2)
+    assert moved.shape == (40, 1, 8, 9, 10)
+    for one in moved:
+        assert torch.equal(one.flatten().sort().values, scan.flatten().sort().values)
+    places = {tuple((one[0] > -1).nonzero().min(0).values.tolist()) for one in moved}
+    assert {place[0] for place in places} == {1, 2, 3, 4, 5}, "moved by -2 to 2"
+    seen = {tuple(one[0][one[0] > -1].tolist()) for one in moved}
+    assert len(seen) == 8, "all mirror images"
+
+
+def test_mirrored_images_without_a_shift():
+    images = torch.rand(16, 3, 5, 6)
+    torch.manual_seed(0)
+    for image, mirrored in zip(images, augment.mirror(images, shift=0), strict=True):
+        assert any(torch.equal(mirrored, image.flip(axes)) for axes in ([], [1], [2], [1, 2]))
