@@ -136,6 +136,18 @@ def test_a_line_says_what_the_run_folder_says(whole):
     assert row["torch"] == folder.recipe().versions["torch"]
 
 
+def test_figures_that_only_some_studies_measure(whole):
+    """kth-2021 reports means over all epochs, truong-2022 further metrics."""
+    folder = RunFolder(next((whole / "runs").glob("*-seed0")))
+    more = ("mean_val_recall", "best_test_dice")
+    row = ResultsTable(Path(), more).cells("x", ("",) * 5, "mean_val_recall", 1, folder)
+    history = rows_of(folder.path / "history.csv")
+    assert row["mean_val_recall"] == pytest.approx(np.mean([float(epoch["val_recall"]) for epoch in history]), rel=1e-5)
+    assert row["best_test_dice"] == folder.metrics().best.test["dice"]
+    assert row["reported_weights"] == "mean"
+    assert tuple(row) == ResultsTable(Path(), more).columns
+
+
 def test_a_killed_study_ends_like_an_uninterrupted_one(volumes, whole, tmp_path):
     arguments = ["--datasets", volumes, "--models", MODEL, "--seeds", "0-1", "--epochs", EPOCHS, "--jobs", 1]
     places = ["--out", tmp_path, "--runs", tmp_path / "runs"]
