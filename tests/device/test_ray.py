@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -250,7 +251,9 @@ def test_one_machine_gives_the_same_rows_quietly_and_is_left_as_it_was(here, pla
             addresses |= set().union(*map(listens, started))
             time.sleep(0.2)
         printed, errors = job.communicate()
-    assert (job.returncode, errors) == (0, "")
+    # A line of progress every half minute, on a slow machine.
+    told = [line for line in errors.splitlines() if not re.fullmatch(r"[\d.]+% +\d+ scans, \d+/s", line)]
+    assert (job.returncode, told) == (0, [])
     assert printed.startswith(f"{SCANS} scans, ")
     assert printed.endswith(f"{tmp_path / 'rows.csv'}\n")
     assert len(printed.splitlines()) < 8

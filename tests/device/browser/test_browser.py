@@ -205,7 +205,8 @@ def test_an_xray_from_upload_to_result(page, xray):
     set_number(page, "Zoom", 3)
     stage = page.get_by_role("region", name=re.compile("X-ray, magnified"))
     expect(stage).to_be_visible()
-    stage.focus()
+    # Until the magnified picture has its size there is nothing to scroll.
+    page.wait_for_function("box => box.scrollWidth > box.clientWidth", arg=stage.element_handle())
     start = stage.evaluate("box => box.scrollLeft")
     stage.press("ArrowRight")
     page.wait_for_function("([box, start]) => box.scrollLeft > start", arg=[stage.element_handle(), start])
