@@ -14,7 +14,7 @@ PAPER ?= hse-2024
 
 WORKSHOP := .venv/ready-$(ORT)
 DEVICE := .venv-serve/ready-$(ORT)
-TOOLS := .venv-tools
+TOOLS := .venv-tools/ready
 PIP_QUIET := -qq --disable-pip-version-check
 
 .PHONY: help demo test lint train study tables export audit predict batch serve doctor bench bench-training bench-batch gpu-check pretrained \
@@ -112,17 +112,18 @@ siege: $(DEVICE)  ## Send a running server 10,000 good, broken and hostile reque
 	.venv-serve/bin/python -m benchmarks.siege $(ARGS)
 
 sbom: $(DEVICE) $(TOOLS)  ## Write the bill of materials of the device environment (CycloneDX): sbom.json
-	$(TOOLS)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o sbom.json .venv-serve/bin/python
+	.venv-tools/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o sbom.json .venv-serve/bin/python
 	@echo "sbom.json: $$(grep -c '"purl"' sbom.json) packages"
 
 pip-audit: $(TOOLS)  ## Look both environments' pinned packages up among the known vulnerabilities (asks PyPI).
-	$(TOOLS)/bin/pip-audit --disable-pip --no-deps -r constraints/device-hashes.txt
-	$(TOOLS)/bin/pip-audit --disable-pip --no-deps -r constraints/workshop.txt
+	.venv-tools/bin/pip-audit --disable-pip --no-deps -r constraints/device.txt
+	.venv-tools/bin/pip-audit --disable-pip --no-deps -r constraints/workshop.txt
 
 # Of neither environment: tools that look at them from outside.
 $(TOOLS): constraints/tools.txt
-	rm -rf $@ && $(PYTHON) -m venv $@
-	$@/bin/pip install $(PIP_QUIET) -r constraints/tools.txt
+	rm -rf .venv-tools && $(PYTHON) -m venv .venv-tools
+	.venv-tools/bin/pip install $(PIP_QUIET) -r constraints/tools.txt
+	touch $@
 
 need-%:
 	@: $(or $($*),$(error $* is missing; `make help` shows how to give it))

@@ -67,6 +67,7 @@ def main() -> None:
             server.wait()
         log.seek(0)
         logged = Counter(re.findall(r"^([\w.]+(?:Error|Exception|Disconnect))\b", log.read(), re.MULTILINE))
+    assert len(results) == arguments.requests, "every request is counted"
     broken = [result for result in results if not result.right]
     growth = memory.growth()
     console.print(f"{path}: {len(results):,} requests from {arguments.clients} clients, seed {arguments.seed}")

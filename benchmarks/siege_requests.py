@@ -106,7 +106,7 @@ class Besieger:
         kind = self.kinds[rng.choice(len(self.kinds), p=weights / weights.sum())][1]
         try:
             return kind(address, rng)
-        except (OSError, http.client.HTTPException, ValueError) as error:
+        except Exception as error:  # no answer, or one that is not understood: a broken promise, whatever it is
             return Result(kind.__name__.replace("_", " "), "none", False, repr(error))
 
     def good_binary(self, address: str, rng: np.random.Generator) -> Result:

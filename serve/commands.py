@@ -9,7 +9,7 @@ import typer
 from rich.table import Column, Table
 
 from imaging import LiquidLensError
-from serve.console import console, fail, numbers, print_columns, show_traceback
+from serve.console import console, fail, numbers, print_columns, printable, show_traceback
 
 if TYPE_CHECKING:
     from imaging import Budget
@@ -215,32 +215,33 @@ def _predict_here(predictor: "Predictor", scans: list[str], budget: "Budget", tr
 
 
 def _print_predictions(rows: list[dict], manifest: "Manifest", device: str) -> None:
+    names = [printable(row["scan"]) for row in rows]
     labels = manifest.labels[-1:] if len(manifest.labels) == 2 else manifest.labels
     columns: list[Column | str] = [
         Column("scan", overflow="fold"),
         "label",
-        *(f"p({label})" for label in labels),
+        *(f"p({printable(label)})" for label in labels),
         "reading",
         "model",
     ]
-    table = Table(*columns, title=f"{manifest.model} on {device}")
-    for row in rows:
+    table = Table(*columns, title=f"{printable(manifest.model)} on {device}")
+    for name, row in zip(names, rows, strict=True):
         probabilities = (f"{row['probabilities'][label]:.3f}" for label in labels)
         label = f"{row['label']} (not sure)" if row["abstained"] else row["label"]
         times = (f"{row['milliseconds'][stage]:.1f} ms" for stage in ("read", "total"))
-        table.add_row(row["scan"], label, *probabilities, *times)
+        table.add_row(name, printable(label), *probabilities, *times)
     console.print(table)
-    for row in rows:
+    for name, row in zip(names, rows, strict=True):
         for note in row["notes"]:
-            console.print(f"{row['scan']}: {note}", style="dim", soft_wrap=True)
-    for row in (row for row in rows if row["ood"]):
+            console.print(f"{name}: {printable(note)}", style="dim", soft_wrap=True)
+    for name, row in ((name, row) for name, row in zip(names, rows, strict=True) if row["ood"]):
         console.print(
-            f"{row['scan']} is unlike the scans the model was trained on (score {row['ood_score']:.1f}, usual up to "
+            f"{name} is unlike the scans the model was trained on (score {row['ood_score']:.1f}, usual up to "
             f"{row['ood_threshold']:.1f}): do not rely on its label.",
             style="yellow",
             soft_wrap=True,
         )
-    console.print(manifest.intended_use, style="dim")
+    console.print(printable(manifest.intended_use), style="dim")
 
 
 def explain(

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from serve.console import console
+from serve.console import console, printable
 
 Bundle = Annotated[Path, typer.Argument(help="The folder of a bundle.")]
 
@@ -32,7 +32,8 @@ def sign(
 
 def verify(bundle: Bundle, key: Annotated[Path, typer.Option(help="The public key of who signed it.")]) -> None:
     """Say whether a bundle is as its owner signed it; exit code 2 if anything in it has changed since."""
-    from serve.signing import verified
+    from serve.predictor import Predictor
 
-    verified(bundle / "model.onnx", key)
+    predictor = Predictor(bundle / "model.onnx", "cpu", public_key=key)
     console.print(f"{bundle}: signed by the owner of {key}, and nothing has changed since.", soft_wrap=True)
+    console.print(f"{printable(predictor.manifest.model)}, SHA-256 {predictor.sha256}", soft_wrap=True)

@@ -16,13 +16,14 @@ console = Console(markup=False, highlight=False, emoji=False)  # names of files 
 
 def print_columns(header: tuple[str, ...], rows: Sequence[tuple[str, ...]], right: Container[int] = ()) -> None:
     """Lines that a person can read and grep: columns side by side, never cut, the last one as long as it is."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    for row in (header, *rows):
+    lines = [[printable(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for number, row in enumerate(lines):
         cells = [
             cell.rjust(width) if i in right else cell.ljust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
-        console.print("  ".join(cells).rstrip(), soft_wrap=True, style="bold" if row is header else None)
+        console.print("  ".join(cells).rstrip(), soft_wrap=True, style=None if number else "bold")
 
 
 def numbers(text: str, kind: type, option: str) -> list:

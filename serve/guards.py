@@ -130,8 +130,8 @@ class Guard:
 
     async def _within_limit(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, but not more of its body than allowed; 413 whatever the application makes of that."""
-        limit, received, started, failed = self.settings.upload_bytes, 0, False, False
-        of_gradio = GRADIO in scope["path"]
+        limit, received, started, failed, stream = self.settings.upload_bytes, 0, False, False, False
+        of_gradio = scope["path"].removeprefix(self.settings.root_path).startswith(GRADIO)
         too_large = refuse(413, f"The request is larger than this server takes ({limit:,} bytes); see --max-upload.")
         length = Headers(scope=scope).get("content-length", "")
         # Python does not read numbers of thousands of digits.
@@ -148,24 +148,27 @@ class Guard:
             return message
 
         async def send_unless_too_large(message: Message) -> None:
-            nonlocal started, failed
-            if of_gradio and message["type"] == "http.response.start" and message["status"] == 500:
-                failed = True  # the exception itself follows, and is answered below
+            nonlocal started, failed, stream
+            if of_gradio and message["type"] == "http.response.start":
+                failed = message["status"] == 500  # answered below, whether an exception follows or not
+                stream = b"text/event-stream" in dict(message["headers"]).get(b"content-type", b"")
             if received <= limit and not failed:  # otherwise it is the application's complaint about the error above
                 started = True
+                stream = stream and message.get("more_body", True)
                 await send(message)
 
         try:
             await self.app(scope, receive_within_limit, send_unless_too_large)
         except Exception as error:
-            if received <= limit and not of_gradio:
-                raise
             if received <= limit:
+                if not of_gradio or (started and not stream):
+                    raise
                 logger.warning("%s %s: %s", scope["method"], GRADIO, _origin(error))
-                if started:
+                failed = True
+                if started:  # a stream of events that ends without the last one is not taken for whole
                     await send({"type": "http.response.body", "body": b""})
-                else:
-                    await refuse(400, "The demo does not understand this request.")(scope, receive, send)
+        if failed and not started and received <= limit:
+            await refuse(400, "The demo does not understand this request.")(scope, receive, send)
         if received > limit and not started:
             await too_large(scope, receive, send)
 

@@ -36,12 +36,17 @@ class Predictor:
     """
 
     def __init__(
-        self, path: str | Path, device: str = "auto", threads: int | None = None, public_key: Path | None = None
+        self,
+        path: str | Path,
+        device: str = "auto",
+        threads: int | None = None,
+        public_key: Path | None = None,
+        sha256: str | None = None,
     ):
         """device: ``cpu``, ``cuda``, ``tensorrt``, or ``auto``, which takes CUDA where it works and else the CPU (small
         liquid models may be faster there: ``make gpu-check`` measures).  threads: for one run on the CPU; by default
         `serve.devices.default_threads()`.  public_key: the file's bundle has to be signed by its owner, see
-        `serve.signing`.
+        `serve.signing`.  sha256: the file has to be the one with this digest.
 
         Raises LiquidLensError if the file is missing, is not ONNX, carries no manifest, is not signed by that key, or
         differs from the ``SHA256SUMS`` beside it; its subclass `serve.devices.DeviceError` if the device cannot be had.
@@ -54,6 +59,11 @@ class Predictor:
             raise LiquidLensError(f"{self.path}: there is no such file.")
         self._content = self.path.read_bytes() if public_key is None else verified(self.path, public_key)
         self.sha256 = hashlib.sha256(self._content).hexdigest()
+        if sha256 not in (None, self.sha256):
+            raise LiquidLensError(
+                f"{self.path} is another file there than where the job was started (SHA-256 {self.sha256[:12]}..., not "
+                f"{sha256[:12]}...)."
+            )
         check_sum(self.path, self.sha256)
         for candidate in wanted:
             try:

@@ -30,24 +30,30 @@ def new_key(private: Path) -> Path:
     from cryptography.hazmat.primitives import serialization as pem
     from cryptography.hazmat.primitives.asymmetric import ec
 
+    if private.suffix == ".pub" or not private.name:
+        raise LiquidLensError(f"{private}: name the private key, as in key.pem; the public one is named after it.")
     key, public = ec.generate_private_key(ec.SECP256R1()), private.with_suffix(".pub")
     password = _password()
     encryption = pem.NoEncryption() if password is None else pem.BestAvailableEncryption(password)
     secret = key.private_bytes(pem.Encoding.PEM, pem.PrivateFormat.PKCS8, encryption)
     shown = key.public_key().public_bytes(pem.Encoding.PEM, pem.PublicFormat.SubjectPublicKeyInfo)
-    if public.exists():
-        raise LiquidLensError(f"{public} is there already: a key in use would be lost; choose another name.")
-    for path, content, mode in ((private, secret, 0o600), (public, shown, 0o644)):
-        try:
-            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-                file.write(content)
-        except FileExistsError:
-            raise LiquidLensError(
-                f"{path} is there already: a key in use would be lost; choose another name."
-            ) from None
-        except OSError as error:
-            raise LiquidLensError(f"{path}: cannot be written ({error.strerror}).") from error
+    _create(public, shown, 0o644)
+    try:
+        _create(private, secret, 0o600)
+    except LiquidLensError:
+        public.unlink()
+        raise
     return public
+
+
+def _create(path: Path, content: bytes, mode: int) -> None:
+    try:
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+            file.write(content)
+    except FileExistsError:
+        raise LiquidLensError(f"{path} is there already: a key in use would be lost; choose another name.") from None
+    except OSError as error:
+        raise LiquidLensError(f"{path}: cannot be written ({error.strerror}).") from error
 
 
 def sign(bundle: Path, private_key: Path) -> Path:
@@ -88,6 +94,8 @@ def verified(model: Path, public_key: Path) -> bytes:
     """
     model_signing = _library()
     bundle = model.parent
+    if not model.is_file():
+        raise LiquidLensError(f"{model}: there is no such file.")
     if not (bundle / NAME).is_file():
         raise LiquidLensError(f"{model} is not signed: there is no {NAME} beside it.")
     verifier = model_signing.verifying.Config()
@@ -132,7 +140,7 @@ def _files(bundle: Path) -> list[Path]:
 
 def _existing(key: Path) -> Path:
     if not key.is_file():
-        raise LiquidLensError(f"{key}: there is no such key; `liquidlens keygen {key}` makes a pair.")
+        raise LiquidLensError(f"{key}: there is no such key; `liquidlens keygen` makes a pair.")
     return key
 
 
@@ -146,5 +154,5 @@ def _library():
     try:
         import model_signing
     except ImportError as error:
-        raise LiquidLensError("Signatures need the package model-signing: pip install 'liquidlens[sign]'.") from error
+        raise LiquidLensError("Signatures need the package model-signing: `make environments` installs it.") from error
     return model_signing

@@ -97,7 +97,7 @@ def _per_cent(table: dict[str, tuple[float, float]], dataset: str, recipe: str):
 #: paper -> table -> (model, dataset, recipe) -> figures.
 TABLES: dict[str, dict[str, dict[tuple[str, str, str], Figures]]] = {
     "hse-2024": {
-        "table 1": {
+        "figures 4 to 18": {
             (model, dataset, "hse-2024"): dict(zip(HSE_COLUMNS, map(Printed, pair), strict=True))
             for model, pairs in _HSE_2024.items()
             for dataset, pair in zip(_HSE_DATASETS, pairs, strict=True)

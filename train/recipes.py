@@ -240,6 +240,11 @@ def changed(settings: Training) -> dict[str, Any]:
     return {field: value for field, value in settings.model_dump().items() if value != published.get(field)}
 
 
+def rule(settings: Training) -> str:
+    """The recipe's name and what differs from it: hse-2024+max_epochs=20."""
+    return "+".join((settings.recipe, *(f"{field}={value}" for field, value in changed(settings).items())))
+
+
 def parse_changes(assignments: Iterable[str]) -> dict[str, Any]:
     """Fields from the command line: ``FIELD=VALUE``, the value as JSON or else as text; ``FIELD.KEY=VALUE`` sets one
     entry of a field that holds several.  Raises LiquidLensError for anything else."""

@@ -27,7 +27,7 @@ from models.front import InputContract
 from train.datasets import POSE, Dataset, Task, picked
 from train.optimizer import parameter_groups
 from train.prepare import prepare
-from train.recipes import Training, changed
+from train.recipes import Training, rule
 
 T = TypeVar("T", bound=pydantic.BaseModel)
 Weights = Literal["best", "last"]
@@ -143,9 +143,8 @@ class RunRecipe(pydantic.BaseModel):
 
     @property
     def rule(self) -> str:
-        """The recipe's name and what differs from it: hse-2024+max_epochs=20."""
-        changes = (f"{field}={value}" for field, value in changed(self.training).items())
-        return "+".join((self.training.recipe, *changes))
+        """See `train.recipes.rule`."""
+        return rule(self.training)
 
     def differences(self, other: "RunRecipe") -> list[str]:
         """The fields in which another run differs from this one; versions may."""

@@ -131,13 +131,7 @@ class Judge:
     @functools.cached_property
     def _predictor(self) -> Predictor:
         os.chdir(self._here)
-        predictor = Predictor(self._model, self._device, self._threads)
-        if predictor.sha256 != self._job.model_sha256:
-            raise LiquidLensError(
-                f"{self._model} is another file there than where the job was started (SHA-256 "
-                f"{predictor.sha256[:12]}..., not {self._job.model_sha256[:12]}...)."
-            )
-        return predictor
+        return Predictor(self._model, self._device, self._threads, sha256=self._job.model_sha256)
 
     def _write(self, part: int, places: list[tuple[int, dict[str, Any]]], seen: Summary) -> None:
         numbered = [(number, Place(**place)) for number, place in places]

@@ -113,6 +113,15 @@ def test_keys_are_private_encrypted_on_demand_and_never_overwritten(bundle, tmp_
         signing.new_key(private)
     assert not private.exists()
     assert before[1] == public.read_bytes()
+    public.unlink()
+    private.write_bytes(before[0])
+    with pytest.raises(LiquidLensError, match=r"k\.pem is there already"):
+        signing.new_key(private)
+    assert not public.exists()
+    for name in (public, Path()):
+        with pytest.raises(LiquidLensError, match=r"name the private key, as in key\.pem"):
+            signing.new_key(name)
+    assert not public.exists(), "no secret in the place of what is given away"
 
 
 def test_what_cannot_be_signed_or_verified(bundle, keys, tmp_path):
@@ -122,6 +131,8 @@ def test_what_cannot_be_signed_or_verified(bundle, keys, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(LiquidLensError, match=r"is not signed: there is no model\.sig beside it"):
         signing.verified(unsigned / "model.onnx", keys[1])
+    with pytest.raises(LiquidLensError, match="there is no such file"):
+        signing.verified(tmp_path / "none" / "model.onnx", keys[1])
     with pytest.raises(LiquidLensError, match="is no public key on an elliptic curve"):
         signing.verified(bundle / "model.onnx", tmp_path / "rsa.pem")
     with pytest.raises(LiquidLensError, match="there is no such key; `liquidlens keygen"):

@@ -1,12 +1,13 @@
 """Writing the pages: every table between its marks, every plot beside the others."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from imaging import LiquidLensError
-from train.plans import PLANS, plan
+from train.plans import plan
 from train.reports import cmu, hse2024, kth2021, truong2022, tum2018
 from train.reports.markdown import replaced
 from train.reports.rows import Summary, summaries
@@ -17,13 +18,16 @@ from train.results import ResultsTable
 class Report:
     """What a page holds.  tables: by the name of its part; plots: by the name of its picture, drawn into a figure."""
 
-    tables: dict[str, Callable[[list[Summary]], str]]
-    plots: dict[str, Callable[[Any, list[Summary]], None]]
+    tables: Mapping[str, Callable[[list[Summary]], str]]
+    plots: Mapping[str, Callable[[Any, list[Summary]], None]]
 
 
 REPORTS = {
-    paper: Report(module.TABLES, module.PLOTS)
-    for paper, module in zip(PLANS, (hse2024, tum2018, kth2021, cmu, truong2022), strict=True)
+    "hse-2024": Report(hse2024.TABLES, hse2024.PLOTS),
+    "tum-2018": Report(tum2018.TABLES, tum2018.PLOTS),
+    "kth-2021": Report(kth2021.TABLES, kth2021.PLOTS),
+    "cmu": Report(cmu.TABLES, cmu.PLOTS),
+    "truong-2022": Report(truong2022.TABLES, truong2022.PLOTS),
 }
 
 
@@ -35,11 +39,14 @@ def write(
 ) -> list[Path]:
     """Make the tables and plots of ``PAGES/PAPER.md`` anew from ``RESULTS/PAPER.csv``; returns the files written.
 
+    Only the study's own runs count: others may stand in the same table, with fewer epochs or on other data.
+
     Raises LiquidLensError for an unknown paper, a damaged table, one without a line, and a page without the parts in
     which the tables stand.
     """
     source = ResultsTable(Path(results) / f"{paper}.csv", plan(paper).figures)
-    runs = summaries(source.rows())
+    planned = {trial.line(paper) for trial in plan(paper).trials}
+    runs = [run for run in summaries(source.rows()) if (run.dataset, run.model, run.rule) in planned]
     if not runs:
         raise LiquidLensError(f"{source.path} has no line yet: `liquidlens study {paper}` adds them.")
     page = Path(pages) / f"{paper}.md"
@@ -48,8 +55,14 @@ def write(
     text = page.read_text(encoding="utf-8")
     for name, make in REPORTS[paper].tables.items():
         text = replaced(text, name, make(runs))
-    page.write_text(text, encoding="utf-8")
-    return [page, *(_draw(Path(pictures) / f"{name}.png", draw, runs) for name, draw in REPORTS[paper].plots.items())]
+    plots = [_draw(Path(pictures) / f"{name}.png", draw, runs) for name, draw in REPORTS[paper].plots.items()]
+    for plot in plots:
+        link = Path(os.path.relpath(plot, page.parent)).as_posix()
+        text = replaced(text, plot.stem, f"![{plot.stem}]({link})")
+    partial = page.with_suffix(".partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, page)
+    return [page, *plots]
 
 
 def _draw(path: Path, draw: Callable[[Any, list[Summary]], None], runs: list[Summary]) -> Path:

@@ -1,8 +1,11 @@
 """Runs as they are compared: all seeds of a network together."""
 
+import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+from scipy.stats import t
 
 from train.published import Figures, Printed, published
 
@@ -66,11 +69,13 @@ class Summary:
         return published(self.rows[0]["paper"], self.model, self.dataset, self.rule, table)
 
     def holds(self, column: str, printed: Printed) -> bool | None:
-        """Whether a published value lies within two standard deviations of our mean; None for too few seeds."""
+        """Whether a published value, of a single run, lies where 95 % of further seeds of ours would: Student's
+        prediction interval.  None for too few seeds."""
         deviation = self.deviation(column)
         if deviation is None or self.seeds < ENOUGH:
             return None
-        return abs(printed.value - self.mean(column)) <= 2 * deviation
+        reach = t.ppf(0.975, self.seeds - 1) * deviation * math.sqrt(1 + 1 / self.seeds)
+        return bool(abs(printed.value - self.mean(column)) <= reach)
 
 
 def summaries(rows: Iterable[Row]) -> list[Summary]:

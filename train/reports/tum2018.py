@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 from train.plans import MORE_RATES, RATES
+from train.recipes import RECIPES
 from train.reports.markdown import NOTHING, ours, table, theirs
 from train.reports.rows import Summary, best_by_validation
 
@@ -36,11 +37,20 @@ ROBUSTNESS = (("2MLP-FC-for-LSTM", "fully connected", "tab:blue"), ("2MLP-LSTM",
 
 
 def _chosen(runs: list[Summary], data: str) -> dict[str, Summary]:
-    """Each network at its best learning rate, of those that all networks were trained with."""
-    tried = {str(rate) for rate in RATES}
-    # The recipe's own rate is no change of it.
-    candidates = [run for run in runs if run.dataset == data and (run.changed("learning_rate") or "0.5") in tried]
-    return {run.model: run for run in best_by_validation(candidates, DECIDES)}
+    """Each network at its best learning rate; none whose rates have not all been tried with the same seeds."""
+    candidates = [run for run in runs if run.dataset == data and _rate(run) in RATES]
+    seeds: dict[str, list[list[float]]] = {}
+    for run in candidates:
+        seeds.setdefault(run.model, []).append(run.values("seed"))
+    compared = {
+        model for model, tried in seeds.items() if len(tried) == len(RATES) and tried.count(tried[0]) == len(tried)
+    }
+    return {run.model: run for run in best_by_validation([run for run in candidates if run.model in compared], DECIDES)}
+
+
+def _rate(run: Summary) -> float:
+    """Its learning rate; the recipe's own is no change of it."""
+    return float(run.changed("learning_rate") or RECIPES[run.recipe].learning_rate)
 
 
 def _pairs(runs: list[Summary], pairs: Sequence[tuple[str, str, str]], printed_in: str, data: str = "mnist") -> str:
@@ -53,8 +63,7 @@ def _pairs(runs: list[Summary], pairs: Sequence[tuple[str, str, str]], printed_i
             if run is None:
                 cells += [NOTHING] * 4
                 continue
-            rate = run.changed("learning_rate") or "0.5"
-            cells += [rate, str(run.seeds), ours(run, ACCURACY, **PER_CENT)]
+            cells += [f"{_rate(run):g}", str(run.seeds), ours(run, ACCURACY, **PER_CENT)]
             cells += [theirs(run.printed(printed_in).get(ACCURACY), **PER_CENT)]
         rows.append((name, *cells, *_differences(found, printed_in)))
     header = ("network", *("rate", "seeds", "LSTM, %", "published"), *("rate", "seeds", "FC, %", "published"))
@@ -77,9 +86,10 @@ def _full_output(runs: list[Summary]) -> str:
         if (run := chosen.get(model)) is None:
             rows.append((words, *[NOTHING] * 5))
             continue
-        rate = run.changed("learning_rate") or "0.5"
         printed = theirs(run.printed("table 4.9").get(ACCURACY), **PER_CENT)
-        rows.append((words, f"{run.parameters:,}", rate, str(run.seeds), ours(run, ACCURACY, **PER_CENT), printed))
+        rows.append(
+            (words, f"{run.parameters:,}", f"{_rate(run):g}", str(run.seeds), ours(run, ACCURACY, **PER_CENT), printed)
+        )
     return table(("map and output", "parameters", "rate", "seeds", "test accuracy, %", "published"), rows)
 
 
@@ -87,7 +97,7 @@ def _robustness(figure: Any, runs: list[Summary]) -> None:
     figure.set_size_inches(7, 4.5)
     axes = figure.subplots()
     for model, words, colour in ROBUSTNESS:
-        own = {float(run.changed("learning_rate") or 0.5): run for run in runs if run.model == model}
+        own = {_rate(run): run for run in runs if run.model == model}
         rates = sorted(rate for rate in own if rate in (*RATES, *MORE_RATES))
         means = [100 * own[rate].mean(ACCURACY) for rate in rates]
         deviations = [100 * (own[rate].deviation(ACCURACY) or 0) for rate in rates]
