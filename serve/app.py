@@ -12,8 +12,8 @@ import socket
 import sys
 import tempfile
 import webbrowser
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -160,10 +160,8 @@ def run(paths: Sequence[str], settings: Settings, say: Callable[[str], None] = p
     say: is told what is served and where; warnings go to stderr.
     Raises LiquidLensError if the port is taken or a model cannot be loaded.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises them again when it has shut down
-        signal.signal(number, lambda *_: sys.exit(0))
     os.umask(0o077)
-    with listen(settings) as listener:
+    with ended_by_signals(), listen(settings) as listener:
         app = create(paths, settings)
         for name, predictor in app.state.predictors.items():
             say(f"{name}: {predictor.manifest.model} on {predictor.device}, {predictor.path}")
@@ -178,6 +176,26 @@ def run(paths: Sequence[str], settings: Settings, say: Callable[[str], None] = p
         if open_page:
             webbrowser.open(address)
         Server(app).run(sockets=[listener])
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """SIGINT and SIGTERM end the process with exit code 0, also where a library that is being imported or called makes
+    an error of its own of that."""
+    told: list[int] = []
+
+    def end(number: int, _: object) -> None:
+        told.append(number)
+        sys.exit(0)
+
+    for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises them again when it has shut down
+        signal.signal(number, end)
+    try:
+        yield
+    except Exception:
+        if told:
+            sys.exit(0)
+        raise
 
 
 class Server(uvicorn.Server):
