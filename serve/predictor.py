@@ -61,7 +61,7 @@ class Predictor:
         self.sha256 = hashlib.sha256(self._content).hexdigest()
         if sha256 not in (None, self.sha256):
             raise LiquidLensError(
-                f"{self.path} is another file there than where the job was started (SHA-256 {self.sha256[:12]}..., not "
+                f"{self.path} is another file here than the one that was asked for (SHA-256 {self.sha256[:12]}..., not "
                 f"{sha256[:12]}...)."
             )
         check_sum(self.path, self.sha256)

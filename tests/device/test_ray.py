@@ -270,7 +270,9 @@ def test_a_node_with_another_model_is_said(joined, tmp_path):
     model = shutil.copy(pretrained.find("vessel"), tmp_path / "model.onnx")
     predictor = Predictor(model, "cpu", 1)
     shutil.copy(pretrained.find("adrenal"), model)
-    with pytest.raises(LiquidLensError, match=r"^On node .*model.onnx is another file there than where the job was"):
+    with pytest.raises(
+        LiquidLensError, match=r"^On node .*model.onnx is another file here than the one that was asked for"
+    ):
         run(predictor, tmp_path / "rows.csv", joined, ["single.npy"])
     assert not (tmp_path / "rows.csv").exists()
 
