@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from imaging.errors import LiquidLensError
+from imaging.files import replacing
 from serve import commands, commands_signing
 from serve.console import console, fail, numbers, print_columns, run
 
@@ -436,7 +437,8 @@ def audit(
 
     found = audit_file(model)
     if html is not None:
-        html.write_text(audit_html(found), encoding="utf-8")
+        with replacing(html) as partial:
+            partial.write_text(audit_html(found), encoding="utf-8")
     if as_json:
         print(to_json(found), end="")
     else:

@@ -72,6 +72,10 @@ def staged(out: Path) -> Iterator[Path]:
             old.rename(out)
             raise
         shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        if error.filename is not None:  # not of this folder
+            raise
+        raise LiquidLensError(f"{out}: cannot be written ({error.strerror}).") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

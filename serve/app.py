@@ -119,12 +119,14 @@ def _mount_demo(app: FastAPI, predictors: Mapping[str, Predictor], settings: Set
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before the import, which reads it
     os.environ["HF_HUB_OFFLINE"] = "1"
     import gradio
-    from gradio import processing_utils
+    from gradio import processing_utils, route_utils, routes
 
     from serve import demo
+    from serve.demo import tidy
 
     # Gradio downloads a file that a request names by address: as large as it may be, from wherever it is.
     processing_utils.async_ssrf_protected_download = _refuse_download
+    route_utils.GradioMultiPartParser = routes.GradioMultiPartParser = tidy.UploadParser
     blocks = demo.build(predictors, settings)
     blocks.queue(
         api_open=False,  # no way past the queue

@@ -9,6 +9,7 @@ import typer
 from rich.table import Column, Table
 
 from imaging import LiquidLensError
+from imaging.files import replacing
 from serve.console import console, fail, numbers, print_columns, printable, show_traceback
 
 if TYPE_CHECKING:
@@ -266,7 +267,8 @@ def explain(
             Path(file).name + mark + item,
             say=lambda done, total: status.update(f"Hiding parts of the scan: {done} of {total}"),
         )
-    out.write_text(html, encoding="utf-8")
+    with replacing(out) as partial:
+        partial.write_text(html, encoding="utf-8")
     console.print(f"Page: {out}", soft_wrap=True)
 
 

@@ -6,7 +6,7 @@ Figures are about the scans that have a label and an answer; the others are coun
 
 import json
 import math
-import os
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imaging import LiquidLensError
+from imaging.files import replacing
 from serve import evaluation_plots as plots
 from serve import metrics
 from serve.evaluation_answers import Answers, Task, read_answers
@@ -158,16 +159,9 @@ def write(evaluation: Evaluation, table: Path) -> list[Path]:
         "reliability.png": plots.png(plots.reliability(evaluation.reliability, whose, right, with_ece)),
     }
     paths = {table.with_name(f"{table.stem}.{ending}"): content for ending, content in contents.items()}
-    partial = {path: path.with_name(f"{path.name}.partial") for path in paths}
-    try:
+    with ExitStack() as all_or_none:
         for path, content in paths.items():
-            partial[path].write_bytes(content)
-        for path in paths:
-            os.replace(partial[path], path)
-    finally:
-        for path in partial.values():
-            if path.is_file():
-                path.unlink()
+            all_or_none.enter_context(replacing(path)).write_bytes(content)
     return list(paths)
 
 

@@ -3,7 +3,6 @@
 import csv
 import io
 import math
-import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import RichProgressBar
 
+from imaging.files import replacing
 from train.module import TrainingModule, shown_figures
 from train.recipes import Training
 from train.run import RunFolder
@@ -84,9 +84,8 @@ class Recorder(pl.Callback):
         if self.best_epoch == len(self.history) - 1:
             self.folder.save_weights(module.model, "best")
         self.folder.write_text("history.csv", as_csv(self.history))
-        partial = self.folder.checkpoint.with_suffix(".partial")
-        trainer.save_checkpoint(partial)
-        os.replace(partial, self.folder.checkpoint)
+        with replacing(self.folder.checkpoint) as partial:
+            trainer.save_checkpoint(partial)
 
     def state_dict(self) -> dict[str, list[dict[str, float]]]:
         return {"history": self.history}

@@ -85,9 +85,14 @@ class ResultsTable:
             file.seek(0)
             if [str(row[column]) for column in KEY] in [[here[c] for c in KEY] for here in self._read(file)]:
                 return
-            file.write(text.split("\n", 1)[1] if file.tell() else text)  # the header is there, or is not
-            file.flush()
-            os.fsync(file.fileno())
+            end = file.tell()
+            try:
+                file.write(text.split("\n", 1)[1] if end else text)  # the header is there, or is not
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError as error:
+                os.ftruncate(file.fileno(), end)  # half a line would stop the next run
+                raise LiquidLensError(f"{self.path}: cannot be written ({error.strerror}).") from error
 
     def _read(self, file: TextIO) -> list[dict[str, str]]:
         lines = file.readlines()

@@ -8,7 +8,6 @@ metrics.json              validation and test metrics of both weights, calibrati
 unfinished.ckpt           only while the run is not finished: where to go on
 """
 
-import os
 import re
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -23,6 +22,7 @@ from safetensors.torch import load_file, save_file
 
 import models
 from imaging import LiquidLensError
+from imaging.files import replacing
 from models.front import InputContract
 from train.datasets import POSE, Dataset, Task, picked
 from train.optimizer import parameter_groups
@@ -255,16 +255,13 @@ class RunFolder:
         return model.eval()
 
     def save_weights(self, model: models.Classifier, which: Weights) -> None:
-        name = WEIGHT_FILES[which]
-        partial = self.path / f"{name}.partial"
-        save_file({key: tensor.contiguous() for key, tensor in model.state_dict().items()}, partial)
-        os.replace(partial, self.path / name)
+        with replacing(self.path / WEIGHT_FILES[which]) as partial:
+            save_file({key: tensor.contiguous() for key, tensor in model.state_dict().items()}, partial)
 
     def write_text(self, name: str, text: str) -> None:
         """Write a file whole or not at all."""
-        partial = self.path / f"{name}.partial"
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, self.path / name)
+        with replacing(self.path / name) as partial:
+            partial.write_text(text, encoding="utf-8")
 
     def write_json(self, name: str, content: pydantic.BaseModel) -> None:
         self.write_text(name, content.model_dump_json(indent=2) + "\n")

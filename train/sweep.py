@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from imaging import LiquidLensError
+from imaging.files import replacing
 from train.callbacks import as_csv
 from train.datasets import load
 from train.fit import resolve, settings_for, train
@@ -36,7 +37,8 @@ def sweep(
     rows: list[dict[str, Any]] = []
     for row in _runs(models, data, rates, seeds, changes, options):
         rows.append(row)
-        out.write_text(as_csv(rows), encoding="utf-8")
+        with replacing(out) as partial:
+            partial.write_text(as_csv(rows), encoding="utf-8")
     plot(out)
     return out
 
@@ -115,5 +117,6 @@ def plot(table: Path) -> Path:
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     picture = table.with_suffix(".png")
-    figure.savefig(picture, dpi=150)
+    with replacing(picture) as partial:
+        figure.savefig(partial, format="png", dpi=150)
     return picture

@@ -64,6 +64,11 @@ class Journal:
             if anew:
                 self._file.truncate(0)
             self._resume(job)
+        except OSError as error:
+            if not os.fstat(self._file.fileno()).st_size:
+                self.path.unlink()
+            self._file.close()
+            raise LiquidLensError(f"{path}: {error.strerror}.") from error
         except BaseException:
             self._file.close()
             raise

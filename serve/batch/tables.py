@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from imaging import LiquidLensError
+from imaging.files import replacing
 
 FORMATS = (".csv", ".jsonl", ".parquet")
 #: Rows per group of a Parquet file.
@@ -65,14 +66,10 @@ def check(path: Path) -> None:
 def write(path: Path, kinds: dict[str, type], rows: Iterable[Row]) -> None:
     """Write a table whole or not at all.  kinds: its columns."""
     check(path)
-    partial = path.with_name(f"{path.name}.partial")
-    try:
+    with replacing(path) as partial:
         _WRITERS[path.suffix.lower()](partial, kinds, rows)
         with partial.open("rb") as file:
             os.fsync(file.fileno())  # what the rows came from may be removed next
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def rows(path: Path) -> Iterator[Row]:

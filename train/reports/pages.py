@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from imaging import LiquidLensError
+from imaging.files import replacing
 from train.plans import plan
 from train.reports import cmu, hse2024, kth2021, truong2022, tum2018
 from train.reports.markdown import replaced
@@ -59,9 +60,8 @@ def write(
     for plot in plots:
         link = Path(os.path.relpath(plot, page.parent)).as_posix()
         text = replaced(text, plot.stem, f"![{plot.stem}]({link})")
-    partial = page.with_suffix(".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, page)
+    with replacing(page) as partial:
+        partial.write_text(text, encoding="utf-8")
     return [page, *plots]
 
 
@@ -73,5 +73,6 @@ def _draw(path: Path, draw: Callable[[Any, list[Summary]], None], runs: list[Sum
     for axes in figure.axes:
         axes.grid(alpha=0.3)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    with replacing(path) as partial:
+        figure.savefig(partial, format="png", dpi=150)
     return path
