@@ -11,7 +11,7 @@ class Decision(NamedTuple):
     logits: Tensor  # (batch, K) before sigmoid (K = 1) or softmax
     slice_logits: Tensor | None  # (batch, slices, K) if the logits are the mean of one decision per slice
     #: (batch, slices, channels): the mean of each map of the last convolution, for each slice of a volume; an image is
-    #: one slice.  Networks without convolutions give their last hidden layer.
+    #: one slice.  Networks without convolutions, and our own, give their last layer of features.
     activations: Tensor
 
 

@@ -17,6 +17,7 @@ from models.cfc import CfC
 from models.decision import Classifier, Decision
 from models.entry import Entry
 from models.liquid import LTC
+from models.slices import of_distinct
 
 PAPER = "hse-2024"
 INPUT_SHAPE = (1, 28, 28, 28)
@@ -212,15 +213,7 @@ class SliceClassifier(Classifier):
         return self.trunk(images.contiguous(memory_format=torch.channels_last))
 
     def _maps_of_distinct(self, images: Tensor) -> Tensor:
-        """The same maps, but all empty slices share one pass through the trunk: in MedMNIST3D's masks they are more
-        than half, and the trunk takes most of the time of training."""
-        empty = (images == images.amin()).flatten(1).all(1)
-        if empty.sum() < 2:
-            return self._maps(images)
-        one = empty.nonzero()[:1, 0]
-        shown = (~empty).nonzero()[:, 0]
-        row = torch.where(empty, 0, (~empty).cumsum(0))
-        return self._maps(images[torch.cat([one, shown])]).index_select(0, row)
+        return of_distinct(images, self._maps)
 
 
 @dataclass(frozen=True)

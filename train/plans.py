@@ -152,6 +152,11 @@ PLANS = {
         reported="best_test_accuracy",
         figures=("best_test_f1", "best_test_dice"),
     ),
+    # our own, on the data of hse-2024
+    "liquidlens": Plan(
+        _each(("LiquidLens-S", "LiquidLens-CNN", "LiquidLens-M"), HSE_DATASETS),
+        reported="best_test_auc",
+    ),
 }
 
 

@@ -211,6 +211,18 @@ RECIPES = {
             initialise_from_labels=True,
             clip_gradient=1.0,
         ),
+        # Our own, for our own models: what is thick stays as thick as it is.
+        Training(
+            recipe="liquidlens",
+            about="our own: Adam 3e-3 in one cycle, batch 64, 30 epochs, mirrored and moved by whole pixels",
+            learning_rate=3e-3,
+            schedule="one-cycle",
+            batch_size=64,
+            max_epochs=30,
+            augmentation="mirror",
+            shift=1.0,
+            clip_gradient=1.0,
+        ),
     )
 }
 

@@ -10,7 +10,7 @@ import models
 
 COUNTS = Path(__file__).with_name("counts.csv")
 #: Built after the papers' ideas, not printed or worked out from them.
-EXTRA = ("CfC", "3MLP-LSTM-h")
+EXTRA = ("CfC", "3MLP-LSTM-h", "LiquidLens")
 
 
 def counted(name: str) -> tuple[int, int]:
@@ -56,7 +56,7 @@ def test_every_model_learns_from_a_batch_and_explains_its_logits(name):
         assert decision.logits.shape == (2, entry.outputs)
         assert torch.equal(decision.logits, model(inputs))
         assert torch.allclose(model(inputs[:1]), decision.logits[:1], atol=1e-5), "scans of a batch must not mix"
-        slices = 28 if entry.paper == "hse-2024" else 1
+        slices = 28 if entry.paper in ("hse-2024", "liquidlens") else 1
         assert decision.activations.shape[:2] == (2, slices)
         if slices == 1 or name == "CNNExp3N6":
             assert decision.slice_logits is None

@@ -205,3 +205,16 @@ def test_what_cannot_be_written(tmp_path, paper, prepare, sentence):
 def test_results_are_committed():
     with (DOCS / "results" / "hse-2024.csv").open() as file:
         assert len(list(csv.reader(file))) > 1
+
+
+def test_our_own_networks_stand_beside_the_printed_ones(tmp_path):
+    rows = [
+        line("liquidlens", dataset=dataset, model="LiquidLens-S", recipe="liquidlens", seed=seed, best_test_auc=auc)
+        for dataset, seed, auc in (("vesselmnist3d", 0, 0.9), ("vesselmnist3d", 1, 0.92), ("adrenalmnist3d", 0, 0.85))
+    ]
+    page, _ = written(tmp_path, "liquidlens", rows)
+    cells = cells_of(page, "comparison")
+    assert cells[0] == ["**LiquidLens-S**", "1,000", "1/2", "0.850", "0.500", "0.910 ± 0.014", "0.500 ± 0.000"]
+    assert cells[1] == ["CNNExp2N4", "13,739", "-", "0.855", "0.812", "0.796", "0.878"]
+    assert cells[-1] == ["AutoKeras", "-", "-", "0.804", "0.705", "0.773", "0.894"]
+    assert len(cells) == 1 + 9 + 8

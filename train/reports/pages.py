@@ -9,7 +9,7 @@ from typing import Any
 from imaging import LiquidLensError
 from imaging.files import replacing
 from train.plans import plan
-from train.reports import cmu, hse2024, kth2021, truong2022, tum2018
+from train.reports import cmu, hse2024, kth2021, liquidlens, truong2022, tum2018
 from train.reports.markdown import replaced
 from train.reports.rows import Summary, summaries
 from train.results import ResultsTable
@@ -29,6 +29,7 @@ REPORTS = {
     "kth-2021": Report(kth2021.TABLES, kth2021.PLOTS),
     "cmu": Report(cmu.TABLES, cmu.PLOTS),
     "truong-2022": Report(truong2022.TABLES, truong2022.PLOTS),
+    "liquidlens": Report(liquidlens.TABLES, liquidlens.PLOTS),
 }
 
 

@@ -1,0 +1,89 @@
+"""Our own models: what their parts do, and what they do with volumes that hold little or nothing."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+from torch.nn import functional as F
+
+import models
+from imaging import phantoms
+from models.liquidlens import erosions
+
+NAMES = ("LiquidLens-S", "LiquidLens-M", "LiquidLens-CNN")
+
+
+@pytest.fixture(scope="module")
+def vessels() -> torch.Tensor:
+    """(6, 1, 28, 28, 28), 0 or 1."""
+    scans = phantoms.vessel3d(splits={"train": 6})["train_images"]
+    return torch.from_numpy((scans > 127).astype(np.float32))[:, None]
+
+
+def test_sizes():
+    assert models.parameters("LiquidLens-CNN") < models.parameters("LiquidLens-S") <= 20_000
+    assert models.parameters("LiquidLens-S") < models.parameters("LiquidLens-M") <= 60_000
+
+
+def test_erosions_are_those_of_scipy(vessels):
+    """By 6, 18 and 26 neighbours, also of grey volumes and at the border."""
+    for volumes in (vessels, torch.rand(2, 1, 9, 10, 11)):
+        found = erosions(volumes, rounds=2)
+        assert found.shape[1] == 7
+        for scan, left in zip(volumes.numpy(), found.numpy(), strict=True):
+            expected = [scan[0]]
+            for _ in range(2):
+                start = expected[-1]
+                for connectivity in (1, 2, 3):
+                    shape = ndimage.generate_binary_structure(3, connectivity)
+                    expected.append(ndimage.grey_erosion(start, footprint=shape, mode="constant", cval=np.inf))
+            assert np.array_equal(left, np.stack(expected))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_volume_without_a_structure_has_an_answer(name):
+    torch.manual_seed(0)
+    model = models.build(name).eval()
+    for empty in (torch.zeros(2, 1, 28, 28, 28), torch.ones(2, 1, 28, 28, 28)):
+        decision = model.decide(empty)
+        assert torch.isfinite(decision.logits).all()
+        assert torch.allclose(decision.logits[0], decision.logits[1])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_slices_without_structure_count_for_nothing(name, vessels):
+    torch.manual_seed(0)
+    volumes = vessels.clone()
+    volumes[:, :, :5] = 0
+    slice_logits = models.build(name).eval().decide(volumes).slice_logits
+    assert slice_logits[:, :5].abs().max() < 1e-3
+    assert slice_logits[:, 5:].abs().amax((1, 2)).min() > 1e-2
+
+
+def test_what_comes_later_changes_what_came_before(vessels):
+    """The liquid layers pass a volume in both directions, so the first slice's logit knows of the last slice."""
+    torch.manual_seed(0)
+    model = models.build("LiquidLens-S").eval()
+    states: list[torch.Tensor] = []
+    for layer in model.liquid:
+        layer.register_forward_hook(lambda _layer, _inputs, outputs: states.append(outputs[0]))
+    sharper = vessels.clone()
+    sharper[:, :, 20] = vessels[:, :, 20].flip(2)  # the same voxels, elsewhere in their slice
+    with torch.no_grad():
+        model(vessels)
+        model(sharper)
+    forwards, backwards = ((one - other).abs().amax((0, 2)) for one, other in zip(states[:2], states[2:], strict=True))
+    assert forwards[21:].max() > 1e-4
+    assert backwards[8:].max() > 1e-4, "the first slices come last"
+
+
+def test_other_sizes_and_classes(vessels):
+    torch.manual_seed(0)
+    model = models.build("LiquidLens-S", (1, 20, 40, 36), 3).eval()
+    decision = model.decide(F.interpolate(vessels, (20, 40, 36)))
+    assert decision.logits.shape == (6, 3)
+    assert decision.slice_logits.shape == (6, 20, 3)
+    with pytest.raises(ValueError, match="read grey volumes, not 3 channels"):
+        models.build("LiquidLens-S", (3, 28, 28, 28))
+    with pytest.raises(ValueError, match="slices of 3 x 28 pixels are too small"):
+        models.build("LiquidLens-S", (1, 28, 3, 28))

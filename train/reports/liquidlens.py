@@ -1,0 +1,45 @@
+"""liquidlens: our own networks beside those of hse-2024's Table 2 and the benchmark rows that it quotes."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import models
+from train.plans import COMPACT, HSE_DATASETS
+from train.published import MEDMNIST_BENCHMARK, Printed, published
+from train.reports.markdown import NOTHING, ours, table, theirs
+from train.reports.rows import Summary
+
+AUC, ACCURACY = "best_test_auc", "best_test_accuracy"
+
+
+def _comparison(runs: list[Summary]) -> str:
+    names = list(dict.fromkeys(run.model for run in runs))
+    rows = [*map(_own, names, [runs] * len(names)), *_printed()]
+    figures = [f"{figure}, {dataset}" for dataset in HSE_DATASETS for figure in ("AUC", "accuracy")]
+    return table(("network", "parameters", "seeds", *figures), rows)
+
+
+def _own(model: str, runs: list[Summary]) -> tuple[object, ...]:
+    by_dataset = {run.dataset: run for run in runs if run.model == model}
+    figures: list[str] = []
+    for dataset in HSE_DATASETS:
+        run = by_dataset.get(dataset)
+        figures += [NOTHING] * 2 if run is None else [ours(run, AUC), ours(run, ACCURACY)]
+    seeds = "/".join(str(by_dataset[dataset].seeds) if dataset in by_dataset else "0" for dataset in HSE_DATASETS)
+    return f"**{model}**", f"{next(iter(by_dataset.values())).parameters:,}", seeds, *figures
+
+
+def _printed() -> Iterator[tuple[object, ...]]:
+    for model in COMPACT:
+        figures = (published("hse-2024", model, dataset, "hse-2024") for dataset in HSE_DATASETS)
+        cells = [
+            theirs(printed.get(c)) for printed in figures for c in ("last_test_auc", "last_test_accuracy_batch_mean")
+        ]
+        yield model, f"{models.parameters(model):,}", NOTHING, *cells
+    for network, by_dataset in MEDMNIST_BENCHMARK.items():
+        cells = [theirs(Printed(value)) for dataset in HSE_DATASETS for value in reversed(by_dataset[dataset])]
+        yield network, NOTHING, NOTHING, *cells
+
+
+TABLES: dict[str, Callable[[list[Summary]], str]] = {"comparison": _comparison}
+PLOTS: dict[str, Callable[[Any, list[Summary]], None]] = {}
