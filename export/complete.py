@@ -11,7 +11,7 @@ from export.ood import OodScore
 from models import Classifier
 from models.cfc import CfC, FoldedCfC
 from models.front import Front
-from models.liquid import LTC, FoldedLayer, FoldedLTC
+from models.liquid import LTC, FoldedLayer, FoldedLTC, Reversed
 
 #: Pixels that break the input contract by 5 % of the range on average double the usual score of about 1.
 VIOLATION_WEIGHT = 20.0
@@ -74,12 +74,15 @@ def state_names(layers: int) -> list[str]:
 
 @contextlib.contextmanager
 def _recorded_states(network: nn.Module) -> Iterator[list[Tensor]]:
-    """Collect the states of all folded liquid layers that run meanwhile, in the order in which they run."""
+    """Collect the states of all folded liquid layers that run meanwhile, in the order in which they run; those of one
+    that reads from the end to the start in the order of what it reads."""
     states: list[Tensor] = []
+    reversed_layers = [module for module in network.modules() if isinstance(module, Reversed)]
+    inside = [module.layer for module in reversed_layers]
+    folded = [module for module in network.modules() if isinstance(module, FoldedLayer) and module not in inside]
     hooks = [
         module.register_forward_hook(lambda _module, _inputs, outputs: states.append(outputs[1]))
-        for module in network.modules()
-        if isinstance(module, FoldedLayer)
+        for module in (*folded, *(module for module in reversed_layers if isinstance(module.layer, FoldedLayer)))
     ]
     try:
         yield states

@@ -39,7 +39,7 @@ class StepModel(nn.Module):
             raise LiquidLensError("The profile step is for liquid models: this one keeps no state from slice to slice.")
         if not isinstance(network, SliceClassifier) or not isinstance(network.head, MeanOverSlices):
             raise LiquidLensError(
-                "The profile step is for volumes that are read slice by slice: this model reads images."
+                "The profile step is for volumes that are read slice by slice, in one direction: this model reads none."
             )
         contract = twin.front.contract
         self.front = Front(replace(contract, size=contract.size[1:]))

@@ -355,3 +355,18 @@ class FoldedLTC(FoldedLayer):
     def read(self, states: Tensor) -> Tensor:
         tables = self.tables
         return states[..., : self.motor_size] * tables.output_gain + tables.output_offset
+
+
+class Reversed(nn.Module):
+    """A liquid layer that reads sequences from their end to their start.
+
+    Takes and returns what the layer does; outputs, and the states of a folded layer, in the order of the sequence.
+    """
+
+    def __init__(self, layer: nn.Module):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, sequence: Tensor) -> tuple[Tensor, Tensor]:
+        outputs, states = self.layer(sequence.flip(1))
+        return outputs.flip(1), states.flip(1) if isinstance(self.layer, FoldedLayer) else states

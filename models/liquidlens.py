@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from models.decision import Classifier, Decision
 from models.entry import Entry
-from models.liquid import LTC
+from models.liquid import LTC, Reversed
 from models.slices import of_distinct
 
 PAPER = "liquidlens"
@@ -111,7 +111,8 @@ class LiquidLens(Classifier):
         self.of_slice = nn.Sequential(nn.Dropout(dropout), nn.Linear(features, hidden))
         self.of_whole = nn.Sequential(nn.BatchNorm1d(whole), nn.Dropout(dropout), nn.Linear(whole, hidden))
         motor = units // 2
-        self.liquid = nn.ModuleList(LTC(hidden, AutoNCP(units, motor)) for _ in range(2 if units else 0))
+        both_ways = (LTC(hidden, AutoNCP(units, motor)), Reversed(LTC(hidden, AutoNCP(units, motor)))) if units else ()
+        self.liquid = nn.ModuleList(both_ways)
         self.output = nn.Linear(hidden + 2 * motor, outputs)
 
     def decide(self, inputs: Tensor) -> Decision:
@@ -124,10 +125,7 @@ class LiquidLens(Classifier):
         area = area / area.sum(1, keepdim=True)
         whole = torch.cat([(features * area).sum(1), features.amax(1), _shares(volumes.mean((2, 3, 4)))], 1)
         hidden = torch.relu(self.of_slice(features) + self.of_whole(whole)[:, None])
-        sequence = hidden
-        for layer, flipped in zip(self.liquid, (False, True), strict=False):
-            passed = layer(hidden.flip(1))[0].flip(1) if flipped else layer(hidden)[0]
-            sequence = torch.cat([sequence, passed], 2)
+        sequence = torch.cat([hidden, *(layer(hidden)[0] for layer in self.liquid)], 2)
         slice_logits = count * area * self.output(sequence)  # whose mean decides
         return Decision(slice_logits.mean(1), slice_logits, activations=features)
 

@@ -111,6 +111,7 @@ async def _sweep(folder: Path, page: "Blocks") -> None:
             tidy.tidy_sessions(page)
             await anyio.to_thread.run_sync(tidy.tidy_files, folder, kept, UPLOAD_SECONDS)
             tidy.forget_gone_files(page)
+            await anyio.to_thread.run_sync(tidy.give_back_memory)
         except Exception:
             logger.exception("what visitors left could not be tidied")
 

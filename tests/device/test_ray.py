@@ -223,7 +223,7 @@ def test_a_killed_job_goes_on_with_the_missing_parts(joined, here, predictor, pl
         run(predictor, out, joined)
     with pytest.raises(LiquidLensError, match="holds rows of other inputs"):
         run(predictor, out, joined, ["folder"], resume=True)
-    with pytest.raises(LiquidLensError, match=r"holds rows of another model: LiqExp1N2"):
+    with pytest.raises(LiquidLensError, match=r"holds rows of another model: LiquidLens-S"):
         run(Predictor(pretrained.find("adrenal"), "cpu", 1), out, joined, resume=True)
 
     next(iter(folder.glob("part-*"))).write_bytes(b"cut off")  # as if the machine had gone down

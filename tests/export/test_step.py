@@ -50,8 +50,10 @@ def test_the_probability_so_far_is_that_of_the_slices_so_far(liquid_bundle):
 def test_models_without_a_stream_of_slices_are_refused():
     with pytest.raises(LiquidLensError, match="keeps no state from slice to slice"):
         trace_step(complete("CNNExp1N4"))
-    with pytest.raises(LiquidLensError, match="this model reads images"):
+    with pytest.raises(LiquidLensError, match="this model reads none"):
         trace_step(complete("CRNet-NCP-y-fashion"))
+    with pytest.raises(LiquidLensError, match="in one direction"):
+        trace_step(complete("LiquidLens-S"))
 
 
 def test_the_graph_has_no_loop():

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ncps.wirings import NCP, AutoNCP, FullyConnected, Random
 
-from models.liquid import LTC, FoldedLTC
+from models.liquid import LTC, FoldedLTC, Reversed
 
 WIRINGS = {
     "auto": lambda: AutoNCP(12, 3),
@@ -206,3 +206,18 @@ def test_the_folded_twin_gives_the_same(wiring):
 def test_what_cannot_be_folded_is_refused():
     with pytest.raises(ValueError, match="mixed memory"):
         FoldedLTC(LTC(FEATURES, 4, mixed_memory=True))
+
+
+def test_a_reversed_layer_reads_from_the_end():
+    """Its outputs and, folded, its states stand in the order of the sequence."""
+    torch.manual_seed(0)
+    layer = LTC(5, AutoNCP(8, 2))
+    sequence = torch.rand(3, 6, 5)
+    assert torch.equal(Reversed(layer)(sequence)[0], layer(sequence.flip(1))[0].flip(1))
+    folded = FoldedLTC(layer)
+    outputs, states = Reversed(folded)(sequence)
+    later = sequence.clone()
+    later[:, 4] += 1
+    changed = (Reversed(folded)(later)[1] - states).abs().amax((0, 2)) > 0
+    assert changed.tolist() == [True] * 5 + [False], "what comes after a change has been read before it"
+    assert torch.equal(outputs, folded(sequence.flip(1))[0].flip(1))

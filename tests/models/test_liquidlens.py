@@ -66,7 +66,7 @@ def test_what_comes_later_changes_what_came_before(vessels):
     model = models.build("LiquidLens-S").eval()
     states: list[torch.Tensor] = []
     for layer in model.liquid:
-        layer.register_forward_hook(lambda _layer, _inputs, outputs: states.append(outputs[0]))
+        layer.register_forward_hook(lambda _layer, _inputs, outputs: states.append(outputs[0]))  # in slice order
     sharper = vessels.clone()
     sharper[:, :, 20] = vessels[:, :, 20].flip(2)  # the same voxels, elsewhere in their slice
     with torch.no_grad():
@@ -74,7 +74,7 @@ def test_what_comes_later_changes_what_came_before(vessels):
         model(sharper)
     forwards, backwards = ((one - other).abs().amax((0, 2)) for one, other in zip(states[:2], states[2:], strict=True))
     assert forwards[21:].max() > 1e-4
-    assert backwards[8:].max() > 1e-4, "the first slices come last"
+    assert backwards[:20].max() > 1e-4
 
 
 def test_other_sizes_and_classes(vessels):

@@ -100,7 +100,7 @@ ATTACKS = (
         "recipe: a dataset that climbs",
         "run",
         partial(saying, {"dataset": "../../../../etc/passwd"}),
-        Reads(("LiqExp1N2",)),
+        Reads(("LiquidLens-S",)),
     ),
     Attack(
         "metrics: words for numbers",
@@ -121,7 +121,7 @@ ATTACKS = (
         Refused("metrics.json is damaged"),
     ),
     Attack("weights: a pickle", "run", partial(pickled, "weights.safetensors"), WEIGHTS),
-    Attack("weights: a pickle beside them", "run", partial(pickled, "unfinished.ckpt"), Reads(("LiqExp1N2",))),
+    Attack("weights: a pickle beside them", "run", partial(pickled, "unfinished.ckpt"), Reads(("LiquidLens-S",))),
     Attack("weights: a header of 2^63 bytes", "run", partial(header, {}, length=2**63), WEIGHTS),
     Attack("weights: 100,000 brackets", "run", partial(header, b"[" * 100_000), WEIGHTS),
     Attack("weights: a tensor of 2^62 numbers", "run", partial(header, tensor([2**31, 2**31], [0, 64])), WEIGHTS),

@@ -71,7 +71,7 @@ def test_a_row_for_each_scan_in_order(predictor, folder, tmp_path, ending):
         assert row["p_aneurysm"] == pytest.approx(alone.probabilities["aneurysm"], abs=1e-6)
         assert row["ood_score"] == pytest.approx(alone.ood_score, rel=1e-4)
         assert (row["abstained"], row["ood"], row["threshold"]) == (alone.abstained, alone.ood, alone.threshold)
-        assert (row["device"], row["model"], row["model_sha256"]) == ("cpu", "LiqExp1N2", predictor.sha256)
+        assert (row["device"], row["model"], row["model_sha256"]) == ("cpu", "LiquidLens-S", predictor.sha256)
     assert {path.name for path in tmp_path.iterdir()} == {"scans", out.name}
 
 
@@ -83,7 +83,7 @@ def test_scans_of_other_kinds_are_errors_and_nothing_else(predictor, tmp_path):
     batch(predictor, tmp_path / "out.jsonl", tmp_path, options=Options(readers=1, budget=Budget(pixels=30_000)))
     errors = [row["error"].removeprefix(f"{row['path']}: ") for row in tables.rows(tmp_path / "out.jsonl")]
     assert errors == [
-        "LiqExp1N2 reads a volume, and this is a 2D image.",
+        "LiquidLens-S reads a volume, and this is a 2D image.",
         "64,000 pixels are over the budget of 30,000; raise 'pixels' if you trust the file.",
         "60 of 60 pixels are not finite (NaN or infinite): give them the background value.",
         "pixels are numbers, this array holds <U1.",
@@ -225,11 +225,11 @@ def test_another_model_does_not_go_on(predictor, folder, tmp_path):
         batch(predictor, out, folder, options=Options(batch_size=1, readers=1), say=stop_after(1))
     code, _, error = finished("nodule", folder, "--out", out, "--resume")
     assert code == 2
-    assert f"{out}.journal holds rows of another model: LiqExp1N2" in error
+    assert f"{out}.journal holds rows of another model: LiquidLens-S" in error
     batch(predictor, out, folder, resume=True)
     code, _, error = finished("nodule", folder, "--out", out, "--resume")
     assert code == 2
-    assert f"{out} holds rows of another model: LiqExp1N2" in error
+    assert f"{out} holds rows of another model: LiquidLens-S" in error
 
 
 @pytest.fixture(scope="module")
