@@ -8,6 +8,7 @@ much of the structure it holds.
 """
 
 from functools import partial
+from typing import Any
 
 import torch
 from ncps.wirings import AutoNCP
@@ -138,8 +139,8 @@ def _make(input_shape: tuple[int, ...], outputs: int, **sizes) -> LiquidLens:
     return LiquidLens(outputs, **sizes)
 
 
-_SMALL = {"rounds": 3, "maps": (12, 24), "features": 24, "hidden": 32, "dropout": 0.0}
-_MEDIUM = {"rounds": 3, "maps": (24, 48), "features": 48, "hidden": 64, "dropout": 0.1}
+_SMALL: dict[str, Any] = {"rounds": 3, "maps": (12, 24), "features": 24, "hidden": 32, "dropout": 0.0}
+_MEDIUM: dict[str, Any] = {"rounds": 3, "maps": (24, 48), "features": 48, "hidden": 64, "dropout": 0.1}
 
 ENTRIES = (
     Entry("LiquidLens-S", PAPER, INPUT_SHAPE, 1, partial(_make, **_SMALL, units=16)),

@@ -61,7 +61,7 @@ def test_a_table_is_written_whole_or_not_at_all(tmp_path, ending):
         yield ROWS[1]
         raise OSError("the disk is full")
 
-    with pytest.raises(OSError, match="full"):
+    with pytest.raises(LiquidLensError, match="the disk is full"):
         tables.write(path, KINDS, fails())
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
