@@ -1,9 +1,8 @@
 """cmu: errors of a residual network and of its two recurrent readings on CIFAR-10."""
 
 from collections.abc import Callable
-from typing import Any
 
-from train.reports.markdown import NOTHING, table
+from train.reports.markdown import NOTHING, Plot, table
 from train.reports.rows import Summary
 
 READINGS = {
@@ -29,4 +28,4 @@ def _results(runs: list[Summary]) -> str:
 
 
 TABLES: dict[str, Callable[[list[Summary]], str]] = {"results": _results}
-PLOTS: dict[str, Callable[[Any, list[Summary]], None]] = {}
+PLOTS: dict[str, Plot] = {}

@@ -8,7 +8,7 @@ import numpy as np
 
 from train.plans import COMPACT, HSE_DATASETS, LIQUID, OTHERS, SOURCE_LAYOUT
 from train.published import HSE_COLUMNS
-from train.reports.markdown import NOTHING, difference, ours, table, theirs
+from train.reports.markdown import NOTHING, Plot, difference, ours, table, theirs
 from train.reports.rows import ENOUGH, Summary
 
 ACCURACY, AUC = HSE_COLUMNS
@@ -85,4 +85,4 @@ TABLES: dict[str, Callable[[list[Summary]], str]] = {
     "summary": _summary,
     **{dataset: partial(_results, dataset=dataset) for dataset in HSE_DATASETS},
 }
-PLOTS = {"hse-2024-auc": _auc_against_parameters}
+PLOTS = {"hse-2024-auc": Plot("Test AUC against the number of parameters, ours and published", _auc_against_parameters)}

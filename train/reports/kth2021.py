@@ -5,7 +5,7 @@ from typing import Any
 
 from scipy.stats import spearmanr
 
-from train.reports.markdown import NOTHING, ours, table, theirs
+from train.reports.markdown import NOTHING, Plot, ours, table, theirs
 from train.reports.rows import Summary
 
 TRAIN, TEST = "mean_train_recall", "mean_val_recall"
@@ -58,7 +58,6 @@ def _ranking(runs: list[Summary]) -> str:
 
 
 def _recall(figure: Any, runs: list[Summary]) -> None:
-    """Ours against the published one, a point for each configuration."""
     figure.set_size_inches(5.5, 5)
     axes = figure.subplots()
     for name, run in _named(runs).items():
@@ -69,4 +68,6 @@ def _recall(figure: Any, runs: list[Summary]) -> None:
 
 
 TABLES: dict[str, Callable[[list[Summary]], str]] = {"results": _results, "ranking": _ranking}
-PLOTS = {"kth-2021-recall": _recall}
+PLOTS = {
+    "kth-2021-recall": Plot("Mean recall on the test images: ours against the published one, a point for each", _recall)
+}

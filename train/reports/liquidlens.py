@@ -1,12 +1,11 @@
 """liquidlens: our own networks beside those of hse-2024's Table 2 and the benchmark rows that it quotes."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import models
 from train.plans import COMPACT, HSE_DATASETS
 from train.published import MEDMNIST_BENCHMARK, Printed, published
-from train.reports.markdown import NOTHING, ours, table, theirs
+from train.reports.markdown import NOTHING, Plot, ours, table, theirs
 from train.reports.rows import Summary
 
 AUC, ACCURACY = "best_test_auc", "best_test_accuracy"
@@ -42,4 +41,4 @@ def _printed() -> Iterator[tuple[object, ...]]:
 
 
 TABLES: dict[str, Callable[[list[Summary]], str]] = {"comparison": _comparison}
-PLOTS: dict[str, Callable[[Any, list[Summary]], None]] = {}
+PLOTS: dict[str, Plot] = {}

@@ -1,13 +1,21 @@
 """Tables in Markdown, and where they stand in a page."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 from imaging import LiquidLensError
 from train.published import Printed
 from train.reports.rows import Summary
 
 NOTHING = "-"
+
+
+class Plot(NamedTuple):
+    """words: what it shows, for who cannot see it; draw: draws it into a figure."""
+
+    words: str
+    draw: Callable[[Any, list[Summary]], None]
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -10,17 +10,17 @@ from imaging import LiquidLensError
 from imaging.files import replacing
 from train.plans import plan
 from train.reports import cmu, hse2024, kth2021, liquidlens, truong2022, tum2018
-from train.reports.markdown import replaced
+from train.reports.markdown import Plot, replaced
 from train.reports.rows import Summary, summaries
 from train.results import ResultsTable
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a page holds.  tables: by the name of its part; plots: by the name of its picture, drawn into a figure."""
+    """What a page holds.  tables: by the name of its part; plots: by the name of its picture."""
 
     tables: Mapping[str, Callable[[list[Summary]], str]]
-    plots: Mapping[str, Callable[[Any, list[Summary]], None]]
+    plots: Mapping[str, Plot]
 
 
 REPORTS = {
@@ -57,10 +57,11 @@ def write(
     text = page.read_text(encoding="utf-8")
     for name, make in REPORTS[paper].tables.items():
         text = replaced(text, name, make(runs))
-    plots = [_draw(Path(pictures) / f"{name}.png", draw, runs) for name, draw in REPORTS[paper].plots.items()]
-    for plot in plots:
-        link = Path(os.path.relpath(plot, page.parent)).as_posix()
-        text = replaced(text, plot.stem, f"![{plot.stem}]({link})")
+    plots = []
+    for name, plot in REPORTS[paper].plots.items():
+        plots.append(_draw(Path(pictures) / f"{name}.png", plot.draw, runs))
+        link = Path(os.path.relpath(plots[-1], page.parent)).as_posix()
+        text = replaced(text, name, f"![{plot.words}]({link})")
     with replacing(page) as partial:
         partial.write_text(text, encoding="utf-8")
     return [page, *plots]

@@ -1,9 +1,8 @@
 """truong-2022: fully connected heads against neural circuit policies on chest images."""
 
 from collections.abc import Callable
-from typing import Any
 
-from train.reports.markdown import NOTHING, ours, table
+from train.reports.markdown import NOTHING, Plot, ours, table
 from train.reports.rows import Summary
 
 HEADS = {
@@ -37,4 +36,4 @@ def _results(runs: list[Summary]) -> str:
 
 
 TABLES: dict[str, Callable[[list[Summary]], str]] = {"results": _results}
-PLOTS: dict[str, Callable[[Any, list[Summary]], None]] = {}
+PLOTS: dict[str, Plot] = {}

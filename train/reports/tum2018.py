@@ -6,7 +6,7 @@ from typing import Any
 
 from train.plans import MORE_RATES, RATES
 from train.recipes import RECIPES
-from train.reports.markdown import NOTHING, ours, table, theirs
+from train.reports.markdown import NOTHING, Plot, ours, table, theirs
 from train.reports.rows import Summary, best_by_validation
 
 #: Which weights are tested is decided by validation, and so is a network's learning rate.
@@ -142,4 +142,9 @@ TABLES: dict[str, Callable[[list[Summary]], str]] = {
     "table 4.6": partial(_pairs, pairs=PAIRS_DEPTH, printed_in="table 4.6"),
     "table 4.9": _full_output,
 }
-PLOTS = {"tum-2018-rates": _robustness, "tum-2018-differences": _equal_parameters}
+PLOTS = {
+    "tum-2018-rates": Plot("Test accuracy against the learning rate, fully connected and LSTM", _robustness),
+    "tum-2018-differences": Plot(
+        "Accuracy of recurrent networks minus that of fully connected ones of as many parameters", _equal_parameters
+    ),
+}
