@@ -56,6 +56,9 @@ class RunRecipe(pydantic.BaseModel):
 
     @pydantic.model_validator(mode="after")
     def _model_fits(self) -> Self:
+        one_logit = self.task == "classes" and len(self.labels) == 2 and self.outputs == 1
+        if self.outputs != len(self.labels) and not one_logit:
+            raise ValueError(f"{self.outputs} outputs do not fit {len(self.labels)} labels")
         try:
             with torch.device("meta"):  # nothing is allocated, or drawn
                 list(parameter_groups(self.build(), self.training))

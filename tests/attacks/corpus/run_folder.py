@@ -69,7 +69,7 @@ def tensor(shape: list[int], offsets: list[int]) -> dict[str, Any]:
 
 
 DAMAGED = Refused(r"recipe\.json is damaged: [^\n]+\.$")
-WEIGHTS = Refused(r"weights\.safetensors does not hold the weights of \w+ \([^\n]+\)\.$")
+WEIGHTS = Refused(r"weights\.safetensors does not hold the weights of [\w-]+ \([^\n]+\)\.$")
 SAYING: dict[str, dict[str, Any]] = {
     "a model that is a number": {"model": 7},
     "a model of nobody": {"model": "../../etc/passwd"},
