@@ -18,7 +18,7 @@ import numpy as np
 import pydantic
 import safetensors
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 import models
 from imaging import LiquidLensError
@@ -259,7 +259,8 @@ class RunFolder:
 
     def save_weights(self, model: models.Classifier, which: Weights) -> None:
         with replacing(self.path / WEIGHT_FILES[which]) as partial:
-            save_file({key: tensor.contiguous() for key, tensor in model.state_dict().items()}, partial)
+            # Not save_file, whose errors of a full disk are no OSError.
+            partial.write_bytes(save({key: tensor.contiguous() for key, tensor in model.state_dict().items()}))
 
     def write_text(self, name: str, text: str) -> None:
         """Write a file whole or not at all."""
