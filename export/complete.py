@@ -9,9 +9,11 @@ from torch import Tensor, nn
 
 from export.ood import OodScore
 from models import Classifier
+from models.bidirectional import BidirectionalLTC, FoldedBidirectionalLTC
 from models.cfc import CfC, FoldedCfC
+from models.erosions import Erosions, PooledErosions
 from models.front import Front
-from models.liquid import LTC, FoldedLayer, FoldedLTC, Reversed
+from models.liquid import LTC, FoldedLayer, FoldedLTC
 
 #: Pixels that break the input contract by 5 % of the range on average double the usual score of about 1.
 VIOLATION_WEIGHT = 20.0
@@ -57,8 +59,8 @@ class CompleteModel(nn.Module):
         return torch.cat([1 - positive, positive], 1)
 
     def folded(self) -> "CompleteModel":
-        """A copy in the form that is traced to ONNX: liquid layers are folded, and adaptive max-pooling, which has no
-        ONNX operator, gathers its windows.  The same answers to rounding."""
+        """A copy in the form that is traced to ONNX: liquid layers are folded, adaptive max-pooling, which has no ONNX
+        operator, gathers its windows, and erosions are written as pooling.  The same answers to rounding."""
         twin = copy.deepcopy(self)
         for module in list(twin.modules()):
             for name, child in module.named_children():
@@ -74,15 +76,12 @@ def state_names(layers: int) -> list[str]:
 
 @contextlib.contextmanager
 def _recorded_states(network: nn.Module) -> Iterator[list[Tensor]]:
-    """Collect the states of all folded liquid layers that run meanwhile, in the order in which they run; those of one
-    that reads from the end to the start in the order of what it reads."""
+    """Collect the states of all folded liquid layers that run meanwhile, in the order in which they run."""
     states: list[Tensor] = []
-    reversed_layers = [module for module in network.modules() if isinstance(module, Reversed)]
-    inside = [module.layer for module in reversed_layers]
-    folded = [module for module in network.modules() if isinstance(module, FoldedLayer) and module not in inside]
     hooks = [
         module.register_forward_hook(lambda _module, _inputs, outputs: states.append(outputs[1]))
-        for module in (*folded, *(module for module in reversed_layers if isinstance(module.layer, FoldedLayer)))
+        for module in network.modules()
+        if isinstance(module, FoldedLayer)
     ]
     try:
         yield states
@@ -125,6 +124,8 @@ def _windows(length: int, size: int) -> Tensor:
 #: What is replaced, and by what.
 _FORMS: dict[type[nn.Module], Callable[..., nn.Module]] = {
     LTC: FoldedLTC,
+    BidirectionalLTC: FoldedBidirectionalLTC,
     CfC: FoldedCfC,
     nn.AdaptiveMaxPool2d: WindowMax,
+    Erosions: PooledErosions,
 }

@@ -17,6 +17,8 @@ from train.prepare import chunks
 
 TOLERANCE = 1e-4
 OOD_TOLERANCE = 1e-3
+#: A distance of 40 needs no four decimals, nor the logit of a slice that counts for the whole volume and is 100.
+UNBOUNDED = ("ood", "slice_logits")
 BATCH_SIZES = (1, 2, 7, 64)
 
 
@@ -45,8 +47,8 @@ class Comparison:
             if ours.shape != theirs.shape:
                 raise AuditError(f"Its output {name} is {ours.shape} where torch gives {theirs.shape}.")
             difference = np.abs(ours - theirs)
-            if name == "ood":  # unbounded above: a distance of 40 needs no four decimals
-                difference /= np.maximum(1, theirs)
+            if name in UNBOUNDED:
+                difference /= np.maximum(1, np.abs(theirs))
             self.worst[name] = float(np.maximum(self.worst.get(name, 0.0), difference.max()))  # keeps NaN
         decisions = (
             metrics.decided(outputs, self.threshold, self.multi_label)
@@ -55,8 +57,11 @@ class Comparison:
         self.changed += int((next(decisions) != next(decisions)).sum())
 
     def conclude(self, scans: int, file: str) -> Parity:
-        """The result for `scans` different scans.  Raises AuditError if a logit differs by more than 1e-4, a state by
-        more than 1e-4, an out-of-distribution score by more than 1e-3 of itself, or a label changes."""
+        """The result for `scans` different scans.
+
+        Raises AuditError if a logit or a state differs by more than 1e-4, the logit of a slice by more than 1e-4 of
+        itself where it exceeds 1, an out-of-distribution score likewise by more than 1e-3, or if a label changes.
+        """
         broken = [
             f"{name} differs by up to {worst:.2g} (allowed: {_tolerance(name):.0e})"
             for name, worst in self.worst.items()

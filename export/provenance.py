@@ -216,7 +216,8 @@ def _folded_layers(twin: CompleteModel) -> Iterator[Origin]:
             for name, value in buffers.items():
                 parts, how = module.folding[name]
                 kind: Kind = "masks" if name in module.STRUCTURE else "weights"
-                yield Origin(f"{path}.{name}", value, kind, tuple(f"{path}.rnn_cell.{part}" for part in parts), how)
+                sources = tuple(f"{path}.{cell}.{part}" for cell in module.CELLS for part in parts)
+                yield Origin(f"{path}.{name}", value, kind, sources, how)
         elif isinstance(module, WindowMax):
             for name, value in buffers.items():
                 yield Origin(f"{path}.{name}", value, "constants", (), "positions of each window of the max-pooling")

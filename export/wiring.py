@@ -9,23 +9,29 @@ from numpy.typing import NDArray
 
 from export.complete import state_names
 from export.facts import Synapses
+from models.bidirectional import BidirectionalLTC
 from models.cfc import CfC
 from models.liquid import LTC
 from serve.manifest import Wiring
 
+_LIQUID = LTC | CfC | BidirectionalLTC
 TYPES = {"m": "motor", "c": "command", "i": "inter"}
 
 
 def wirings(network: torch.nn.Module) -> tuple[Wiring, ...]:
     """The wiring of every liquid layer, in the order in which they run; signs are those of the trained weights."""
-    layers = [(name, module) for name, module in network.named_modules() if isinstance(module, LTC | CfC)]
+    layers = [(name, module) for name, module in network.named_modules() if isinstance(module, _LIQUID)]
+    parts = {part for _, module in layers for part in module.children()}  # of a bidirectional layer
+    layers = [(name, module) for name, module in layers if module not in parts]
     return tuple(
         _wiring(f"network.{name}", layer, output)
         for (name, layer), output in zip(layers, state_names(len(layers)), strict=True)
     )
 
 
-def _wiring(name: str, layer: LTC | CfC, output: str) -> Wiring:
+def _wiring(name: str, layer: LTC | CfC | BidirectionalLTC, output: str) -> Wiring:
+    if isinstance(layer, BidirectionalLTC):
+        return _side_by_side(*(_wiring(name, one, output) for one in (layer.ahead, layer.back)))
     wiring = layer.rnn_cell._wiring
     if isinstance(layer, LTC):
         cell = layer.rnn_cell
@@ -42,6 +48,17 @@ def _wiring(name: str, layer: LTC | CfC, output: str) -> Wiring:
         sensory_fan_in=tuple(map(int, sensory.sum(0))),
         recurrent=tuple("".join(".+-"[int(sign)] for sign in row) for row in recurrent),
     )
+
+
+def _side_by_side(ahead: Wiring, back: Wiring) -> Wiring:
+    """Both wirings as one, without synapses between them."""
+    none_ahead, none_back = "." * len(ahead.neurons), "." * len(back.neurons)
+    changes = {
+        "neurons": ahead.neurons + back.neurons,
+        "sensory_fan_in": ahead.sensory_fan_in + back.sensory_fan_in,
+        "recurrent": (*(row + none_back for row in ahead.recurrent), *(none_ahead + row for row in back.recurrent)),
+    }
+    return ahead.model_copy(update=changes)
 
 
 def _connections(layer: CfC) -> tuple[NDArray, NDArray]:

@@ -51,7 +51,7 @@ class Folded(NamedTuple):
     gain: Tensor  # (units, synapses) sigma, in the row of the unit where the synapse starts
     offset: Tensor  # (synapses,) -sigma * mu
     weight: Tensor  # (synapses, 2 * units) w * erev, and w, in the columns of the unit where the synapse ends
-    leak: Tensor  # (2 * units,) gleak * vleak, and gleak + epsilon; for inference also the capacity
+    leak: Tensor  # (2 * units,) gleak * vleak, and gleak + epsilon
     capacity: Tensor  # (units,) cm times the number of ODE unfolds: cm / dt for a time span of 1
     output_gain: Tensor  # (motor units,)
     output_offset: Tensor  # (motor units,)
@@ -133,6 +133,18 @@ def drive_by_unit(sums: Iterable[Tensor], folded: Folded, layout: tuple[int, int
     return by_unit.transpose(0, 1).flatten(0, 1).t().reshape(*layout, -1) + folded.leak
 
 
+def drive_of(steps: Tensor, folded: Folded) -> Tensor:
+    """Bring steps (time, batch, features) to what they and the leak add to each unit: (time, batch, 2 * units)."""
+    rows = steps.permute(2, 0, 1).flatten(1)
+    # One target at a time keeps the intermediate values in the cache: three times faster than all at once.
+    gains, offsets, weights = (
+        table.split(1) for table in (folded.sensory_gain, folded.sensory_offset, folded.sensory_weight)
+    )
+    sources = [None] * len(gains) if folded.sensory_source is None else folded.sensory_source.split(1)
+    sums = map(partial(sensory_sums, rows), sources, gains, offsets, weights)
+    return drive_by_unit(sums, folded, (steps.shape[0], steps.shape[1]))
+
+
 def ode_unfolds(state: Tensor, drive: Tensor, capacity: Tensor, folded: Folded, unfolds: int) -> Tensor:
     """One time step: `unfolds` semi-implicit Euler steps.
 
@@ -186,14 +198,7 @@ class LTC(ncps.torch.LTC):
 
         folded = fold(self.rnn_cell, self.wires())
         capacity = self._capacity(timespans, folded.capacity, (time, batch), batched)
-        rows = steps.permute(2, 0, 1).flatten(1)
-        # One target at a time keeps the intermediate values in the cache: three times faster than all at once.
-        gains, offsets, weights = (
-            table.split(1) for table in (folded.sensory_gain, folded.sensory_offset, folded.sensory_weight)
-        )
-        sources = [None] * len(gains) if folded.sensory_source is None else folded.sensory_source.split(1)
-        sums = map(partial(sensory_sums, rows), sources, gains, offsets, weights)
-        drive = drive_by_unit(sums, folded, (time, batch))
+        drive = drive_of(steps, folded)
         per_step = capacity if capacity.dim() == 3 else capacity.expand(time, -1)
 
         states = []
@@ -256,11 +261,13 @@ class FoldedLayer(nn.Module):
 
     #: Buffers that say which synapses exist; the others are weights.
     STRUCTURE: ClassVar[frozenset[str]] = frozenset()
+    #: The modules of the layer whose tensors were folded.
+    CELLS: ClassVar[tuple[str, ...]] = ("rnn_cell",)
 
     #: Number of neurons, and of those among them that are outputs.
     units: int
     motor_size: int
-    #: Buffer -> the tensors of the layer's ``rnn_cell`` that were folded into it, and how.
+    #: Buffer -> the tensors of each of the `CELLS` that were folded into it, and how.
     folding: Mapping[str, tuple[tuple[str, ...], str]]
 
     def drive(self, x: Tensor) -> Tensor:
@@ -275,13 +282,17 @@ class FoldedLayer(nn.Module):
         """Outputs (..., motor neurons) of states (..., neurons)."""
         raise NotImplementedError
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def states(self, x: Tensor) -> Tensor:
+        """The states (time, batch, neurons) while the layer reads (batch, time, features)."""
+
         def step(state: Tensor, drive: Tensor) -> tuple[Tensor, Tensor]:
             state = self.step(state, drive)
             return state, state.clone()  # scan refuses a carry that is also its output
 
-        _, states = scan(step, x.new_zeros(x.shape[0], self.units), self.drive(x))
-        states = states.transpose(0, 1)
+        return scan(step, x.new_zeros(x.shape[0], self.units), self.drive(x))[1]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        states = self.states(x).transpose(0, 1)
         return self.read(states), states
 
     def advance(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
@@ -291,25 +302,31 @@ class FoldedLayer(nn.Module):
 
 
 class FoldedLTC(FoldedLayer):
-    """An :class:`LTC` for inference."""
+    """An :class:`LTC` for inference.
+
+    Numerators and conductances are stored in units of the capacity cm / dt of their neuron (cm times the number of ODE
+    unfolds, for a time span of 1), which saves one operation in each unfold.
+    """
 
     folding: Mapping[str, tuple[tuple[str, ...], str]] = {
         "sensory_source": (("sensory_sparsity_mask",), "the inputs that each neuron reads"),
         "sensory_gain": (("sensory_sigma", "input_w"), "sigma * input_w, by sensory synapse"),
         "sensory_offset": (("sensory_sigma", "sensory_mu", "input_b"), "sigma * (input_b - mu), by sensory synapse"),
         "sensory_weight": (
-            ("sensory_w", "sensory_erev", "sensory_sparsity_mask"),
-            "w * erev and w, by sensory synapse; w made positive",
+            ("sensory_w", "sensory_erev", "sensory_sparsity_mask", "cm"),
+            "w * erev and w, by sensory synapse, in units of the capacity; w and cm made positive",
         ),
         "row_of_unit": (("sensory_sparsity_mask",), "which neurons read inputs"),
         "gain": (("sigma", "sparsity_mask"), "sigma, from neuron to synapse"),
         "offset": (("sigma", "mu", "sparsity_mask"), "-sigma * mu, by synapse"),
-        "weight": (("w", "erev", "sparsity_mask"), "w * erev and w, from synapse to neuron; w made positive"),
+        "weight": (
+            ("w", "erev", "sparsity_mask", "cm"),
+            "w * erev and w, from synapse to neuron, in units of the capacity; w and cm made positive",
+        ),
         "leak": (
             ("gleak", "vleak", "cm"),
-            "gleak * vleak, and gleak + epsilon + cm times the number of ODE unfolds, by neuron",
+            "gleak * vleak, and gleak + epsilon + capacity, by neuron, in units of the capacity",
         ),
-        "capacity": (("cm",), "cm times the number of ODE unfolds"),
         "output_gain": (("output_w",), "as trained"),
         "output_offset": (("output_b",), "as trained"),
     }
@@ -319,20 +336,30 @@ class FoldedLTC(FoldedLayer):
         super().__init__()
         if layer.use_mixed or not layer.batch_first or not layer.return_sequences:
             raise ValueError("only batch-first LTC layers that return sequences, without mixed memory, can be folded")
-        with torch.no_grad():
-            folded = fold(layer.rnn_cell, layer.wires())
-            leak = folded.leak + torch.cat([torch.zeros_like(folded.capacity), folded.capacity])
-            folded = folded._replace(leak=leak)
-        if folded.sensory_source is not None:
-            folded = folded._replace(sensory_source=folded.sensory_source.int())  # half the bytes in the file
-        for name, table in folded._asdict().items():
-            self.register_buffer(name, None if table is None else table.detach().clone())
-        self.unfolds = layer.rnn_cell._ode_unfolds
         self.motor_size, self.units = layer.motor_size, layer.state_size
+        self._hold(fold(layer.rnn_cell, layer.wires()), layer.rnn_cell._ode_unfolds)
+
+    def _hold(self, folded: Folded, unfolds: int) -> None:
+        """Register the tables as buffers, all that is added up for a unit in units of its capacity."""
+        self.unfolds = unfolds
+        capacity = folded.capacity
+        target = torch.argsort(folded.row_of_unit, stable=True)[: len(folded.sensory_weight)]
+        source = folded.sensory_source
+        tables = folded._replace(
+            sensory_source=None if source is None else source.int(),  # half the bytes in the file
+            sensory_weight=folded.sensory_weight / capacity[target, None, None],
+            weight=folded.weight / capacity.repeat(2),
+            leak=folded.leak / capacity.repeat(2) + torch.cat([torch.zeros_like(capacity), torch.ones_like(capacity)]),
+        )
+        for name, table in tables._asdict().items():
+            if name != "capacity":
+                self.register_buffer(name, None if table is None else table.detach().clone())
 
     @property
     def tables(self) -> Folded:
-        return Folded(**{name: getattr(self, name) for name in Folded._fields})
+        """The buffers.  The capacity is 1, in units of itself."""
+        buffers = {name: getattr(self, name) for name in Folded._fields if name != "capacity"}
+        return Folded(**buffers, capacity=torch.ones(()))
 
     def drive(self, x: Tensor) -> Tensor:
         tables = self.tables
@@ -344,29 +371,14 @@ class FoldedLTC(FoldedLayer):
         return drive_by_unit([sums], tables, (time, batch))
 
     def step(self, state: Tensor, drive: Tensor) -> Tensor:
-        """As :func:`ode_unfolds`, in fewer operations; `drive` holds the capacity in its second half."""
+        """As :func:`ode_unfolds`, in fewer operations: in units of the capacity, which `drive` holds, too."""
         tables = self.tables
         for _ in range(self.unfolds):
             synapses = torch.sigmoid(torch.addmm(tables.offset, state, tables.gain))
             numerator, denominator = torch.addmm(drive, synapses, tables.weight).chunk(2, dim=-1)
-            state = (numerator + tables.capacity * state) / denominator
+            state = (numerator + state) / denominator
         return state
 
     def read(self, states: Tensor) -> Tensor:
         tables = self.tables
         return states[..., : self.motor_size] * tables.output_gain + tables.output_offset
-
-
-class Reversed(nn.Module):
-    """A liquid layer that reads sequences from their end to their start.
-
-    Takes and returns what the layer does; outputs, and the states of a folded layer, in the order of the sequence.
-    """
-
-    def __init__(self, layer: nn.Module):
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, sequence: Tensor) -> tuple[Tensor, Tensor]:
-        outputs, states = self.layer(sequence.flip(1))
-        return outputs.flip(1), states.flip(1) if isinstance(self.layer, FoldedLayer) else states

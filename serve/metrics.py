@@ -169,6 +169,12 @@ def risk_coverage(labels: NDArray, probabilities: NDArray, threshold: float = 0.
     return answered / len(order), np.cumsum(wrong[order])[last] / answered
 
 
+def selective_accuracy(labels: NDArray, probabilities: NDArray, coverage: float = 0.9, threshold: float = 0.5) -> float:
+    """Accuracy on the most certain scans, at least the share `coverage` of all; NaN if there are no scans."""
+    answered, risk = risk_coverage(labels, probabilities, threshold)
+    return float(1 - risk[answered >= coverage][0]) if len(risk) else float("nan")
+
+
 def aurc(labels: NDArray, probabilities: NDArray, threshold: float = 0.5) -> float:
     """Area under the steps of `risk_coverage` (Geifman et al., ICLR 2019): 0 is best; NaN if there are no scans."""
     coverage, risk = risk_coverage(labels, probabilities, threshold)

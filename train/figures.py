@@ -36,7 +36,8 @@ def epoch_figures(task: Task, batches: Batches, loss: Loss) -> dict[str, float]:
 
 def final_figures(task: Task, batches: Batches, loss: Loss, temperature: float) -> dict[str, float]:
     """Figures of trained weights: like `epoch_figures`, but accuracy and recall are of all scans, those over batches
-    are ``accuracy_batch_mean`` and ``recall_batch_mean``; with the calibration error before and after the temperature.
+    are ``accuracy_batch_mean`` and ``recall_batch_mean``; with the accuracy on the most certain nine tenths, and the
+    calibration error before and after the temperature.
     """
     figures = epoch_figures(task, batches, loss)
     if task == "pose":
@@ -47,6 +48,7 @@ def final_figures(task: Task, batches: Batches, loss: Loss, temperature: float) 
         **figures,
         "accuracy": metrics.accuracy(targets, raw),
         "accuracy_batch_mean": figures["accuracy"],
+        "selective_accuracy": metrics.selective_accuracy(targets, raw),
         "recall": metrics.recall(targets, raw),
         "recall_batch_mean": figures["recall"],
         "ece": metrics.expected_calibration_error(targets, raw),

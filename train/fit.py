@@ -142,9 +142,9 @@ def raw_splits(dataset: Dataset, recipe: RunRecipe) -> tuple[dict[str, Scans], d
     if settings.validate_on_test:  # the validation scans are training scans then, the first ones as in the file
         scans["train"] = joined(scans.pop("val"), scans["train"])
         truth["train"] = np.concatenate([truth.pop("val"), truth["train"]])
-    wanted = {"train": settings.subset, "test": settings.test_subset}
+    wanted = {"train": settings.subset, "val": settings.validation_subset, "test": settings.test_subset}
     for split, count in wanted.items():
-        if count is not None:
+        if count is not None and split in truth:
             items = draw_subset(len(truth[split]), count, settings.subset_seed)
             scans[split], truth[split] = picked(scans[split], items), truth[split][items]
     if settings.validate_on_test:

@@ -140,14 +140,23 @@ TABLES: dict[str, dict[str, dict[tuple[str, str, str], Figures]]] = {
 }
 
 
+#: Other copies of the images that the papers used.
+COPIES = {"cifar10-jpeg": "cifar10"}
+
+
+def original(dataset: str) -> str:
+    """The dataset of a paper that a dataset is a copy of; others are their own."""
+    return COPIES.get(dataset, dataset)
+
+
 def published(paper: str, model: str, dataset: str, rule: str, table: str | None = None) -> Figures:
     """What a paper prints for a line of its study, in one of its tables or else in the first that has it; perhaps
     nothing.
 
-    model: with or without flags; the LSTM and RNN rows of hse-2024 were run as `+source_layout`.  rule: the recipe with
-    its changes, which do not matter here.
+    model: with or without flags; the LSTM and RNN rows of hse-2024 were run as `+source_layout`.  dataset: the paper's
+    or a copy of it.  rule: the recipe with its changes, which do not matter here.
     """
-    key = model.partition("+")[0].partition("@")[0], dataset, rule.partition("+")[0]
+    key = model.partition("+")[0].partition("@")[0], original(dataset), rule.partition("+")[0]
     for name, rows in TABLES[paper].items():
         if table in (None, name) and key in rows:
             return rows[key]

@@ -54,9 +54,10 @@ class Training(BaseModel):
     patience: int = Field(default=10, gt=0)
     tolerance: float = Field(default=0.0, ge=0)
 
-    #: Train on this many training scans, test on this many test scans; both are drawn with `subset_seed`: the same ones
-    #: for every model and seed.
+    #: Train, validate and test on this many scans of a split; they are drawn with `subset_seed`: the same ones for
+    #: every model and seed.
     subset: int | None = Field(default=None, gt=0)
+    validation_subset: int | None = Field(default=None, gt=0)
     test_subset: int | None = Field(default=None, gt=0)
     subset_seed: int = Field(default=0, ge=0)
     #: The test scans stand in for the validation scans (kth-2021); nothing is then chosen on scans of its own.

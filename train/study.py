@@ -6,6 +6,7 @@ goes on from its run folder.  So a study can be stopped at any time, and the sam
 
 import fcntl
 import functools
+import gc
 import multiprocessing
 import os
 import signal
@@ -190,6 +191,7 @@ def _serve(connection: Connection, task: Callable[[Run], Any]) -> None:
     with suppress(EOFError):
         while True:
             connection.send(task(connection.recv()))
+            gc.collect()  # a trainer and its data refer to each other: gigabytes, after some runs
 
 
 def _end_with_the_study() -> None:

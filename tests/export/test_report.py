@@ -29,7 +29,6 @@ SHAPES = {
     "network.head.steps.0.layer.offset": (63,),
     "network.head.steps.0.layer.weight": (63, 42),
     "network.head.steps.0.layer.leak": (42,),
-    "network.head.steps.0.layer.capacity": (21,),
 }
 
 

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ncps.wirings import NCP, AutoNCP, FullyConnected, Random
 
-from models.liquid import LTC, FoldedLTC, Reversed
+from models.bidirectional import BidirectionalLTC, FoldedBidirectionalLTC
+from models.liquid import LTC, FoldedLTC
 
 WIRINGS = {
     "auto": lambda: AutoNCP(12, 3),
@@ -208,16 +209,29 @@ def test_what_cannot_be_folded_is_refused():
         FoldedLTC(LTC(FEATURES, 4, mixed_memory=True))
 
 
-def test_a_reversed_layer_reads_from_the_end():
-    """Its outputs and, folded, its states stand in the order of the sequence."""
+def test_a_bidirectional_layer_is_two_layers():
+    """In one loop, with the same results and gradients; the second reads from the end, and all stands in order."""
     torch.manual_seed(0)
-    layer = LTC(5, AutoNCP(8, 2))
+    both = BidirectionalLTC(5, AutoNCP(8, 2))
+    sequence = torch.rand(3, 6, 5, requires_grad=True)
+    outputs, states = both(sequence)
+    apart = torch.cat([both.ahead(sequence)[0], both.back(sequence.flip(1))[0].flip(1)], 2)
+    assert gap(outputs, apart) <= 1e-6
+    assert states.shape == (3, 6, 16)
+    inputs = [sequence, *(parameter for parameter in both.parameters() if parameter.requires_grad)]
+    one, other = (torch.autograd.grad(result.square().sum(), inputs) for result in (outputs, apart))
+    assert max(map(gap, one, other)) <= 1e-5
+    folded = FoldedBidirectionalLTC(both)
+    assert gap(folded(sequence)[0], outputs) <= 1e-6
+    assert gap(folded(sequence)[1], states) <= 1e-6
+
+
+def test_a_bidirectional_layer_reads_from_both_ends():
+    torch.manual_seed(0)
+    folded = FoldedBidirectionalLTC(BidirectionalLTC(5, AutoNCP(8, 2)))
     sequence = torch.rand(3, 6, 5)
-    assert torch.equal(Reversed(layer)(sequence)[0], layer(sequence.flip(1))[0].flip(1))
-    folded = FoldedLTC(layer)
-    outputs, states = Reversed(folded)(sequence)
     later = sequence.clone()
     later[:, 4] += 1
-    changed = (Reversed(folded)(later)[1] - states).abs().amax((0, 2)) > 0
-    assert changed.tolist() == [True] * 5 + [False], "what comes after a change has been read before it"
-    assert torch.equal(outputs, folded(sequence.flip(1))[0].flip(1))
+    changed = (folded(later)[1] - folded(sequence)[1]).abs().amax(0) > 0
+    assert changed[:, :8].any(1).tolist() == [False] * 4 + [True] * 2
+    assert changed[:, 8:].any(1).tolist() == [True] * 5 + [False]

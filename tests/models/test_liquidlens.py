@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 import models
 from imaging import phantoms
-from models.liquidlens import erosions
+from models.erosions import Erosions, PooledErosions
 
 NAMES = ("LiquidLens-S", "LiquidLens-M", "LiquidLens-CNN")
 
@@ -28,8 +28,9 @@ def test_sizes():
 def test_erosions_are_those_of_scipy(vessels):
     """By 6, 18 and 26 neighbours, also of grey volumes and at the border."""
     for volumes in (vessels, torch.rand(2, 1, 9, 10, 11)):
-        found = erosions(volumes, rounds=2)
-        assert found.shape[1] == 7
+        found = Erosions(rounds=2)(volumes)
+        assert torch.equal(found, PooledErosions(Erosions(rounds=2))(volumes))
+        assert found.shape[2] == 7
         for scan, left in zip(volumes.numpy(), found.numpy(), strict=True):
             expected = [scan[0]]
             for _ in range(2):
@@ -37,7 +38,7 @@ def test_erosions_are_those_of_scipy(vessels):
                 for connectivity in (1, 2, 3):
                     shape = ndimage.generate_binary_structure(3, connectivity)
                     expected.append(ndimage.grey_erosion(start, footprint=shape, mode="constant", cval=np.inf))
-            assert np.array_equal(left, np.stack(expected))
+            assert np.array_equal(left, np.stack(expected, 1))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -65,14 +66,14 @@ def test_what_comes_later_changes_what_came_before(vessels):
     torch.manual_seed(0)
     model = models.build("LiquidLens-S").eval()
     states: list[torch.Tensor] = []
-    for layer in model.liquid:
-        layer.register_forward_hook(lambda _layer, _inputs, outputs: states.append(outputs[0]))  # in slice order
+    model.liquid.register_forward_hook(lambda _layer, _inputs, outputs: states.append(outputs[1]))
     sharper = vessels.clone()
     sharper[:, :, 20] = vessels[:, :, 20].flip(2)  # the same voxels, elsewhere in their slice
     with torch.no_grad():
         model(vessels)
         model(sharper)
-    forwards, backwards = ((one - other).abs().amax((0, 2)) for one, other in zip(states[:2], states[2:], strict=True))
+    changed = (states[0] - states[1]).abs().amax(0)
+    forwards, backwards = (half.amax(1) for half in changed.chunk(2, 1))
     assert forwards[21:].max() > 1e-4
     assert backwards[:20].max() > 1e-4
 

@@ -158,6 +158,15 @@ def test_risk_grows_as_less_certain_scans_are_answered():
     assert math.isnan(metrics.aurc(labels[:0], binary(0.5)[:0]))
 
 
+def test_selective_accuracy_leaves_out_the_least_certain():
+    labels = np.array([1, 0, 1, 0, 1])
+    found = binary(0.9, 0.2, 0.45, 0.1, 0.7)  # the third is wrong, and the least certain
+    assert metrics.selective_accuracy(labels, found, 0.8) == 1
+    assert metrics.selective_accuracy(labels, found, 0.81) == pytest.approx(0.8)
+    assert metrics.selective_accuracy(labels, found, 1.0) == metrics.accuracy(labels, found)
+    assert math.isnan(metrics.selective_accuracy(labels[:0], found[:0]))
+
+
 def test_certainty_of_two_classes_is_the_distance_from_the_threshold_in_logits():
     labels, probabilities = np.array([0, 1, 1]), binary(0.05, 0.25, 0.99)
     _, risk = metrics.risk_coverage(labels, probabilities, threshold=0.2)

@@ -64,13 +64,16 @@ def read_cifar10(path: Path) -> Arrays:
 
 
 def read_cifar10_jpeg(path: Path) -> Arrays:
-    """CIFAR-10 as JPEGs.  This file is sorted by class, so its training images are shuffled before the first of them
-    become the validation set; the shuffle is the same every time."""
+    """CIFAR-10 as JPEGs.  This file is sorted by class, and the official one is not; so all are shuffled, the same
+    way every time: the first training images become validation images, and kth-2021 averages over batches of tests."""
     arrays = _read_npz(path)
-    train, test = (_jpegs(arrays[f"{split}_jpeg"], arrays[f"{split}_offsets"]) for split in ("train", "test"))
-    order = np.random.default_rng(0).permutation(len(train))
-    shuffled = Decoded([train[i] for i in order], _decode_colour)
-    return _hold_out(shuffled, arrays["train_labels"][order], Decoded(test, _decode_colour), arrays["test_labels"])
+    images, labels = {}, {}
+    for split in ("train", "test"):
+        jpegs = _jpegs(arrays[f"{split}_jpeg"], arrays[f"{split}_offsets"])
+        order = np.random.default_rng(0).permutation(len(jpegs))
+        images[split] = Decoded([jpegs[i] for i in order], _decode_colour)
+        labels[split] = arrays[f"{split}_labels"][order]
+    return _hold_out(images["train"], labels["train"], images["test"], labels["test"])
 
 
 def read_chest_xrays(path: Path) -> Arrays:

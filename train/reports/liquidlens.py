@@ -9,6 +9,7 @@ from train.reports.markdown import NOTHING, Plot, ours, table, theirs
 from train.reports.rows import Summary
 
 AUC, ACCURACY = "best_test_auc", "best_test_accuracy"
+ECE, SELECTIVE = "best_test_ece_calibrated", "best_test_selective_accuracy"
 
 
 def _comparison(runs: list[Summary]) -> str:
@@ -28,6 +29,12 @@ def _own(model: str, runs: list[Summary]) -> tuple[object, ...]:
     return f"**{model}**", f"{next(iter(by_dataset.values())).parameters:,}", seeds, *figures
 
 
+def _certainty(runs: list[Summary]) -> str:
+    header = ("network", "dataset", "seeds", "ECE", "accuracy", "accuracy on the surest 90 %")
+    columns = (ECE, ACCURACY, SELECTIVE)
+    return table(header, [(r.model, r.dataset, r.seeds, *(ours(r, column) for column in columns)) for r in runs])
+
+
 def _printed() -> Iterator[tuple[object, ...]]:
     for model in COMPACT:
         figures = (published("hse-2024", model, dataset, "hse-2024") for dataset in HSE_DATASETS)
@@ -40,5 +47,5 @@ def _printed() -> Iterator[tuple[object, ...]]:
         yield network, NOTHING, NOTHING, *cells
 
 
-TABLES: dict[str, Callable[[list[Summary]], str]] = {"comparison": _comparison}
+TABLES: dict[str, Callable[[list[Summary]], str]] = {"comparison": _comparison, "certainty": _certainty}
 PLOTS: dict[str, Plot] = {}

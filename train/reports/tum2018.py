@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 from train.plans import MORE_RATES, RATES
+from train.published import original
 from train.recipes import RECIPES
 from train.reports.markdown import NOTHING, Plot, ours, table, theirs
 from train.reports.rows import Summary, best_by_validation
@@ -38,7 +39,7 @@ ROBUSTNESS = (("2MLP-FC-for-LSTM", "fully connected", "tab:blue"), ("2MLP-LSTM",
 
 def _chosen(runs: list[Summary], data: str) -> dict[str, Summary]:
     """Each network at its best learning rate; none whose rates have not all been tried with the same seeds."""
-    candidates = [run for run in runs if run.dataset == data and _rate(run) in RATES]
+    candidates = [run for run in runs if original(run.dataset) == data and _rate(run) in RATES]
     seeds: dict[str, list[list[float]]] = {}
     for run in candidates:
         seeds.setdefault(run.model, []).append(run.values("seed"))
