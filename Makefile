@@ -17,8 +17,8 @@ DEVICE := .venv-serve/ready-$(ORT)
 TOOLS := .venv-tools/ready
 PIP_QUIET := -qq --disable-pip-version-check
 
-.PHONY: help demo test lint train study tables export audit predict batch serve doctor bench bench-training bench-batch gpu-check pretrained \
-	zoo-check attacks fuzz siege sbom pip-audit environments clean
+.PHONY: help demo test lint train study tables export audit predict batch serve doctor bench bench-training bench-batch bench-web gpu-check \
+	pretrained web web-page zoo-check attacks fuzz siege sbom pip-audit environments clean
 .DEFAULT_GOAL := help
 
 help:  ## Show these targets.
@@ -79,6 +79,13 @@ batch: need-SCANS need-OUT $(DEVICE)  ## Predict many scans into a table: MODEL=
 serve: $(DEVICE)  ## Serve the demo and the Open Inference Protocol: ARGS="bundles/.../model.onnx --port 8000"
 	.venv-serve/bin/liquidlens serve $(ARGS)
 
+web: $(DEVICE)  ## Write the page that runs models in a browser to site/, and serve it on this machine: MODELS="vessel" PORT=8080
+	.venv-serve/bin/liquidlens web $(MODELS) --out site
+	.venv-serve/bin/python -m http.server $(or $(PORT),8080) --bind 127.0.0.1 --directory site
+
+web-page:  ## Build the page in serve/web/dist anew from its sources; needs Node.js.
+	cd serve/web && npm ci && npm run build
+
 bench: $(WORKSHOP)  ## Measure the liquid layer and exported files against ncps.
 	.venv/bin/python -m benchmarks.liquid
 	.venv/bin/python -m benchmarks.exported
@@ -88,6 +95,9 @@ bench-training: $(WORKSHOP)  ## Measure seconds per epoch against plain ncps; ab
 
 bench-batch: $(WORKSHOP)  ## Measure the batch script against bare loops; about ten minutes.
 	.venv/bin/python -m benchmarks.batch $(ARGS)
+
+bench-web: $(DEVICE)  ## Measure the page in Chromium against Python: ARGS="vessel --repeats 100"
+	.venv-serve/bin/python -m benchmarks.web $(ARGS)
 
 doctor: $(DEVICE)  ## Say what this machine can do, and why not more.
 	.venv-serve/bin/liquidlens doctor $(ARGS)

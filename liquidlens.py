@@ -10,7 +10,7 @@ from rich.table import Table
 
 from imaging.errors import LiquidLensError
 from imaging.files import replacing
-from serve import commands, commands_signing
+from serve import commands, commands_signing, commands_web
 from serve.console import console, fail, numbers, print_columns, run
 
 if TYPE_CHECKING:
@@ -492,6 +492,7 @@ for command in (
     commands_signing.keygen,
     commands_signing.sign,
     commands_signing.verify,
+    commands_web.web,
 ):
     app.command()(command)
 

@@ -1,0 +1,25 @@
+"""The command that writes a site: `web`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from serve.console import console
+
+
+def web(
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(help="Exported .onnx files, bundles, or pretrained names; by default all of these."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder to write; an earlier site in it is replaced.")] = Path("site"),
+) -> None:
+    """Write a page that runs models in the browser: a folder that any static host can serve, with nothing uploaded."""
+    from serve import site
+
+    names = site.write(models or [], out)
+    files = [path for path in out.rglob("*") if path.is_file()]
+    size = sum(path.stat().st_size for path in files) / 2**20
+    console.print(f"{out}: {', '.join(names)}; {len(files)} files, {size:.1f} MiB.", style="bold", soft_wrap=True)
+    console.print(f"Look at it: python -m http.server --bind 127.0.0.1 --directory {out}", soft_wrap=True)

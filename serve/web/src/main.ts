@@ -1,0 +1,297 @@
+/** The page: a model, a scan, and what the one says of the other, all on this device. */
+import "./page/style.css";
+import type { Judged, Loaded, Member, Scan } from "./messages.ts";
+import { manifestFrom } from "./model/manifest.ts";
+import { metadataOf } from "./model/onnx.ts";
+import { answer } from "./page/answer.ts";
+import { slicesChart, traceChart } from "./page/charts.ts";
+import { byId, element } from "./page/dom.ts";
+import { Engine, type Model } from "./page/engine.ts";
+import { auditFacts, modelFacts, scanFacts, type Listed } from "./page/facts.ts";
+import { fromDrop, fromInput } from "./page/files.ts";
+import { result } from "./page/result.ts";
+import type { Viewer } from "./page/viewer.ts";
+import { about } from "./page/words.ts";
+import { Refusal } from "./read/refusal.ts";
+
+/** How long the first visit waits for the service worker (ms). */
+const PATIENCE = 15_000;
+const OWN = "your own file";
+
+const select = byId("model", HTMLSelectElement);
+const files = byId("files", HTMLInputElement);
+const own = byId("own", HTMLInputElement);
+const item = byId("item", HTMLInputElement);
+const drop = byId("drop", HTMLElement);
+const stop = byId("stop", HTMLButtonElement);
+const status = byId("status", HTMLElement);
+const message = byId("message", HTMLElement);
+const places = Object.fromEntries(
+  ["about", "answer", "explanation", "facts", "network", "viewer"].map((id) => [id, byId(id, HTMLElement)]),
+) as Record<"about" | "answer" | "explanation" | "facts" | "network" | "viewer", HTMLElement>;
+
+const engine = new Engine();
+const models = new Map<string, Model>();
+let loaded: { model: Model; told: Loaded } | undefined;
+let opened: { members: readonly Member[]; selection: string; name: string; scan: Scan; colour: boolean; milliseconds: number } | undefined;
+let viewer: Promise<Viewer> | undefined;
+let shown: Scan | undefined;
+let judged: { scan: Scan; model: Model } | undefined;
+/** The newest of what was asked for; what was asked before is not shown any more. */
+const newest = { model: 0, scan: 0, answer: 0 };
+/** How many things are being done. */
+let busy = 0;
+
+async function start(): Promise<void> {
+  await guarded();
+  const listed = (await (await fetch("models.json")).json()) as { models: Listed[] };
+  await Promise.all(listed.models.map(async (one) => add({ ...one, bytes: await bytesAt(one.path!) })));
+  const groups = { 3: "Volumes", 2: "Images" };
+  for (const [axes, label] of Object.entries(groups).reverse()) {
+    const group = element("optgroup", { label });
+    for (const { name } of listed.models) if (String(await axesOf(name)) === axes) group.append(new Option(name));
+    if (group.children.length) select.append(group);
+  }
+  const given = new URLSearchParams(location.search).get("model");
+  if (given !== null && models.has(given)) select.value = given;
+  select.disabled = false;
+  await choose(select.value);
+  const [{ Viewer }] = await Promise.all([import("./page/viewer.ts"), engine.prepare()]);
+  void Viewer;
+  await storeAll();
+  document.documentElement.dataset["ready"] = "all";
+  places.network.textContent =
+    "Everything is loaded: from here on this page asks the network for nothing" +
+    (navigator.serviceWorker?.controller ? ", and it opens without one." : ".");
+}
+
+/** Have the service worker store what nothing has asked for yet, so that all of the site works without a network. */
+async function storeAll(): Promise<void> {
+  const worker = navigator.serviceWorker?.controller;
+  if (!worker) return;
+  const { port1, port2 } = new MessageChannel();
+  const done = new Promise((resolve) => (port1.onmessage = resolve));
+  worker.postMessage("store", [port2]);
+  await done;
+}
+
+/** Wait until the service worker answers for this page, so that its policy holds for the workers as well. */
+async function guarded(): Promise<void> {
+  if (!("serviceWorker" in navigator)) return; // where there is none, the page works, but only with a network
+  try {
+    const { active } = await navigator.serviceWorker.register("sw.js");
+    if (active) return; // either it answers already, or the person reloads past it
+    const controlled = new Promise<void>((resolve) => {
+      if (navigator.serviceWorker.controller) resolve();
+      navigator.serviceWorker.addEventListener("controllerchange", () => resolve());
+    });
+    await Promise.race([controlled, new Promise((resolve) => window.setTimeout(resolve, PATIENCE))]);
+  } catch (error) {
+    console.warn("The page is not stored for offline use:", error);
+  }
+}
+
+async function bytesAt(path: string): Promise<Uint8Array<ArrayBuffer>> {
+  const response = await fetch(path);
+  if (!response.ok) throw new Refusal(`${path}: this site does not have it.`);
+  return new Uint8Array(await response.arrayBuffer());
+}
+
+function add(model: Model): void {
+  models.set(model.name, model);
+}
+
+async function axesOf(name: string): Promise<number> {
+  try {
+    return (await manifestFrom(metadataOf(models.get(name)!.bytes))).input.size.length;
+  } catch {
+    return 3; // what is wrong with it is said when it is chosen
+  }
+}
+
+/** Load a model, and let it judge the scan that is open. */
+async function choose(name: string): Promise<void> {
+  const model = models.get(name)!;
+  await task("model", `Loading ${name}`, async (isNewest) => {
+    loaded = undefined;
+    places.about.replaceChildren();
+    try {
+      const told = await engine.load(model);
+      if (!isNewest()) return;
+      loaded = { model, told };
+      places.about.replaceChildren(about(told.manifest));
+    } catch (error) {
+      throw error instanceof Refusal ? new Refusal(`${name}: ${error.message}`) : error;
+    }
+    showFacts([]);
+  });
+  await judge();
+}
+
+/** Read a scan and let the model judge it. */
+async function open(members: readonly Member[]): Promise<void> {
+  if (!members.length) return;
+  const model = members.length === 1 && members[0]!.name.toLowerCase().endsWith(".onnx") ? members[0] : undefined;
+  if (model) return bring(model.file);
+  const selection = item.value.trim().replace(/^#/, "");
+  const name = (members.length === 1 ? members[0]!.name : `${members.length} files`) + (selection && `#${selection}`);
+  await task("scan", `Reading ${name}`, async (isNewest) => {
+    const colour = loaded?.told.manifest.input.channels === 3;
+    const started = performance.now();
+    const scan = await engine.read(members, selection, colour);
+    if (!isNewest()) return;
+    opened = { members, selection, name, scan, colour, milliseconds: performance.now() - started };
+  });
+  await judge();
+}
+
+/** A model of the person's own. */
+async function bring(file: Blob): Promise<void> {
+  const bytes = new Uint8Array(await file.arrayBuffer());
+  if (!models.has(OWN)) select.append(new Option(OWN));
+  add({ name: OWN, path: null, sha256: null, files: [], bytes });
+  select.value = OWN;
+  await choose(OWN);
+}
+
+/** Let the model judge the scan, once both are there, and draw the scan. */
+async function judge(): Promise<void> {
+  if (!opened || !loaded || (judged?.scan === opened.scan && judged.model === loaded.model)) return;
+  judged = { scan: opened.scan, model: loaded.model };
+  await task("answer", `Judging ${opened.name}`, judgeAndShow);
+}
+
+async function judgeAndShow(isNewest: () => boolean): Promise<void> {
+  if (!opened || !loaded) return;
+  const colour = loaded.told.manifest.input.channels === 3;
+  if (opened.colour !== colour) {
+    opened = { ...opened, colour, scan: await engine.read(opened.members, opened.selection, colour) };
+  }
+  const { scan, name } = opened;
+  places.answer.replaceChildren();
+  places.explanation.replaceChildren();
+  try {
+    const found = await engine.predict(scan, name);
+    if (!isNewest()) return;
+    showAnswer(found);
+    showFacts(found.prediction.notes);
+  } catch (error) {
+    showFacts([]);
+    throw error instanceof Refusal ? new Refusal(error.message + (await hint(scan))) : error;
+  } finally {
+    if (isNewest()) await show(scan); // after the answer, which takes less time
+  }
+}
+
+/** Which of the site's models read scans with so many axes. */
+async function hint(scan: Scan): Promise<string> {
+  const wanted = scan.shape.length;
+  if (!loaded || loaded.told.manifest.input.size.length === wanted) return "";
+  const fitting: string[] = [];
+  for (const name of models.keys()) if ((await axesOf(name)) === wanted) fitting.push(name);
+  return fitting.length ? ` Choose ${fitting.join(" or ")}.` : "";
+}
+
+async function show(scan: Scan): Promise<void> {
+  if (shown === scan) return;
+  await new Promise((resolve) => window.setTimeout(resolve)); // for the answer to be seen
+  try {
+    viewer ??= import("./page/viewer.ts").then(({ Viewer }) => new Viewer(places.viewer));
+    await (await viewer).show(scan);
+    shown = scan;
+  } catch (error) {
+    console.warn("The scan cannot be drawn:", error);
+    viewer = undefined;
+    const words = "This browser cannot draw the scan: it needs WebGL 2. The answer does not depend on it.";
+    places.viewer.replaceChildren(element("p", { class: "small" }, words));
+  }
+}
+
+function showAnswer(judged: Judged): void {
+  const { model, told } = loaded!;
+  const { scan, name, milliseconds } = opened!;
+  const file = new Blob([result(name, model.name, told, scan, judged)], { type: "application/json" });
+  const link = element("a", {
+    class: "download",
+    href: URL.createObjectURL(file),
+    download: `liquidlens-${model.name.replace(/[^A-Za-z0-9._-]+/g, "-")}.json`,
+  }, "Download result (JSON)");
+  places.answer.replaceChildren(...answer(told.manifest, model.name, name, judged, milliseconds, told.threads), link);
+  const drawings: Node[] = [];
+  if (judged.slices) {
+    drawings.push(element("h3", {}, `Each slice's vote for “${judged.slices.label}”`), slicesChart(judged.slices));
+  }
+  for (const trace of judged.traces) {
+    drawings.push(element("h3", {}, `Neurons of the layer ${trace.wiring.layer}`), traceChart(trace));
+  }
+  places.explanation.replaceChildren(...drawings);
+}
+
+function showFacts(notes: readonly string[]): void {
+  const parts: [string, Node[]][] = [];
+  if (opened) parts.push(["Scan", scanFacts(opened.scan, opened.name, notes)]);
+  if (loaded) parts.push(["Model", modelFacts(loaded.model, loaded.told)], ["Audit", auditFacts(loaded.model, loaded.told)]);
+  places.facts.replaceChildren(
+    ...parts.map(([name, nodes], i) =>
+      element("details", { class: "box", open: i === 0 && opened !== undefined }, element("summary", {}, name), ...nodes),
+    ),
+  );
+}
+
+/** Say what is being done, and what went wrong.  isNewest: whether nothing of this kind was asked for since. */
+async function task(
+  kind: keyof typeof newest,
+  words: string,
+  work: (isNewest: () => boolean) => Promise<void>,
+): Promise<void> {
+  const mine = ++newest[kind];
+  const isNewest = () => mine === newest[kind];
+  busy += 1;
+  status.textContent = words;
+  stop.hidden = false;
+  message.hidden = true;
+  try {
+    await work(isNewest);
+  } catch (error) {
+    if (isNewest()) say(error);
+  } finally {
+    busy -= 1;
+    if (!busy) {
+      stop.hidden = true;
+      status.textContent = loaded ? "Ready" : "No model is loaded";
+    }
+  }
+}
+
+function say(error: unknown): void {
+  if (!(error instanceof Refusal)) console.error(error);
+  message.textContent = error instanceof Refusal ? error.message : "This browser could not do that; reload the page.";
+  message.hidden = false;
+}
+
+select.addEventListener("change", () => void choose(select.value));
+stop.addEventListener("click", () => engine.stop());
+files.addEventListener("change", () => {
+  void open(fromInput(files.files!)).finally(() => (files.value = "")); // the same file may be chosen again
+});
+own.addEventListener("change", () => {
+  if (own.files?.[0]) void bring(own.files[0]).finally(() => (own.value = ""));
+});
+item.addEventListener("change", () => opened && void open(opened.members));
+document.addEventListener("dragover", (event) => {
+  event.preventDefault();
+  drop.classList.add("over");
+});
+document.addEventListener("dragleave", (event) => {
+  if (event.relatedTarget === null) drop.classList.remove("over");
+});
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
+  drop.classList.remove("over");
+  if (event.dataTransfer) void fromDrop(event.dataTransfer).then(open);
+});
+
+start().catch((error: unknown) => {
+  status.textContent = "The page could not be loaded";
+  say(error);
+});

@@ -1,0 +1,114 @@
+/** The manifest: the JSON inside an exported file that says what it is and how to read a scan for it; `serve.manifest`. */
+import { Refusal } from "../read/refusal.ts";
+
+const [KEY, CHECKSUM] = ["liquidlens", "liquidlens.sha256"];
+
+export interface Input {
+  readonly values: "grey" | "hu" | "mask";
+  /** What the graph resizes to: (slices, rows, columns) of a volume, (rows, columns) of an image. */
+  readonly size: readonly number[];
+  readonly window: readonly [number, number] | null;
+  readonly channels: 1 | 3;
+}
+
+export interface Operating {
+  readonly threshold: number;
+  readonly rule: string;
+  readonly abstain: readonly [number, number] | null;
+  readonly abstain_margin: number | null;
+}
+
+export interface Wiring {
+  readonly layer: string;
+  readonly cell: string;
+  readonly output: string;
+  readonly features: number;
+  /** One letter each: m(otor), c(ommand), i(nter). */
+  readonly neurons: string;
+}
+
+export interface StoredRecord {
+  readonly digest: string;
+  readonly kind: string;
+  readonly sources?: readonly string[];
+  readonly how: string;
+}
+
+export interface Manifest {
+  readonly format: 1;
+  readonly model: string;
+  readonly paper: string;
+  readonly task: "classes" | "multi-label";
+  readonly labels: readonly string[];
+  readonly precision: string;
+  readonly profile: string | null;
+  readonly input: Input;
+  readonly operating: Operating;
+  readonly temperature: number;
+  readonly out_of_distribution: { readonly threshold: number; readonly quantile: number };
+  readonly parameters: Readonly<Record<"published" | "trainable" | "effective" | "stored", number | null>>;
+  readonly metrics: Readonly<Partial<Record<"val" | "test", Readonly<Record<string, number>>>>>;
+  readonly provenance: Readonly<Record<string, unknown>> & { readonly dataset: string };
+  readonly wiring: readonly Wiring[];
+  readonly initializers: Readonly<Record<string, StoredRecord>>;
+  readonly graph_digest: string;
+  readonly intended_use: string;
+}
+
+/**
+ * Read the manifest from an ONNX file's metadata.  Throws a Refusal if there is none, if it is damaged, or if it is not
+ * the one that was exported.
+ */
+export async function manifestFrom(metadata: ReadonlyMap<string, string>): Promise<Manifest> {
+  const text = metadata.get(KEY!);
+  if (text === undefined) {
+    throw new Refusal(
+      "the file carries no LiquidLens manifest, so what it expects is unknown; use `liquidlens export`.",
+    );
+  }
+  if (metadata.get(CHECKSUM!) !== (await sha256(new TextEncoder().encode(text)))) {
+    throw new Refusal("the file's manifest is not the one that was exported: its checksum differs.");
+  }
+  let manifest: Manifest;
+  try {
+    manifest = JSON.parse(text) as Manifest;
+  } catch {
+    throw new Refusal("the file's manifest is damaged: it is no JSON.");
+  }
+  const wrong = firstFault(manifest);
+  if (wrong) throw new Refusal(`the file's manifest is damaged: ${wrong}.`);
+  if (manifest.profile === "step") {
+    throw new Refusal("it reads one slice at a time (profile step); give the bundle's model.onnx.");
+  }
+  return manifest;
+}
+
+/** The field that this page cannot work with, if there is one. */
+function firstFault(manifest: Manifest): string | null {
+  const size = manifest?.input?.size;
+  const labels = manifest?.labels;
+  const texts = (list: unknown) => Array.isArray(list) && list.every((item) => typeof item === "string");
+  const checks: [string, boolean][] = [
+    ["format", manifest?.format === 1],
+    ["model", typeof manifest?.model === "string"],
+    ["task", ["classes", "multi-label", undefined].includes(manifest?.task)],
+    ["labels", texts(labels) && labels.length >= 2 && new Set(labels).size === labels.length],
+    ["input.values", ["grey", "hu", "mask"].includes(manifest?.input?.values)],
+    ["input.size", Array.isArray(size) && [2, 3].includes(size.length) && size.every((n) => Number.isInteger(n) && n > 0)],
+    ["operating.threshold", typeof manifest?.operating?.threshold === "number"],
+    ["out_of_distribution.threshold", typeof manifest?.out_of_distribution?.threshold === "number"],
+    ["initializers", typeof manifest?.initializers === "object" && manifest.initializers !== null],
+    ["provenance", typeof manifest?.provenance?.dataset === "string"],
+    ["parameters", typeof manifest?.parameters?.trainable === "number"],
+  ];
+  const where = checks.find(([, fine]) => !fine)?.[0];
+  if (where) return `${where} is not what this page knows`;
+  const product = size!.reduce((so, n) => so * n, 1);
+  return product > 2 ** 26 ? `input.size: ${size!.join(" x ")} are too many numbers` : null;
+}
+
+/** The SHA-256 of bytes in hexadecimal digits. */
+export async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+  return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}

@@ -1,0 +1,52 @@
+/** What a model's file is given for a scan: everything before the graph.  The same as `serve.predictor` and `serve.grid`. */
+import { range, type Scan } from "../read/scan.ts";
+import { Refusal } from "../read/refusal.ts";
+import type { Manifest } from "./manifest.ts";
+
+/** Throw a Refusal if the model does not read scans of this kind; `name` is what the sentence calls the scan. */
+export function checkReads(manifest: Manifest, scan: Scan, name: string): void {
+  const { model, input } = manifest;
+  const axes = scan.shape.length;
+  if (input.channels === 3) {
+    if (axes !== 3 || scan.shape[2] !== 3) throw new Refusal(`${name}: ${model} reads colour images, and this is none.`);
+  } else if (axes !== input.size.length) {
+    const [reads, is] = [input.size.length, axes].map((number) => (number === 2 ? "a 2D image" : "a volume"));
+    throw new Refusal(`${name}: ${model} reads ${reads}, and this is ${is}.`);
+  }
+  if (input.values === "hu" && scan.units !== "HU" && scan.modality !== null) {
+    const what = scan.modality === "CT" ? "a CT in other units" : `of modality ${scan.modality}`;
+    throw new Refusal(`${name}: ${model} reads CT in Hounsfield units, and this is ${what}.`);
+  }
+}
+
+/**
+ * The pixels for the input `scan`.  They are the scan's own but for grey models, which learnt from pictures, and files
+ * that were not made to be seen as they are: those go through their window, to 0..255.
+ */
+export function presented(manifest: Manifest, scan: Scan): Float32Array<ArrayBuffer> {
+  const window = manifest.input.values === "grey" ? displayWindow(scan) : null;
+  if (!window) return scan.pixels;
+  const f = Math.fround; // as NumPy does: numbers of 32 bits, and so is what is done with them
+  const [low, scale] = [f(window[0]), f(255 / (window[1] - window[0]))];
+  return scan.pixels.map((value) => Math.min(Math.max(f(f(value - low) * scale), 0), 255));
+}
+
+/** The grey values to be seen as black and as white; null if the pixels are to be seen as they are. */
+export function displayWindow(scan: Scan): readonly [number, number] | null {
+  if (scan.window !== null || scan.modality === null) return scan.window;
+  const [low, high] = range(scan.pixels);
+  return low < high && (low < 0 || high > 255) ? [low, high] : null;
+}
+
+/** What had to be assumed. */
+export function assumptions(manifest: Manifest, scan: Scan): string[] {
+  const window = displayWindow(scan);
+  if (manifest.input.values === "grey" && window) {
+    const [low, high] = window.map((value) => String(Number(value.toPrecision(6))));
+    return [`Grey values from ${low} to ${high} were taken for black to white.`];
+  }
+  if (manifest.input.values === "hu" && scan.units !== "HU") {
+    return ["The file does not say what its values are: they were taken for Hounsfield units."];
+  }
+  return [];
+}

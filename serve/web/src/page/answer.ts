@@ -1,0 +1,63 @@
+/** The answer as a person reads it: label, probabilities, threshold, badges, time; as `serve.demo.answer`. */
+import type { Judged, Manifest } from "../messages.ts";
+import { element, figure, percent } from "./dom.ts";
+
+export function answer(manifest: Manifest, model: string, name: string, judged: Judged, milliseconds: number, threads: number): Node[] {
+  const { prediction: told } = judged;
+  const { operating, labels } = manifest;
+  const binary = labels.length === 2 && manifest.task === "classes";
+  const marked = binary ? labels.slice(1) : manifest.task === "multi-label" ? labels : [];
+  const said = manifest.task === "multi-label" ? told.label.split(", ") : [told.label];
+  const bars = labels.map((label, i) =>
+    bar(label, told.probabilities[i]!, marked.includes(label) ? told.threshold : null, said.includes(label)),
+  );
+  const lines: string[] = [];
+  if (marked.length && told.threshold !== null) {
+    const which = binary ? `“${labels[1]}”` : "a label";
+    lines.push(`The mark is the operating threshold: ${which} above ${percent(told.threshold)}.`);
+  }
+  if (operating.abstain) lines.push(`Not sure between ${operating.abstain.map(percent).join(" and ")}.`);
+  if (operating.abstain_margin !== null && operating.abstain_margin !== undefined) {
+    lines.push(`Not sure if the two likeliest differ by less than ${percent(operating.abstain_margin)}.`);
+  }
+  const unlike = told.ood ? "above" : "within";
+  lines.push(
+    `Distance from the training data ${figure(told.oodScore, 3)}, ${unlike} the limit of ${figure(told.oodThreshold, 3)}.`,
+  );
+  const { prepare, run } = judged.milliseconds;
+  const on = `In this browser, ${threads} ${threads === 1 ? "thread" : "threads"}`;
+  return [
+    element("p", { class: "small" }, `${model} says of ${name}`),
+    element("h2", { class: "label" }, told.label),
+    element(
+      "p",
+      { class: "badges" },
+      told.abstained ? badge("unsure", "Not sure") : null,
+      told.ood ? badge("unlike", "Unlike the training data") : badge("fine", "Like the training data"),
+    ),
+    ...(told.ood
+      ? [element("p", { class: "warning" }, "The scan is unlike those that the model was trained on. Its answer says nothing here.")]
+      : []),
+    element("div", { class: "bars" }, ...bars),
+    element("p", { class: "small" }, lines.join(" ")),
+    element("p", { class: "small" }, `${on}: read ${milliseconds.toFixed(0)} ms, prepare ${prepare.toFixed(1)} ms, run ${run.toFixed(1)} ms.`),
+  ];
+}
+
+function badge(kind: string, words: string): HTMLElement {
+  return element("span", { class: `badge ${kind}` }, words);
+}
+
+function bar(label: string, probability: number, threshold: number | null, said: boolean): HTMLElement {
+  const fill = element("span", { class: "fill" });
+  fill.style.width = `${100 * probability}%`;
+  const mark = threshold === null ? null : element("span", { class: "mark" });
+  if (mark) mark.style.left = `${100 * threshold!}%`;
+  return element(
+    "div",
+    { class: said ? "bar said" : "bar" },
+    element("span", {}, label),
+    element("span", { class: "figure" }, percent(probability)),
+    element("span", { class: "track" }, fill, mark),
+  );
+}

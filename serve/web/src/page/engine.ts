@@ -1,0 +1,55 @@
+/** Models and scans between the page and its two workers: what is loaded, and what is loaded again after a worker ended. */
+import type { Judged, Loaded, Member, ReadAnswer, ReadRequest, RunAnswer, RunRequest, Scan } from "../messages.ts";
+import { LIMITS } from "../read/budget.ts";
+import type { Listed } from "./facts.ts";
+import { Helper } from "./workers.ts";
+
+export interface Model extends Listed {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+}
+
+export class Engine {
+  private readonly reader = new Helper<ReadRequest, ReadAnswer>(
+    () => new Worker(new URL("../reader.ts", import.meta.url), { type: "module" }),
+  );
+  private readonly runner = new Helper<RunRequest, RunAnswer>(
+    () => new Worker(new URL("../runner.ts", import.meta.url), { type: "module" }),
+  );
+  private model: Model | undefined;
+  private loadedIn = 0;
+
+  /** Load all decoders, so that none is left to be asked for later. */
+  async prepare(): Promise<void> {
+    await this.reader.ask({ task: "prepare" }, LIMITS.seconds, "the decoders did not load.");
+  }
+
+  async load(model: Model): Promise<Loaded> {
+    this.model = undefined;
+    const late = `${model.name}: it did not load within ${LIMITS.seconds} seconds.`;
+    const request = { task: "load", bytes: model.bytes, sha256: model.sha256 } as const;
+    const { loaded } = await this.runner.ask(request, LIMITS.seconds, late);
+    this.model = model;
+    this.loadedIn = this.runner.started;
+    return loaded!;
+  }
+
+  async read(members: readonly Member[], selection: string, colour: boolean): Promise<Scan> {
+    const name = members.length === 1 ? members[0]!.name : "the files";
+    const late = `${name}: reading took longer than ${LIMITS.seconds} seconds; \`liquidlens predict\` reads larger scans.`;
+    const { scan } = await this.reader.ask({ task: "read", members, selection, colour }, LIMITS.seconds, late);
+    return scan!;
+  }
+
+  async predict(scan: Scan, name: string): Promise<Judged> {
+    if (this.model && this.loadedIn !== this.runner.started) await this.load(this.model);
+    const late = `${name}: the model took longer than ${LIMITS.seconds} seconds.`;
+    const { judged } = await this.runner.ask({ task: "predict", scan, name }, LIMITS.seconds, late);
+    return judged!;
+  }
+
+  /** End all that is under way. */
+  stop(): void {
+    this.reader.end("stopped.");
+    this.runner.end("stopped.");
+  }
+}

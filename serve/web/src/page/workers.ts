@@ -1,0 +1,66 @@
+/** A worker that answers requests, is ended when it takes too long, and is started anew for the next request. */
+import { Refusal } from "../read/refusal.ts";
+
+interface Answer {
+  readonly id: number;
+  readonly refusal?: string;
+}
+
+interface Waiting<Result> {
+  readonly resolve: (answer: Result) => void;
+  readonly reject: (error: Error) => void;
+  readonly timer: number;
+}
+
+export class Helper<Request extends { id: number }, Result extends Answer> {
+  /** How often it was started; what a worker was told is forgotten with it. */
+  started = 0;
+  private worker: Worker | undefined;
+  private last = 0;
+  private readonly waiting = new Map<number, Waiting<Result>>();
+
+  constructor(private readonly start: () => Worker) {}
+
+  /** seconds: after which the worker is ended.  late: the sentence that then is thrown. */
+  ask(request: DistributiveOmit<Request, "id">, seconds: number, late: string, transfer: Transferable[] = []): Promise<Result> {
+    const id = ++this.last;
+    return new Promise((resolve, reject) => {
+      const timer = window.setTimeout(() => this.end(late), 1000 * seconds);
+      this.waiting.set(id, { resolve, reject, timer });
+      this.running().postMessage({ ...request, id }, transfer);
+    });
+  }
+
+  /** End the worker, whatever it does; those who wait for it hear `reason`. */
+  end(reason: string): void {
+    this.worker?.terminate();
+    this.worker = undefined;
+    for (const { reject, timer } of this.waiting.values()) {
+      window.clearTimeout(timer);
+      reject(new Refusal(reason));
+    }
+    this.waiting.clear();
+  }
+
+  private running(): Worker {
+    if (this.worker) return this.worker;
+    const worker = this.start();
+    this.started += 1;
+    worker.onmessage = ({ data }: MessageEvent<Result>) => {
+      const found = this.waiting.get(data.id);
+      if (!found) return;
+      this.waiting.delete(data.id);
+      window.clearTimeout(found.timer);
+      if (data.refusal !== undefined) found.reject(new Refusal(data.refusal));
+      else found.resolve(data);
+    };
+    worker.onerror = (event) => {
+      event.preventDefault();
+      this.end("this browser ended the work, perhaps for want of memory.");
+    };
+    this.worker = worker;
+    return worker;
+  }
+}
+
+type DistributiveOmit<T, Key extends PropertyKey> = T extends unknown ? Omit<T, Key> : never;

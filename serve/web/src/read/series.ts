@@ -1,0 +1,150 @@
+/** Reading DICOM scans of one or many frames and files, as `imaging.series`. */
+import { bytesOf } from "./bytes.ts";
+import type { DataSet } from "dicom-parser";
+import { checkFile, checkPixels, checkSlices } from "./budget.ts";
+import * as dicom from "./dicom.ts";
+import { arrange, toLps, type Plane } from "./geometry.ts";
+import { reading, Refusal } from "./refusal.ts";
+import { itemNumber, scanOf, type Scan } from "./scan.ts";
+
+/** One file that was dropped. */
+export interface Member {
+  readonly name: string;
+  readonly file: Blob;
+}
+
+interface Image {
+  readonly name: string;
+  readonly data: DataSet;
+}
+
+interface Slice {
+  readonly plane: Plane | null;
+  readonly modality: string | null;
+  readonly decode: () => Promise<dicom.Frame>;
+}
+
+/**
+ * An image or, from a file of several frames that lie in the patient, a volume; `selection` names one frame, counted from
+ * 0 as stored.
+ */
+export async function readDicom(file: Blob, name: string, selection: string, colour: boolean): Promise<Scan> {
+  return readData(dicom.parse(await bytesOf(file)), name, selection, colour);
+}
+
+async function readData(data: DataSet, name: string, selection: string, colour: boolean): Promise<Scan> {
+  dicom.check(data);
+  const frames = dicom.numberOfFrames(data);
+  if (frames === 1 && selection) throw new Refusal(`this is one image, there is no item '${selection}'.`);
+  const wanted = selection ? itemNumber(selection, frames) : null;
+  if (frames === 1 || wanted !== null) return image(data, wanted ?? 0, colour);
+  const slices = Array.from({ length: frames }, (_, i) => sliceOf(data, i, `frame ${i}`));
+  if (slices.some((slice) => slice.plane === null)) {
+    throw new Refusal(
+      `an image of ${frames} frames that do not say where they lie; name one of them, as in ${name}#0.`,
+    );
+  }
+  return volume(slices);
+}
+
+/** The one DICOM series among files, or series `selection`; null if none of them is an image. */
+export async function readOnlySeries(
+  members: readonly Member[],
+  name: string,
+  selection: string,
+  colour: boolean,
+): Promise<Scan | null> {
+  checkFile(members.reduce((sum, { file }) => sum + file.size, 0));
+  const series = new Map<string, Image[]>();
+  for (const member of members) {
+    const data = await reading(member.name, "DICOM", async () => dicom.parse(await bytesOf(member.file)));
+    if (dicom.sizeOf(data)[0] === undefined) continue;
+    const key = dicom.seriesOf(data);
+    series.set(key, [...(series.get(key) ?? []), { name: member.name, data }]);
+  }
+  if (!series.size) return null;
+  const sorted = [...series.values()].sort(inOrder);
+  if (sorted.length > 1 && !selection) {
+    const found = sorted.map((images, i) => `#${i} ${describe(images)}`).join("; ");
+    throw new Refusal(`${sorted.length} series: ${found}; name one, as in ${name}#0.`);
+  }
+  return readSeries(sorted[itemNumber(selection || "0", sorted.length)]!, colour);
+}
+
+async function readSeries(images: readonly Image[], colour: boolean): Promise<Scan> {
+  if (images.length === 1) {
+    const [only] = images;
+    return reading(only!.name, "DICOM", () => readData(only!.data, only!.name, "", colour));
+  }
+  checkSlices(images.length);
+  checkPixels(images.reduce((sum, { data }) => sum + dicom.sizeOf(data)[0]! * (dicom.sizeOf(data)[1] ?? 0), 0));
+  for (const { name, data } of images) await reading(name, "DICOM", () => dicom.check(data));
+  const slices = images.map(({ name, data }) => {
+    const slice = sliceOf(data, 0, name);
+    if (slice.plane === null) {
+      throw new Refusal(`slices without position: ${name} does not say where it lies; give one file alone.`);
+    }
+    return { ...slice, decode: () => reading(name, "DICOM", slice.decode) };
+  });
+  return volume(slices);
+}
+
+/** Series whose files all lie in subfolders come last; then by their numbers, then by the first file's name. */
+function inOrder(one: readonly Image[], other: readonly Image[]): number {
+  const deep = (images: readonly Image[]) => Number(images.every(({ name }) => name.includes("/")));
+  const number = (images: readonly Image[]) => dicom.seriesNumber(images[0]!.data);
+  const names = one[0]!.name < other[0]!.name ? -1 : 1;
+  return deep(one) - deep(other) || number(one) - number(other) || names;
+}
+
+function describe(images: readonly Image[]): string {
+  const { data } = images[0]!;
+  const number = Math.max(images.length, dicom.numberOfFrames(data));
+  const what = number === 1 ? "image" : "images";
+  return `${dicom.modality(data) ?? "unknown"}, ${number} ${what} of ${dicom.sizeOf(data).join(" x ")}`;
+}
+
+async function image(data: DataSet, at: number, colour: boolean): Promise<Scan> {
+  const { pixels, shape, units, window, notes } = await dicom.decode(data, at, colour);
+  const told = { spacing: dicom.spacing(data, at), modality: dicom.modality(data), units, window, notes };
+  return scanOf(pixels, shape, told);
+}
+
+function sliceOf(data: DataSet, at: number, name: string): Slice {
+  return {
+    plane: dicom.plane(data, at, name),
+    modality: dicom.modality(data),
+    decode: () => dicom.decode(data, at, false),
+  };
+}
+
+async function volume(slices: readonly Slice[]): Promise<Scan> {
+  const planes = slices.map((slice) => slice.plane!);
+  const { order, affine } = arrange(planes);
+  const [rows, columns] = planes[0]!.size;
+  const stack = new Float32Array(slices.length * rows * columns);
+  const frames: dicom.Frame[] = [];
+  for (const [at, i] of order.entries()) {
+    const frame = await slices[i]!.decode();
+    if (frame.pixels.length !== rows * columns) {
+      throw new Refusal(`mixed slices: ${planes[i]!.name} is not of the size that it says.`);
+    }
+    stack.set(frame.pixels, at * rows * columns);
+    frames.push(frame);
+    if (frame.units !== frames[0]!.units || slices[i]!.modality !== slices[0]!.modality) {
+      throw new Refusal(
+        `mixed slices: ${planes[0]!.name} and ${planes[i]!.name} differ in modality or units.`,
+      );
+    }
+  }
+  const turned = toLps(stack, [slices.length, rows, columns], affine, false);
+  const notes = new Set(frames.flatMap((frame) => frame.notes));
+  return scanOf(turned.pixels, turned.shape, {
+    spacing: turned.spacing,
+    modality: slices[0]!.modality,
+    units: frames[0]!.units,
+    window: frames[Math.floor(frames.length / 2)]!.window,
+    oriented: true,
+    notes: [...notes, ...turned.notes],
+  });
+}

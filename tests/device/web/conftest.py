@@ -1,0 +1,182 @@
+"""Fixtures of the page: a site of all pretrained models, a host that notes every request, and a real browser."""
+
+import base64
+import functools
+import http.server
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pydicom
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
+
+from imaging.phantoms import chest_xray, vessel3d
+from serve import site
+
+CHROMIUM = Path("/usr/bin/chromium")
+#: Software rendering, because the viewer needs WebGL and a test machine has no graphics card.
+ARGUMENTS = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+
+
+@dataclass
+class Host:
+    """A static host of one folder, without any header of its own.  asked: the paths of all requests so far."""
+
+    folder: Path
+    asked: list[str] = field(default_factory=list)
+    server: http.server.ThreadingHTTPServer | None = None
+
+    @property
+    def address(self) -> str:
+        assert self.server is not None
+        return f"http://127.0.0.1:{self.server.server_port}/"
+
+    def start(self) -> None:
+        asked = self.asked
+
+        class Handler(http.server.SimpleHTTPRequestHandler):
+            def do_GET(self) -> None:
+                asked.append(self.path)
+                super().do_GET()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        handler = functools.partial(Handler, directory=str(self.folder))
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def stop(self) -> None:
+        assert self.server is not None
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture(scope="session")
+def site_folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("site") / "site"
+    site.write([], folder)
+    return folder
+
+
+@pytest.fixture
+def hosted() -> Iterator[Callable[[Path], Host]]:
+    """Hosts folders, each at an address of its own, where no earlier test has left a service worker."""
+    hosts: list[Host] = []
+
+    def host(folder: Path) -> Host:
+        hosts.append(Host(folder))
+        hosts[-1].start()
+        return hosts[-1]
+
+    yield host
+    for each in hosts:
+        each.stop()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    if not CHROMIUM.exists():
+        pytest.skip(f"needs a browser: {CHROMIUM}")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def host(hosted, site_folder) -> Host:
+    return hosted(site_folder)
+
+
+@pytest.fixture
+def context(browser) -> Iterator[BrowserContext]:
+    context = browser.new_context(viewport={"width": 1400, "height": 1000})
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(context, host) -> Iterator[Page]:
+    """The open page, everything loaded.  Afterwards: no error on the console, and no request to another host."""
+    errors: list[str] = []
+    strangers: list[str] = []
+    page = context.new_page()
+    page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    allowed = (host.address, "data:", "blob:")
+    context.on("request", lambda asked: None if asked.url.startswith(allowed) else strangers.append(asked.url))
+    page.goto(host.address)
+    loaded(page)
+    yield page
+    assert errors == []
+    assert strangers == []
+
+
+def loaded(page: Page) -> None:
+    """Wait until nothing is left to be loaded."""
+    page.wait_for_selector("html[data-ready=all]", timeout=60_000)
+
+
+#: Reads files in the page's own worker, and gives the scan with its pixels in base64, or the refusal.
+READ = """async ({ files, selection, colour }) => {
+  window.reader ??= new Worker("assets/reader.js", { type: "module" });
+  const members = files.map(([name, content]) => {
+    return { name, file: new Blob([Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0))]) };
+  });
+  const answer = await new Promise((resolve) => {
+    reader.onmessage = ({ data }) => resolve(data);
+    reader.postMessage({ id: 1, task: "read", members, selection, colour });
+  });
+  if (answer.refusal) return answer.refusal;
+  const { pixels, ...rest } = answer.scan;
+  const bytes = new Uint8Array(pixels.buffer);
+  let text = "";
+  for (let at = 0; at < bytes.length; at += 32768) text += String.fromCharCode(...bytes.subarray(at, at + 32768));
+  return { ...rest, pixels: btoa(text) };
+}"""
+
+
+def read_in_browser(page: Page, files: dict[str, bytes], selection: str = "", colour: bool = False) -> dict | str:
+    """The scan that the page's worker reads, `pixels` as an array, or the sentence that refuses it."""
+    packed = [[name, base64.b64encode(content).decode()] for name, content in files.items()]
+    found = page.evaluate(READ, {"files": packed, "selection": selection, "colour": colour})
+    if isinstance(found, str):
+        return found
+    pixels = np.frombuffer(base64.b64decode(found["pixels"]), np.float32)
+    return {**found, "pixels": pixels.reshape(found["shape"])}
+
+
+@pytest.fixture(scope="session")
+def xray(tmp_path_factory) -> Path:
+    """A generated chest as a DICOM X-ray: 12 bits, with a window, and with a patient's name."""
+    pixels = chest_xray(seed=5, splits={"test": 1})["test_images"][0].astype(np.uint16) * 16
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    path = tmp_path_factory.mktemp("xray") / "chest.dcm"
+    file = FileDataset(path, {}, file_meta=meta, preamble=bytes(128))
+    file.SOPClassUID, file.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+    file.PatientName, file.Modality = "Doe^Jane", "DX"
+    file.PixelSpacing = [1.5, 1.5]
+    file.WindowCenter, file.WindowWidth = 1800, 3000
+    file.PixelIntensityRelationshipSign = 1
+    file.set_pixel_data(pixels, "MONOCHROME2", 12)
+    pydicom.dcmwrite(path, file, enforce_file_format=True)
+    return path
+
+
+@pytest.fixture(scope="session")
+def vessel(tmp_path_factory) -> Path:
+    """A generated vessel as NIfTI."""
+    pixels = vessel3d(seed=11, splits={"test": 1})["test_images"][0]
+    path = tmp_path_factory.mktemp("vessel") / "vessel.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(pixels.transpose(2, 1, 0), np.diag([-0.5, -0.5, 0.7, 1.0])), path)
+    return path

@@ -1,0 +1,313 @@
+"""What the page reads of a file is what `imaging.read` reads: pixels, geometry, notes.
+
+What the one refuses the other does, but for the differences that docs/web.md lists, each of which stands here as well.
+"""
+
+import io
+import os
+import re
+import zipfile
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image
+from playwright.sync_api import Page
+
+from imaging import LiquidLensError, Scan, read
+from tests.attacks.attack import SECRET, Refused, corpus
+from tests.device.web.conftest import Host, loaded, read_in_browser
+
+PYDICOM = Path(pydicom.__file__).parent / "data"
+NIBABEL = Path(nibabel.__file__).parent
+LARGEST = 16 * 2**20
+#: Files that the page reads otherwise or not at all: part of its sentence, or how far its pixels are off.
+DIFFERENT: dict[str, str | float] = {
+    "SC_jpeg_no_color_transform.dcm": "a colour JPEG without the usual transformation",
+    "SC_rgb_jpeg.dcm": "may be damaged",
+    "SC_rgb_rle_32bit.dcm": 256.0,  # of 4,294,967,296
+}
+#: Attacks that sit in parts of a file that the page skips: it reads the rest.
+SKIPPED = re.compile(r"NIfTI: an extension of|PNG with .*(text|colour profile)|zip: a link")
+#: All of them take a minute: by default it is every fourth, with LIQUIDLENS_ATTACKS=all each.
+ATTACKS = list(corpus("scan", "trusted"))[:: 1 if os.environ.get("LIQUIDLENS_ATTACKS") == "all" else 4]
+
+
+@pytest.fixture(scope="module")
+def reader(browser, site_folder):
+    """A page whose worker reads files, without a person."""
+    host = Host(site_folder)
+    host.start()
+    page = browser.new_page()
+    page.goto(host.address)
+    loaded(page)
+    yield page
+    page.close()
+    host.stop()
+
+
+def python(source: Path | str, colour: bool = False) -> Scan | str:
+    try:
+        return read(source, colour=colour)
+    except LiquidLensError as error:
+        return str(error)
+
+
+def assert_same(found: dict | str, expected: Scan | str, tolerance: float = 0) -> None:
+    if isinstance(expected, str) or isinstance(found, str):
+        assert isinstance(expected, str), f"only Python reads it: {found}"
+        assert isinstance(found, str), f"only the page reads it: {expected}"
+        return
+    assert found["pixels"].shape == expected.pixels.shape
+    assert np.abs(found["pixels"] - expected.pixels).max() <= tolerance
+    for name in ("modality", "units", "oriented"):
+        assert found[name] == getattr(expected, name), name
+    assert found["notes"] == list(expected.notes)
+    for name in ("spacing", "window"):
+        numbers = getattr(expected, name)
+        assert (found[name] is None) == (numbers is None), name
+        assert found[name] is None or found[name] == pytest.approx(numbers, rel=1e-9), name
+
+
+def assert_same_file(page: Page, path: Path) -> bool:
+    """Whether both read it."""
+    found, expected = read_in_browser(page, {path.name: path.read_bytes()}), python(path)
+    difference = DIFFERENT.get(path.name, 0)
+    if isinstance(difference, str):
+        assert isinstance(expected, Scan)
+        assert difference in str(found)
+        return False
+    assert_same(found, expected, difference)
+    return isinstance(expected, Scan)
+
+
+@pytest.mark.parametrize(("folder", "most"), [(PYDICOM, 80), (NIBABEL, 6)], ids=["pydicom", "nibabel"])
+def test_every_packaged_file_is_read_or_refused_as_in_python(reader, folder, most):
+    files = [
+        path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix not in (".py", ".pyc", ".json")
+    ]
+    both = 0
+    for path in files:
+        if path.stat().st_size <= LARGEST:
+            try:
+                both += assert_same_file(reader, path)
+            except AssertionError as error:
+                raise AssertionError(f"{path}: {error}") from error
+    assert both >= most
+
+
+def test_every_real_sample_is_read_or_refused_as_in_python(reader, data_root):
+    samples = [path for path in sorted((data_root / "samples").rglob("*")) if path.is_file()]
+    if not samples:
+        pytest.skip(f"needs {data_root / 'samples'}")
+    assert sum(assert_same_file(reader, path) for path in samples) >= 10
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=str)
+def test_an_attack_ends_in_one_line_that_tells_nothing_of_the_patient(reader, tmp_path, attack):
+    """The corpus of hostile files, those that are one file: what Python refuses the page does not read either."""
+    made = attack.make(tmp_path)
+    name, _, selection = str(made).partition("#")
+    path = Path(name)
+    if not path.is_file() or path.stat().st_size > LARGEST:
+        pytest.skip("no file that a page would be given here")
+    found = read_in_browser(reader, {path.name: path.read_bytes()}, selection=selection)
+    if isinstance(attack.ends, Refused) and not SKIPPED.search(attack.name):
+        assert isinstance(found, str), "only the page reads it"
+    if isinstance(found, str):
+        assert not re.search(r"[\x00-\x1f\x7f-\x9f]", found)
+        assert SECRET not in found
+
+
+NIFTI_TYPES = ("u1", "i1", "u2", "i2", "u4", "i4", "f4", "f8", "i8", "u8")
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
+@pytest.mark.parametrize("second", [False, True], ids=["NIfTI-1", "NIfTI-2"])
+def test_nifti_of_every_type_order_and_direction(reader, tmp_path, axes, second):
+    rng = np.random.default_rng(0)
+    image_class = nibabel.Nifti2Image if second else nibabel.Nifti1Image
+    for number, kind in enumerate(NIFTI_TYPES):
+        pixels = rng.integers(0, 100, (3, 4, 5)).astype(kind)
+        affine = np.eye(4)
+        affine[:3, :3] = np.diag([0.7, -1.3, 2.0])[:, axes] * rng.choice([-1, 1], 3)
+        affine[:3, :3] += rng.normal(0, 0.02 * (number % 3), (3, 3))  # some are oblique
+        affine[:3, 3] = [-10, 20, 30]
+        image = image_class(pixels, affine, dtype=kind)
+        image.header.set_slope_inter(*((2.5, -10.25) if number % 2 else (1, 0)))
+        image.header["cal_min"], image.header["cal_max"] = (5, 50) if number % 4 == 0 else (0, 0)
+        image.set_sform(affine, code=number % 3)
+        image.set_qform(affine, code=(number + 1) % 3)
+        image.header.set_xyzt_units("meter" if number == 7 else "mm")
+        path = tmp_path / f"{kind}.nii{'.gz' * (number % 2)}"
+        image.to_filename(path)
+        assert_same_file(reader, path)
+
+
+def test_nifti_of_colours_and_of_several_volumes(reader, tmp_path):
+    rng = np.random.default_rng(0)
+    colours = np.zeros((3, 4, 5), [("R", "u1"), ("G", "u1"), ("B", "u1")])
+    for name in "RGB":
+        colours[name] = rng.integers(0, 256, (3, 4, 5))
+    path = tmp_path / "colours.nii"
+    nibabel.save(nibabel.Nifti1Image(colours, np.eye(4)), path)
+    # One in ten thousand is half-way between two numbers, and rounded by NumPy as its matrix product is ordered.
+    assert_same(read_in_browser(reader, {path.name: path.read_bytes()}), python(path), tolerance=1)
+    path = tmp_path / "two.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(rng.random((3, 4, 5, 2)).astype(np.float32), np.eye(4)), path)
+    assert_same_file(reader, path)
+    for item in ("0", "1", "2", "x"):
+        found = read_in_browser(reader, {path.name: path.read_bytes()}, selection=item)
+        assert_same(found, python(f"{path}#{item}"))
+
+
+@pytest.mark.parametrize("dtype", ["?", "u1", "i1", "<u2", ">i2", "<i4", ">u4", "<i8", "<f2", ">f4", "<f8", "c8", "U3"])
+def test_npy_of_every_type(reader, tmp_path, dtype):
+    values = np.random.default_rng(0).integers(0, 120, (3, 4, 5))
+    for order in "CF":
+        path = tmp_path / f"{order}.npy"
+        np.save(path, np.asarray(values.astype(dtype), order=order))
+        assert_same_file(reader, path)
+        assert_same(read_in_browser(reader, {path.name: path.read_bytes()}, selection="2"), python(f"{path}#2"))
+    for name, shape in {"stack": (2, 3, 4, 5), "line": (7,), "empty": (0, 3)}.items():
+        path = tmp_path / f"{name}.npy"
+        np.save(path, np.zeros(shape))
+        assert_same_file(reader, path)
+    np.save(tmp_path / "nan.npy", np.array([[1, np.nan]]))
+    assert_same_file(reader, tmp_path / "nan.npy")
+
+
+def test_png_of_every_mode(reader, tmp_path):
+    rng = np.random.default_rng(0)
+    grey = rng.integers(0, 256, (11, 13), np.uint8)
+    colour = rng.integers(0, 256, (11, 13, 4), np.uint8)
+    palette = Image.fromarray(colour[..., :3]).quantize(13)
+    clear = Image.fromarray(grey)
+    clear.info["transparency"] = int(grey[0, 0])
+    images = {
+        "1": Image.fromarray(grey > 99),
+        "L": Image.fromarray(grey),
+        "deep": Image.fromarray(rng.integers(0, 65536, (11, 13), np.uint16)),
+        "LA": Image.fromarray(colour[..., :2], "LA"),
+        "RGB": Image.fromarray(colour[..., :3]),
+        "RGBA": Image.fromarray(colour),
+        "opaque": Image.fromarray(np.dstack([grey, grey, grey, np.full_like(grey, 255)])),
+        "P": palette,
+        "clear": clear,
+    }
+    for name, image in images.items():
+        for bits in (None, 1, 2, 4) if name == "P" else (None,):
+            path = tmp_path / f"{name}{bits or ''}.png"
+            small = palette.quantize(2**bits) if bits else image
+            small.save(path, **({"bits": bits} if bits else {}), **image.info)
+            assert_same_file(reader, path)
+            found = read_in_browser(reader, {path.name: path.read_bytes()}, colour=True)
+            assert_same(found, python(path, colour=True))
+
+
+def test_jpeg_grey_coloured_and_turned(reader, tmp_path):
+    rng = np.random.default_rng(0)
+    picture = Image.fromarray(rng.integers(0, 256, (6, 9, 3), np.uint8)).resize((90, 60), Image.Resampling.BICUBIC)
+    for turn in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = turn
+        path = tmp_path / f"turned{turn}.jpg"
+        picture.convert("L").save(path, exif=exif)
+        assert_same_file(reader, path)
+    for subsampling in (0, 1, 2):
+        path = tmp_path / f"colour{subsampling}.jpg"
+        picture.save(path, subsampling=subsampling, progressive=subsampling == 1)
+        assert_same(read_in_browser(reader, {path.name: path.read_bytes()}), python(path), tolerance=2)
+    for ending in ("bmp", "tiff"):
+        path = tmp_path / f"other.{ending}"
+        picture.save(path)
+        assert "this page reads PNG and JPEG" in str(read_in_browser(reader, {path.name: path.read_bytes()}))
+
+
+def packed(files: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def test_series_as_files_and_as_an_archive(reader, tmp_path):
+    """pydicom's study of three patients, in every way that a person can give it."""
+    study = PYDICOM / "test_files" / "dicomdirtests"
+    for folder, items in {study / "98892001" / "CT5N": ("",), study / "98892001": ("", "0", "1", "2")}.items():
+        files = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+        archive = tmp_path / f"{folder.name}.zip"
+        archive.write_bytes(packed(files))
+        for item in items:
+            selection = f"#{item}" if item else ""
+            assert_same(read_in_browser(reader, files, selection=item), python(f"{folder}{selection}"))
+            found = read_in_browser(reader, {archive.name: archive.read_bytes()}, selection=item)
+            assert_same(found, python(f"{archive}{selection}"))
+
+
+def test_stacks_that_are_not_even_are_refused_with_the_same_sentence(reader, tmp_path):
+    from tests.imaging.dicoms import save_series, series
+
+    volume = np.arange(4 * 5 * 6).reshape(4, 5, 6).astype(np.int16)
+
+    def without(slices, at):
+        return [one for i, one in enumerate(slices) if i != at]
+
+    def moved(slices, at, by):
+        slices[at].ImagePositionPatient = [a + b for a, b in zip(slices[at].ImagePositionPatient, by, strict=True)]
+        return slices
+
+    cases = {
+        "whole": series(volume),
+        "missing": without(series(volume), 1),
+        "uneven": moved(series(volume), 1, (0, 0, 0.4)),
+        "duplicate": moved(series(volume), 1, (0, 0, -2.5)),
+        "tilted": [moved([one], 0, (0, 2.0 * i, 0))[0] for i, one in enumerate(series(volume))],
+    }
+    for orientation in ((0, 1, 0, 0, 0, -1), (1, 0, 0, 0, 0, -1)):
+        cases["-".join(map(str, orientation))] = series(volume, orientation)
+    for name, slices in cases.items():
+        folder = save_series(slices, tmp_path / name)
+        files = {path.name: path.read_bytes() for path in folder.iterdir()}
+        found, expected = read_in_browser(reader, files), python(folder)
+        assert_same(found, expected)
+        if isinstance(expected, str):
+            assert str(found).removeprefix("the files: ") == expected.removeprefix(f"{folder}: ")
+
+
+def test_frames_that_lie_in_the_patient_are_a_volume(reader, tmp_path):
+    from tests.imaging.dicoms import enhanced, phantom, save
+
+    path = save(enhanced(phantom(), [2, 0, 3, 1]), tmp_path / "enhanced.dcm")
+    assert assert_same_file(reader, path)
+    assert_same(read_in_browser(reader, {path.name: path.read_bytes()}, selection="3"), python(f"{path}#3"))
+
+
+def test_archives_of_arrays(reader, tmp_path):
+    path = tmp_path / "many.npz"
+    np.savez_compressed(path, images=np.arange(60.0).reshape(3, 4, 5), labels=np.arange(3))
+    for item in ("", "images", "images/1", "images/3", "labels", "nothing"):
+        selection = f"#{item}" if item else ""
+        found = read_in_browser(reader, {path.name: path.read_bytes()}, selection=item)
+        assert_same(found, python(f"{path}{selection}"))
+
+
+def test_a_file_that_unpacks_to_too_much_is_refused(reader, tmp_path):
+    import gzip
+
+    path = tmp_path / "bomb.nii.gz"
+    header = nibabel.Nifti1Header()
+    header.set_data_shape((1024, 1024, 100))
+    header.set_data_dtype(np.uint8)
+    header["vox_offset"] = 352
+    header["magic"] = b"n+1"
+    with gzip.open(path, "wb") as file:
+        file.write(header.binaryblock + bytes(4))
+        for _ in range(100):
+            file.write(bytes(2**20))
+    found = read_in_browser(reader, {path.name: path.read_bytes()})
+    assert "times the packed size are over this page's budget" in str(found)
+    assert isinstance(python(path), str)

@@ -1,0 +1,133 @@
+"""Sites: what `liquidlens web` writes, and what it refuses to write over."""
+
+import hashlib
+import json
+import shutil
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from imaging import LiquidLensError
+from serve import pretrained, site
+
+ROOT = Path(__file__).parents[2]
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """The SHA-256 of every file."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_a_site_holds_the_page_and_the_models_by_their_digests(tmp_path):
+    out = tmp_path / "site"
+    assert site.write(["vessel-cnn", pretrained.find("adrenal-cnn")], out) == ["vessel-cnn", "adrenal-cnn"]
+    files = tree(out)
+    page = tree(site.PAGE)
+    assert {name: files[name] for name in page if name != "sw.js"} == {k: v for k, v in page.items() if k != "sw.js"}
+    index = json.loads((out / "models.json").read_text())
+    assert [model["name"] for model in index["models"]] == ["vessel-cnn", "adrenal-cnn"]
+    for model in index["models"]:
+        original = pretrained.find(model["name"])
+        assert files[model["path"]] == model["sha256"] == hashlib.sha256(original.read_bytes()).hexdigest()
+        assert {"CARD.md", "AUDIT.html", "SHA256SUMS"} <= set(model["files"])
+        assert all(f"models/{model['name']}/{file}" in files for file in model["files"])
+    assert not list(tmp_path.glob("*.partial")) + list(tmp_path.glob("*.old"))
+
+
+def test_the_service_worker_names_every_file_and_changes_with_each(tmp_path):
+    def told(*models: str) -> dict:
+        site.write(models, tmp_path / "site")
+        first, rest = (tmp_path / "site" / "sw.js").read_text().split("\n", 1)
+        assert rest == (site.PAGE / "sw.js").read_text()
+        return json.loads(first.removeprefix("self.SITE = ").removesuffix(";"))
+
+    one = told("vessel-cnn")
+    assert set(one["files"]) == set(tree(tmp_path / "site")) - {"sw.js", "_headers"}
+    assert one == told("vessel-cnn"), "the same site has the same version"
+    assert told("vessel-cnn", "adrenal-cnn")["version"] != one["version"]
+
+
+def test_the_policy_forbids_all_but_the_site_itself():
+    directives = dict(part.strip().split(" ", 1) for part in site.policy().split(";"))
+    assert directives["default-src"] == "'none'"
+    assert directives["connect-src"] == directives["style-src"] == directives["worker-src"] == "'self'"
+    assert directives["script-src"] == "'self' 'wasm-unsafe-eval'"
+    assert "http" not in site.policy()
+    assert "'unsafe-inline'" not in site.policy()
+
+
+def test_an_earlier_site_is_replaced_and_nothing_else_is(tmp_path):
+    out = tmp_path / "site"
+    out.mkdir()
+    site.write(["vessel-cnn"], out)  # an empty folder is taken
+    (out / "models" / "old.txt").write_text("of the earlier site")
+    site.write(["adrenal-cnn"], out)
+    assert "models/old.txt" not in tree(out)
+    assert "models/vessel-cnn/model.onnx" not in tree(out)
+
+    for name, content in {
+        "notes.txt": "mine",
+        "models.json": "[]",
+        "other/models.json": '{"format": "another"}',
+    }.items():
+        mine = tmp_path / f"mine-{len(name)}"
+        (mine / name).parent.mkdir(parents=True)
+        (mine / name).write_text(content)
+        before = tree(mine)
+        with pytest.raises(LiquidLensError, match="is there already and is no site"):
+            site.write(["vessel-cnn"], mine)
+        assert tree(mine) == before
+    file = tmp_path / "file"
+    file.write_text("mine")
+    with pytest.raises(LiquidLensError, match="is there already"):
+        site.write(["vessel-cnn"], file)
+    assert file.read_text() == "mine"
+
+
+def test_a_model_that_cannot_be_run_leaves_the_earlier_site(tmp_path):
+    out = tmp_path / "site"
+    site.write(["vessel-cnn"], out)
+    before = tree(out)
+    bad = tmp_path / "bad.onnx"
+    bad.write_bytes(b"this is no model")
+    for models, sentence in (
+        ([bad], "bad.onnx"),
+        ([tmp_path / "missing.onnx"], "there is no such file"),
+        (["vesel"], "Did you mean"),
+        (["vessel", "vessel"], "would both be 'vessel'"),
+    ):
+        with pytest.raises(LiquidLensError, match=sentence):
+            site.write(models, out)
+        assert tree(out) == before
+
+
+def test_a_changed_model_is_refused_by_the_sums_beside_it(tmp_path):
+    bundle = tmp_path / "bundle"
+    shutil.copytree(pretrained.find("vessel-cnn").parent, bundle)
+    content = bytearray((bundle / "model.onnx").read_bytes())
+    content[-1] ^= 1
+    (bundle / "model.onnx").write_bytes(content)
+    with pytest.raises(LiquidLensError, match="is not the file that was exported"):
+        site.write([bundle], tmp_path / "site")
+
+
+def test_a_model_by_another_name_comes_without_the_bundles_sums(tmp_path):
+    bundle = tmp_path / "some bundle"
+    shutil.copytree(pretrained.find("vessel-cnn").parent, bundle)
+    variant = bundle / "model fp32.onnx"
+    (bundle / "model.onnx").rename(variant)
+    assert site.write([variant], tmp_path / "site") == ["model-fp32"]
+    assert [p.name for p in (tmp_path / "site" / "models" / "model-fp32").iterdir()] == ["model.onnx"]
+
+
+def test_the_page_is_small_and_the_package_brings_it():
+    """8 MB compressed is the limit; the runtime is stored packed, the rest is counted as it is."""
+    sizes = {path.name: path.stat().st_size for path in site.PAGE.rglob("*") if path.is_file()}
+    assert sum(sizes.values()) < 8e6
+    assert sizes["ort-wasm-simd-threaded.wasm.packed"] > sum(sizes.values()) / 2
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    patterns = settings["tool"]["setuptools"]["package-data"]["serve"]
+    brought = {path for pattern in patterns for path in (ROOT / "serve").glob(pattern)}
+    assert {path for path in site.PAGE.rglob("*") if path.is_file()} <= brought
