@@ -65,7 +65,8 @@ class FoldedBidirectionalLTC(FoldedLTC):
 def side_by_side(ahead: Folded, back: Folded) -> Folded:
     """The tables of two layers of one wiring as those of a layer with the units of the first, then of the second."""
     targets, units = len(ahead.sensory_gain), len(ahead.capacity)
-    rows = torch.where(ahead.row_of_unit == targets, 2 * targets, ahead.row_of_unit), back.row_of_unit + targets
+    none = targets + len(back.sensory_gain)  # the row of units that see no input
+    rows = torch.where(ahead.row_of_unit == targets, none, ahead.row_of_unit), back.row_of_unit + targets
     source = None
     if ahead.sensory_source is not None and back.sensory_source is not None:
         source = torch.cat([ahead.sensory_source, back.sensory_source])

@@ -55,7 +55,7 @@ class Training(BaseModel):
     tolerance: float = Field(default=0.0, ge=0)
 
     #: Train, validate and test on this many scans of a split; they are drawn with `subset_seed`: the same ones for
-    #: every model and seed.
+    #: every model and seed.  `validation_subset` has no meaning where test scans validate.
     subset: int | None = Field(default=None, gt=0)
     validation_subset: int | None = Field(default=None, gt=0)
     test_subset: int | None = Field(default=None, gt=0)

@@ -9,6 +9,7 @@ from typing import Any
 from imaging import LiquidLensError
 from imaging.files import replacing
 from train.plans import plan
+from train.published import original
 from train.reports import cmu, hse2024, kth2021, liquidlens, truong2022, tum2018
 from train.reports.markdown import Plot, replaced
 from train.reports.rows import Summary, summaries
@@ -41,14 +42,21 @@ def write(
 ) -> list[Path]:
     """Make the tables and plots of ``PAGES/PAPER.md`` anew from ``RESULTS/PAPER.csv``; returns the files written.
 
-    Only the study's own runs count: others may stand in the same table, with fewer epochs or on other data.
+    Only the study's own runs count: others may stand in the same table, with fewer epochs or on other data.  Those on
+    a copy of a paper's dataset count where there are none on the dataset itself.
 
     Raises LiquidLensError for an unknown paper, a damaged table, one without a line, and a page without the parts in
     which the tables stand.
     """
     source = ResultsTable(Path(results) / f"{paper}.csv", plan(paper).figures)
     planned = {trial.line(paper) for trial in plan(paper).trials}
-    runs = [run for run in summaries(source.rows()) if (run.dataset, run.model, run.rule) in planned]
+    found = summaries(source.rows())
+    there = {(run.dataset, run.model, run.rule) for run in found}
+    runs = []
+    for run in found:
+        meant = original(run.dataset), run.model, run.rule
+        if meant in planned and (run.dataset == meant[0] or meant not in there):
+            runs.append(run)
     if not runs:
         raise LiquidLensError(f"{source.path} has no line yet: `liquidlens study {paper}` adds them.")
     page = Path(pages) / f"{paper}.md"
