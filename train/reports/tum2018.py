@@ -114,25 +114,24 @@ def _equal_parameters(figure: Any, runs: list[Summary]) -> None:
     """The differences that the thesis is about, ours and the printed ones."""
     figure.set_size_inches(8, 4)
     axes = figure.subplots()
-    rows = [
-        (f"{name}\n{label}", pair, printed_in, data)
-        for pairs, printed_in, data, label in (
-            (PAIRS_MNIST, "table 4.3", "mnist", "MNIST-500"),
-            (PAIRS_DEPTH, "table 4.6", "mnist", "2.0 M"),
-            (PAIRS_CIFAR10, "table 4.5", "cifar10", "CIFAR10-5k"),
-        )
-        for name, *pair in pairs
-    ]
-    for place, (_, pair, printed_in, data) in enumerate(rows):
+    rows = []
+    for pairs, printed_in, data, label in (
+        (PAIRS_MNIST, "table 4.3", "mnist", "MNIST-500"),
+        (PAIRS_DEPTH, "table 4.6", "mnist", "2.0 M"),
+        (PAIRS_CIFAR10, "table 4.5", "cifar10", "CIFAR10-5k"),
+    ):
         chosen = _chosen(runs, data)
-        both = _differences([chosen.get(model) for model in pair], printed_in)
+        for name, *pair in pairs:
+            both = _differences([chosen.get(model) for model in pair], printed_in)
+            if NOTHING not in both:
+                rows.append((f"{name}\n{label}", both))
+    for place, (_, both) in enumerate(rows):
         for text, shift, colour in zip(both, (-0.2, 0.2), ("tab:green", "lightgrey"), strict=True):
-            if text != NOTHING:
-                axes.bar(place + shift, float(text), 0.38, color=colour)
+            axes.bar(place + shift, float(text), 0.38, color=colour)
     for label, colour in (("ours", "tab:green"), ("published", "lightgrey")):
         axes.bar([0], [0], color=colour, label=label)
     axes.axhline(0, color="black", linewidth=0.8)
-    axes.set_xticks(range(len(rows)), [words for words, *_ in rows], fontsize=8)
+    axes.set_xticks(range(len(rows)), [words for words, _ in rows], fontsize=8)
     axes.set(ylabel="LSTM - FC, points of accuracy")
     axes.legend(frameon=False)
 
