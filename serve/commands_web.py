@@ -18,6 +18,7 @@ def web(
     """Write a page that runs models in the browser: a folder that any static host can serve, with nothing uploaded."""
     from serve import site
 
+    out = out.resolve()
     names = site.write(models or [], out)
     files = [path for path in out.rglob("*") if path.is_file()]
     size = sum(path.stat().st_size for path in files) / 2**20

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +23,8 @@ INDEX = "models.json"
 FORMAT = "liquidlens site 1"
 #: Files of a bundle that people read beside the model.
 BESIDE = ("CARD.md", "AUDIT.html", "audit.json", "SHA256SUMS", "model.sig")
+#: For pages of bundles, such as audits: they have styles and pictures of their own, and nothing that they say is run.
+BUNDLE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
 _POLICY = re.compile(r'http-equiv="Content-Security-Policy"\s+content="([^"]+)"')
 
 
@@ -33,6 +36,7 @@ def write(models: Sequence[str | Path], out: Path) -> list[str]:
     Raises LiquidLensError if it is anything else, if two models have one name, if a model cannot be run here, and if
     the disk cannot be written.
     """
+    out = out.resolve()
     _check_replaceable(out)
     predictors: dict[str, Predictor] = {}
     for model in models or pretrained.names():
@@ -43,27 +47,15 @@ def write(models: Sequence[str | Path], out: Path) -> list[str]:
         predictors[name] = Predictor(path, "cpu")
     if not predictors:
         raise LiquidLensError("There is no model to write; name one, as in `liquidlens web model.onnx`.")
-    partial = out.with_name(f"{out.name}.partial")
-    old = out.with_name(f"{out.name}.old")
     try:
-        for leftover in (partial, old):
-            shutil.rmtree(leftover, ignore_errors=True)
-        _fill(partial, predictors)
-        if out.exists():
-            os.replace(out, old)
-        os.replace(partial, out)
+        _replace(out, predictors)
     except OSError as error:
-        if old.exists() and not out.exists():
-            os.replace(old, out)
         raise LiquidLensError(f"{out}: cannot be written ({error.strerror or error}).") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
     return list(predictors)
 
 
 def _check_replaceable(out: Path) -> None:
-    if not out.resolve().name:
+    if not out.name:
         raise LiquidLensError(f"{out}: name a folder for the site, as in --out site.")
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
@@ -73,6 +65,26 @@ def _check_replaceable(out: Path) -> None:
         ours = False
     if not ours:
         raise LiquidLensError(f"{out} is there already and is no site of `liquidlens web`; name another folder.")
+
+
+def _replace(out: Path, predictors: dict[str, Predictor]) -> None:
+    """Write the new site beside `out`, then exchange the two."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    new, old = work / "new", work / "old"
+    try:
+        _fill(new, predictors)
+        if out.exists():
+            os.replace(out, old)
+        os.replace(new, out)
+    finally:
+        # Also after an interrupt.  Where the earlier site cannot be moved back it stays where it is.
+        if old.exists() and not out.exists():
+            try:
+                os.replace(old, out)
+            except OSError as error:
+                raise LiquidLensError(f"{out}: cannot be written, and the earlier site is now {old}.") from error
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def _name(path: Path) -> str:
@@ -110,28 +122,31 @@ def _fill(folder: Path, predictors: dict[str, Predictor]) -> None:
 
 
 def policy(folder: Path = PAGE) -> str:
-    """The content security policy of the page in `folder`."""
+    """The content security policy of the page in `folder`, with what a `<meta>` may not say."""
     found = _POLICY.search((folder / "index.html").read_text(encoding="utf-8"))
     if found is None:
         raise LiquidLensError(f"{folder / 'index.html'} names no content security policy; build the page anew.")
-    return found[1]
+    return f"{found[1]}; frame-ancestors 'none'"
 
 
 def _write_headers(folder: Path) -> None:
     """The headers that the page wants, as several static hosts read them from a file; others leave it alone."""
-    headers = {
-        "Content-Security-Policy": policy(folder),
-        "Cross-Origin-Opener-Policy": "same-origin",
+    everywhere = {
         "Cross-Origin-Embedder-Policy": "require-corp",
         "Cross-Origin-Resource-Policy": "same-origin",
         "X-Content-Type-Options": "nosniff",
     }
-    lines = [f"  {name}: {value}" for name, value in headers.items()]
-    # The audits are pages of their own, with styles of their own.
-    rest = [line for line in lines if "Content-Security-Policy" not in line]
-    (folder / "_headers").write_text(
-        "\n".join(["/*", *rest, "/", lines[0], "/index.html", lines[0], "/assets/*", lines[0], ""])
-    )
+    # Not everywhere: browsers refuse to show what is isolated from its opener and in a sandbox.
+    page = {"Content-Security-Policy": policy(folder), "Cross-Origin-Opener-Policy": "same-origin"}
+    rules = {
+        "/*": everywhere,
+        "/": page,
+        "/index.html": page,
+        "/assets/*": page,
+        "/models/*": {"Content-Security-Policy": BUNDLE_POLICY},
+    }
+    lines = [f"{path}\n" + "".join(f"  {name}: {value}\n" for name, value in rules[path].items()) for path in rules]
+    (folder / "_headers").write_text("".join(lines), encoding="utf-8")
 
 
 def _complete_worker(folder: Path) -> None:
@@ -143,7 +158,7 @@ def _complete_worker(folder: Path) -> None:
     }
     version = hashlib.sha256(json.dumps(digests).encode()).hexdigest()[:16]
     kept = [name for name in digests if name != "sw.js"]
-    site = {"version": version, "files": kept, "policy": policy(folder)}
+    site = {"version": version, "files": kept, "policy": policy(folder), "bundlePolicy": BUNDLE_POLICY}
     worker = folder / "sw.js"
     worker.write_text(f"self.SITE = {json.dumps(site)};\n{worker.read_text(encoding='utf-8')}", encoding="utf-8")
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import tomllib
 from pathlib import Path
@@ -33,7 +34,7 @@ def test_a_site_holds_the_page_and_the_models_by_their_digests(tmp_path):
         assert files[model["path"]] == model["sha256"] == hashlib.sha256(original.read_bytes()).hexdigest()
         assert {"CARD.md", "AUDIT.html", "SHA256SUMS"} <= set(model["files"])
         assert all(f"models/{model['name']}/{file}" in files for file in model["files"])
-    assert not list(tmp_path.glob("*.partial")) + list(tmp_path.glob("*.old"))
+    assert list(tmp_path.iterdir()) == [out], "nothing else is left"
 
 
 def test_the_service_worker_names_every_file_and_changes_with_each(tmp_path):
@@ -56,6 +57,23 @@ def test_the_policy_forbids_all_but_the_site_itself():
     assert directives["script-src"] == "'self' 'wasm-unsafe-eval'"
     assert "http" not in site.policy()
     assert "'unsafe-inline'" not in site.policy()
+    assert directives["frame-ancestors"] == "'none'"
+
+
+def test_the_headers_isolate_the_page_and_shut_in_what_bundles_bring(tmp_path):
+    site.write(["vessel-cnn"], tmp_path / "site")
+    rules: dict[str, dict[str, str]] = {}
+    for line in (tmp_path / "site" / "_headers").read_text().splitlines():
+        if not line.startswith(" "):
+            rules[line] = {}
+            continue
+        name, value = line.strip().split(": ", 1)
+        rules[list(rules)[-1]][name] = value
+    for path in ("/", "/index.html", "/assets/*"):
+        assert rules[path]["Content-Security-Policy"] == site.policy()
+        assert rules[path]["Cross-Origin-Opener-Policy"] == "same-origin"
+    assert rules["/models/*"] == {"Content-Security-Policy": site.BUNDLE_POLICY}
+    assert rules["/*"]["Cross-Origin-Embedder-Policy"] == "require-corp"
 
 
 def test_an_earlier_site_is_replaced_and_nothing_else_is(tmp_path):
@@ -84,6 +102,63 @@ def test_an_earlier_site_is_replaced_and_nothing_else_is(tmp_path):
     with pytest.raises(LiquidLensError, match="is there already"):
         site.write(["vessel-cnn"], file)
     assert file.read_text() == "mine"
+
+
+def test_folders_beside_the_site_are_left_alone(tmp_path):
+    for name in ("site.old", "site.partial", ".site"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "notes.txt").write_text("mine")
+    for _ in range(2):
+        site.write(["vessel-cnn"], tmp_path / "site")
+    assert {path.name for path in tmp_path.iterdir()} == {"site", "site.old", "site.partial", ".site"}
+    assert all((tmp_path / name / "notes.txt").is_file() for name in ("site.old", "site.partial", ".site"))
+
+
+@pytest.mark.parametrize("error", [OSError("no space"), KeyboardInterrupt()], ids=["OSError", "KeyboardInterrupt"])
+def test_an_earlier_site_comes_back_when_the_new_one_cannot_take_its_place(tmp_path, monkeypatch, error):
+    out = tmp_path / "site"
+    site.write(["vessel-cnn"], out)
+    before = tree(out)
+    replace, calls = os.replace, 0
+
+    def failing(*paths: Path) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise error
+        replace(*paths)
+
+    monkeypatch.setattr(os, "replace", failing)
+    with pytest.raises((LiquidLensError, KeyboardInterrupt)):
+        site.write(["adrenal-cnn"], out)
+    assert tree(out) == before
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_an_earlier_site_that_cannot_come_back_is_kept_and_named(tmp_path, monkeypatch):
+    out = tmp_path / "site"
+    site.write(["vessel-cnn"], out)
+    before = tree(out)
+    replace = os.replace
+
+    def failing(source: Path, target: Path) -> None:
+        if target == out:
+            raise OSError("no space")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", failing)
+    with pytest.raises(LiquidLensError, match="the earlier site is now") as raised:
+        site.write(["adrenal-cnn"], out)
+    [kept] = tmp_path.glob(".site.*/old")
+    assert str(kept) in str(raised.value)
+    assert tree(kept) == before
+
+
+def test_the_present_folder_can_be_a_site(tmp_path, monkeypatch):
+    (tmp_path / "site").mkdir()
+    monkeypatch.chdir(tmp_path / "site")
+    site.write(["vessel-cnn"], Path())
+    assert "models.json" in tree(tmp_path / "site")
 
 
 def test_a_model_that_cannot_be_run_leaves_the_earlier_site(tmp_path):

@@ -30,13 +30,30 @@ const places = Object.fromEntries(
   ["about", "answer", "explanation", "facts", "network", "viewer"].map((id) => [id, byId(id, HTMLElement)]),
 ) as Record<"about" | "answer" | "explanation" | "facts" | "network" | "viewer", HTMLElement>;
 
+/** A model that is loaded, and a scan that was read. */
+interface Chosen {
+  readonly model: Model;
+  readonly told: Loaded;
+}
+
+interface Opened {
+  readonly members: readonly Member[];
+  readonly selection: string;
+  readonly name: string;
+  readonly scan: Scan;
+  readonly colour: boolean;
+  readonly milliseconds: number;
+}
+
 const engine = new Engine();
 const models = new Map<string, Model>();
-let loaded: { model: Model; told: Loaded } | undefined;
-let opened: { members: readonly Member[]; selection: string; name: string; scan: Scan; colour: boolean; milliseconds: number } | undefined;
+let loaded: Chosen | undefined;
+let opened: Opened | undefined;
 let viewer: Promise<Viewer> | undefined;
 let shown: Scan | undefined;
-let judged: { scan: Scan; model: Model } | undefined;
+let judged: { of: Opened; by: Chosen } | undefined;
+/** The address of the result that can be downloaded. */
+let download = "";
 /** The newest of what was asked for; what was asked before is not shown any more. */
 const newest = { model: 0, scan: 0, answer: 0 };
 /** How many things are being done. */
@@ -112,6 +129,7 @@ async function axesOf(name: string): Promise<number> {
 /** Load a model, and let it judge the scan that is open. */
 async function choose(name: string): Promise<void> {
   const model = models.get(name)!;
+  newest.answer += 1; // what another model finds is not shown any more
   await task("model", `Loading ${name}`, async (isNewest) => {
     loaded = undefined;
     places.about.replaceChildren();
@@ -156,64 +174,72 @@ async function bring(file: Blob): Promise<void> {
 
 /** Let the model judge the scan, once both are there, and draw the scan. */
 async function judge(): Promise<void> {
-  if (!opened || !loaded || (judged?.scan === opened.scan && judged.model === loaded.model)) return;
-  judged = { scan: opened.scan, model: loaded.model };
-  await task("answer", `Judging ${opened.name}`, judgeAndShow);
+  if (!opened || !loaded || (judged?.of === opened && judged.by === loaded)) return;
+  const [of, by] = [opened, loaded];
+  judged = { of, by };
+  await task("answer", `Judging ${of.name}`, async (isNewest) => {
+    const colour = by.told.manifest.input.channels === 3;
+    if (of.colour === colour) return judgeAndShow(of, by, isNewest);
+    const scan = await engine.read(of.members, of.selection, colour);
+    if (!isNewest()) return;
+    opened = { ...of, colour, scan };
+    judged = { of: opened, by };
+    await judgeAndShow(opened, by, isNewest);
+  });
 }
 
-async function judgeAndShow(isNewest: () => boolean): Promise<void> {
-  if (!opened || !loaded) return;
-  const colour = loaded.told.manifest.input.channels === 3;
-  if (opened.colour !== colour) {
-    opened = { ...opened, colour, scan: await engine.read(opened.members, opened.selection, colour) };
-  }
-  const { scan, name } = opened;
+async function judgeAndShow(of: Opened, by: Chosen, isNewest: () => boolean): Promise<void> {
+  const { scan, name } = of;
   places.answer.replaceChildren();
   places.explanation.replaceChildren();
   try {
-    const found = await engine.predict(scan, name);
+    const found = await engine.predict(by.model, scan, name);
     if (!isNewest()) return;
-    showAnswer(found);
+    showAnswer(found, of, by);
     showFacts(found.prediction.notes);
   } catch (error) {
-    showFacts([]);
-    throw error instanceof Refusal ? new Refusal(error.message + (await hint(scan))) : error;
+    if (isNewest()) showFacts([]);
+    throw error instanceof Refusal ? new Refusal(error.message + (await hint(scan, by))) : error;
   } finally {
     if (isNewest()) await show(scan); // after the answer, which takes less time
   }
 }
 
 /** Which of the site's models read scans with so many axes. */
-async function hint(scan: Scan): Promise<string> {
+async function hint(scan: Scan, by: Chosen): Promise<string> {
   const wanted = scan.shape.length;
-  if (!loaded || loaded.told.manifest.input.size.length === wanted) return "";
+  if (by.told.manifest.input.size.length === wanted) return "";
   const fitting: string[] = [];
-  for (const name of models.keys()) if ((await axesOf(name)) === wanted) fitting.push(name);
+  for (const name of models.keys()) {
+    // A stranger's file is looked at in the worker alone, which can be ended.
+    if (name !== OWN && (await axesOf(name)) === wanted) fitting.push(name);
+  }
   return fitting.length ? ` Choose ${fitting.join(" or ")}.` : "";
 }
 
 async function show(scan: Scan): Promise<void> {
   if (shown === scan) return;
+  shown = scan;
   await new Promise((resolve) => window.setTimeout(resolve)); // for the answer to be seen
   try {
     viewer ??= import("./page/viewer.ts").then(({ Viewer }) => new Viewer(places.viewer));
     await (await viewer).show(scan);
-    shown = scan;
   } catch (error) {
     console.warn("The scan cannot be drawn:", error);
-    viewer = undefined;
+    if (shown !== scan) return; // a newer one is being drawn
+    viewer = shown = undefined;
     const words = "This browser cannot draw the scan: it needs WebGL 2. The answer does not depend on it.";
     places.viewer.replaceChildren(element("p", { class: "small" }, words));
   }
 }
 
-function showAnswer(judged: Judged): void {
-  const { model, told } = loaded!;
-  const { scan, name, milliseconds } = opened!;
+function showAnswer(judged: Judged, { scan, name, milliseconds }: Opened, { model, told }: Chosen): void {
   const file = new Blob([result(name, model.name, told, scan, judged)], { type: "application/json" });
+  URL.revokeObjectURL(download); // the browser keeps its file until then
+  download = URL.createObjectURL(file);
   const link = element("a", {
     class: "download",
-    href: URL.createObjectURL(file),
+    href: download,
     download: `liquidlens-${model.name.replace(/[^A-Za-z0-9._-]+/g, "-")}.json`,
   }, "Download result (JSON)");
   places.answer.replaceChildren(...answer(told.manifest, model.name, name, judged, milliseconds, told.threads), link);

@@ -6,7 +6,13 @@
  * any change of the site this file changes, and browsers then fetch all of it anew.
  */
 interface Site {
-  readonly SITE: { readonly version: string; readonly files: readonly string[]; readonly policy: string };
+  readonly SITE: {
+    readonly version: string;
+    readonly files: readonly string[];
+    readonly policy: string;
+    /** Of a bundle's own pages, such as its audit. */
+    readonly bundlePolicy: string;
+  };
 }
 const worker = self as unknown as ServiceWorkerGlobalScope & Site;
 
@@ -17,12 +23,13 @@ const CACHE = FAMILY + worker.SITE.version;
 const FILES = new Set(worker.SITE.files.map((file) => new URL(file, SCOPE).href));
 const INDEX = new URL("index.html", SCOPE).href;
 
-const HEADERS = {
-  "Content-Security-Policy": worker.SITE.policy,
-  "Cross-Origin-Opener-Policy": "same-origin",
+const EVERYWHERE = {
   "Cross-Origin-Embedder-Policy": "require-corp",
   "Cross-Origin-Resource-Policy": "same-origin",
 };
+const OF_PAGE = { "Content-Security-Policy": worker.SITE.policy, "Cross-Origin-Opener-Policy": "same-origin" };
+/** In a sandbox, and so without an isolation from its opener: browsers refuse to show a page with both. */
+const OF_BUNDLE = { "Content-Security-Policy": worker.SITE.bundlePolicy };
 
 worker.addEventListener("install", (event) => {
   // At the first visit the page is already loading: it asks for what it needs first, and then for the rest.  Later, a new
@@ -73,10 +80,8 @@ async function answer(file: string): Promise<Response> {
     if (found.ok) await cache.put(file, found.clone());
   }
   const headers = new Headers(found.headers);
-  // The model's audit is a page of its own, with styles of its own.
-  const isPage = !file.endsWith(".html") || file === INDEX;
-  for (const [name, value] of Object.entries(HEADERS)) {
-    if (isPage || name !== "Content-Security-Policy") headers.set(name, value);
-  }
+  const isOfBundle = file.endsWith(".html") && file !== INDEX;
+  const wanted = { ...EVERYWHERE, ...(isOfBundle ? OF_BUNDLE : OF_PAGE) };
+  for (const [name, value] of Object.entries(wanted)) headers.set(name, value);
   return new Response(found.body, { status: found.status, statusText: found.statusText, headers });
 }

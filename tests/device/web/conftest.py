@@ -124,15 +124,22 @@ def loaded(page: Page) -> None:
     page.wait_for_selector("html[data-ready=all]", timeout=60_000)
 
 
+#: Within which the largest file of the tests has to be read (ms), so that a worker that hangs fails its test alone.
+LIMIT = 60_000
 #: Reads files in the page's own worker, and gives the scan with its pixels in base64, or the refusal.
-READ = """async ({ files, selection, colour }) => {
+READ = """async ({ files, selection, colour, limit }) => {
   window.reader ??= new Worker("assets/reader.js", { type: "module" });
   const members = files.map(([name, content]) => {
     return { name, file: new Blob([Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0))]) };
   });
-  const answer = await new Promise((resolve) => {
+  const answer = await new Promise((resolve, reject) => {
+    setTimeout(() => reject(new Error(`no answer within ${limit} ms`)), limit);
     reader.onmessage = ({ data }) => resolve(data);
     reader.postMessage({ id: 1, task: "read", members, selection, colour });
+  }).catch((error) => {
+    reader.terminate();
+    delete window.reader;
+    throw error;
   });
   if (answer.refusal) return answer.refusal;
   const { pixels, ...rest } = answer.scan;
@@ -146,7 +153,7 @@ READ = """async ({ files, selection, colour }) => {
 def read_in_browser(page: Page, files: dict[str, bytes], selection: str = "", colour: bool = False) -> dict | str:
     """The scan that the page's worker reads, `pixels` as an array, or the sentence that refuses it."""
     packed = [[name, base64.b64encode(content).decode()] for name, content in files.items()]
-    found = page.evaluate(READ, {"files": packed, "selection": selection, "colour": colour})
+    found = page.evaluate(READ, {"files": packed, "selection": selection, "colour": colour, "limit": LIMIT})
     if isinstance(found, str):
         return found
     pixels = np.frombuffer(base64.b64decode(found["pixels"]), np.float32)

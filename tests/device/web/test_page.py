@@ -223,9 +223,86 @@ def test_reading_can_be_stopped(page, vessel, tmp_path):
     page.locator("#files").set_input_files(large)
     page.get_by_role("button", name="Stop").click()
     expect(page.get_by_role("alert")).to_have_text("stopped.")
+    drop(page, vessel)  # the model is loaded anew, though nobody chooses it again
+    expect(page.locator("#answer")).to_contain_text("says of vessel.nii.gz", timeout=30_000)
+    choose(page, "vessel")
+    assert_same_answer(page, "vessel", vessel)
+
+
+def test_stop_leaves_what_the_page_loads_for_itself(browser, host):
+    context = browser.new_context(service_workers="block")
+    page = context.new_page()
+    waiting = []
+    page.route("**/openjpegwasm_decode.wasm", lambda route: waiting.append(route))
+    page.goto(host.address)
+    while not waiting:
+        page.wait_for_timeout(20)
+    page.unroute("**/openjpegwasm_decode.wasm")
+    page.evaluate("document.querySelector('#stop').click()")
+    loaded(page)
+    expect(page.get_by_role("status")).to_have_text("Ready")
+    context.close()
+
+
+def test_choosing_another_model_while_one_judges_shows_the_last_one_alone(page, vessel, xray):
+    errors = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
     choose(page, "vessel")
     drop(page, vessel)
+    names = ["vessel-cnn", "adrenal", "vessel-cnn", "adrenal-cnn", "vessel"]
+    page.evaluate(
+        """async (names) => {
+          const select = document.querySelector("#model");
+          for (const name of names) {
+            await new Promise((resolve) => setTimeout(resolve, 15));
+            select.value = name;
+            select.dispatchEvent(new Event("change"));
+          }
+        }""",
+        names,
+    )
+    expect(page.locator("#answer")).to_contain_text("vessel says of vessel.nii.gz", timeout=30_000)
+    expect(page.get_by_role("status")).to_have_text("Ready", timeout=30_000)
+    expect(page.get_by_role("alert")).to_be_hidden()
+    assert_same_answer(page, "vessel", vessel)
+    assert errors == []
+
+
+def test_scans_dropped_one_after_the_other_are_drawn_one_after_the_other(page, vessel, xray):
+    choose(page, "vessel")
+    drop(page, vessel)
+    drop(page, xray)
+    drop(page, vessel)
     answered(page, "vessel.nii.gz")
+    expect(page.locator("#viewer canvas")).to_have_attribute("aria-label", re.compile("^Axial slice 15 of 28"))
+    expect(page.get_by_role("slider", name="Axial slice")).to_have_count(1)
+
+
+def test_an_audit_is_shown_and_can_run_nothing(context, hosted, tmp_path):
+    folder = tmp_path / "site"
+    site.write(["vessel-cnn"], folder)
+    audit = folder / "models" / "vessel-cnn" / "AUDIT.html"
+    audit.write_text(audit.read_text().replace("</body>", "<script>document.title = 'run'</script></body>"))
+    page = context.new_page()
+    page.goto(hosted(folder).address)
+    loaded(page)
+    page.locator("#facts summary").get_by_text("Model", exact=True).click()
+    plain = page.evaluate("getComputedStyle(document.body).fontFamily")
+    with context.expect_page() as opened:
+        page.get_by_role("link", name="AUDIT.html").click()
+    shown = opened.value
+    expect(shown.locator("h1")).to_be_visible()
+    assert shown.evaluate("getComputedStyle(document.body).fontFamily") != plain, "its own styles hold"
+    assert shown.title() != "run"
+    assert shown.evaluate("origin") == "null", "it is in a sandbox, apart from the site"
+    headers = page.evaluate("(url) => fetch(url).then((response) => [...response.headers])", shown.url)
+    assert dict(headers)["content-security-policy"] == site.BUNDLE_POLICY
+
+
+def varint(number: int) -> bytes:
+    """A number as protocol buffers write it."""
+    sevens = [number >> shift & 127 for shift in range(0, max(number.bit_length(), 1), 7)]
+    return bytes([*(seven | 128 for seven in sevens[:-1]), sevens[-1]])
 
 
 def test_a_model_of_ones_own(page, vessel, tmp_path):
@@ -244,6 +321,8 @@ def test_a_model_of_ones_own(page, vessel, tmp_path):
         "manifest": (whole[:manifest] + b'"labelz":' + whole[manifest + 9 :], "its checksum differs"),
         "no-onnx": (b"this is no model", "not an ONNX file"),
         "cut": (whole[:-1000], "not an ONNX file, or it is damaged"),
+        # A field of metadata whose length leads back to the file's start.
+        "endless": (b"\x72" + varint(2**64 - 11), "not an ONNX file, or it is damaged"),
     }
     for name, (content, sentence) in changed.items():
         bad = tmp_path / f"{name}.onnx"

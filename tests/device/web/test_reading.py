@@ -6,7 +6,9 @@ What the one refuses the other does, but for the differences that docs/web.md li
 import io
 import os
 import re
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 
 import nibabel
@@ -311,3 +313,85 @@ def test_a_file_that_unpacks_to_too_much_is_refused(reader, tmp_path):
     found = read_in_browser(reader, {path.name: path.read_bytes()})
     assert "times the packed size are over this page's budget" in str(found)
     assert isinstance(python(path), str)
+
+
+def test_an_archive_that_names_the_same_bytes_many_times_is_refused(reader):
+    """Stored, not packed, and declared to unpack to nothing."""
+    content = bytes(2**20)
+    name = b"0.dcm"
+    local = struct.pack("<4s5H3I2H", b"PK\3\4", 20, 0, 0, 0, 0, 0, len(content), 0, len(name), 0) + name + content
+    entries = b"".join(
+        struct.pack("<4s6H3I5H2I", b"PK\1\2", 20, 20, 0, 0, 0, 0, 0, len(content), 0, len(name), 0, 0, 0, 0, 0, 0)
+        + b"%05d" % number
+        for number in range(1100)
+    )
+    end = struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 1100, 1100, len(entries), len(local), 0)
+    found = read_in_browser(reader, {"many.zip": local + entries + end})
+    assert "unpacked bytes are over this page's budget" in str(found)
+
+
+def chunk(name: bytes, content: bytes) -> bytes:
+    """A part of a PNG."""
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+def test_a_png_has_one_header_and_it_comes_first(reader):
+    small, large = (struct.pack(">2I5B", side, side, 8, 0, 0, 0, 0) for side in (2, 20_000))
+    pixels, end = chunk(b"IDAT", zlib.compress(bytes(6))), chunk(b"IEND", b"")
+    header = chunk(b"IHDR", small)
+    whole = b"\x89PNG\r\n\x1a\n"
+    assert not isinstance(read_in_browser(reader, {"fine.png": whole + header + pixels + end}), str)
+    for parts in (
+        header + chunk(b"IHDR", large) + pixels + end,
+        chunk(b"tEXt", small) + chunk(b"IHDR", large) + pixels + end,
+        chunk(b"IHDR", small + b"\0") + pixels + end,
+    ):
+        assert "it has no one header" in str(read_in_browser(reader, {"bad.png": whole + parts}))
+
+
+def test_a_jpeg_says_how_large_it_is_before_it_is_decoded(reader):
+    buffer = io.BytesIO()
+    Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(buffer, "JPEG")
+    whole = buffer.getvalue()
+    frame = whole.index(b"\xff\xc0")
+    filled = whole[:frame] + b"\xff\xff\xff" + whole[frame:]
+    assert read_in_browser(reader, {"filled.jpg": filled})["shape"] == [8, 8]
+    for bytes_between in (b"", b"\xff\xff", b"\xff\xd0"):
+        claimed = whole[frame : frame + 5] + b"\xff\xff\xff\xff" + whole[frame + 9 :]
+        found = read_in_browser(reader, {"large.jpg": whole[:frame] + bytes_between + claimed})
+        assert "pixels are over this page's budget" in str(found)
+    found = read_in_browser(reader, {"none.jpg": whole[:frame] + whole[frame + 19 :]})
+    assert "how large the image is" in str(found)
+
+
+def test_floats_beyond_their_element_and_packed_pixels_of_odd_widths_are_refused(reader, tmp_path):
+    from tests.imaging.dicoms import phantom, save, series
+
+    one = series(phantom())[0]
+    del one.PixelData
+    one.FloatPixelData = np.zeros(one.Rows * one.Columns, np.float32).tobytes()
+    one.BitsAllocated = 32
+    whole = save(one, tmp_path / "whole.dcm").read_bytes()
+    one.FloatPixelData = one.FloatPixelData[:-4]
+    one.add_new(0x7FE00009, "OD", bytes(64))
+    short = save(one, tmp_path / "short.dcm").read_bytes()
+    assert not isinstance(read_in_browser(reader, {"whole.dcm": whole}), str)
+    assert isinstance(read_in_browser(reader, {"short.dcm": short}), str)
+
+    packed_file = pydicom.dcmread(PYDICOM / "test_files" / "MR_small_RLE.dcm")
+    packed_file.BitsAllocated = 64
+    packed_file.save_as(tmp_path / "odd.dcm")
+    found = read_in_browser(reader, {"odd.dcm": (tmp_path / "odd.dcm").read_bytes()})
+    assert "pixels of 64 bits cannot be read here" in str(found)
+
+
+def test_a_series_that_unpacks_to_too_much_is_refused(reader, tmp_path):
+    """Each of its files alone is within the budget."""
+    file = pydicom.dcmread(PYDICOM / "test_files" / "MR_small.dcm")
+    file.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+    noise = np.random.default_rng(0).bytes(2**20)  # for a ratio within the budget as well
+    file.add_new(0x00091010, "OB", noise + bytes(300 * 2**20))
+    file.save_as(tmp_path / "one.dcm", enforce_file_format=True)
+    content = (tmp_path / "one.dcm").read_bytes()
+    found = read_in_browser(reader, {f"{number}.dcm": content for number in range(4)})
+    assert "bytes are over this page's budget" in str(found)

@@ -104,7 +104,7 @@ function* fields(bytes: Uint8Array): Generator<Field> {
       continue;
     }
     const length = wire === 2 ? varint() : wire === 1 ? 8 : wire === 5 ? 4 : NaN;
-    if (!number || !(at + length <= bytes.length)) throw new Refusal("it is not an ONNX file, or it is damaged.");
+    if (!number || !(length >= 0 && at + length <= bytes.length)) throw new Refusal("it is not an ONNX file, or it is damaged.");
     yield { number, value: bytes.subarray(at, at + length) };
     at += length;
   }

@@ -16,11 +16,19 @@ export class Engine {
     () => new Worker(new URL("../runner.ts", import.meta.url), { type: "module" }),
   );
   private model: Model | undefined;
-  private loadedIn = 0;
+  /** How often the runner had ended when it loaded the model. */
+  private loadedAfter = 0;
+  private stops = 0;
 
   /** Load all decoders, so that none is left to be asked for later. */
   async prepare(): Promise<void> {
-    await this.reader.ask({ task: "prepare" }, LIMITS.seconds, "the decoders did not load.");
+    const { stops } = this;
+    try {
+      await this.reader.ask({ task: "prepare" }, LIMITS.seconds, "the decoders did not load.");
+    } catch (error) {
+      if (stops === this.stops) throw error;
+      await this.prepare(); // a person stops other work, and this ends with its worker
+    }
   }
 
   async load(model: Model): Promise<Loaded> {
@@ -29,7 +37,7 @@ export class Engine {
     const request = { task: "load", bytes: model.bytes, sha256: model.sha256 } as const;
     const { loaded } = await this.runner.ask(request, LIMITS.seconds, late);
     this.model = model;
-    this.loadedIn = this.runner.started;
+    this.loadedAfter = this.runner.ended;
     return loaded!;
   }
 
@@ -40,8 +48,8 @@ export class Engine {
     return scan!;
   }
 
-  async predict(scan: Scan, name: string): Promise<Judged> {
-    if (this.model && this.loadedIn !== this.runner.started) await this.load(this.model);
+  async predict(model: Model, scan: Scan, name: string): Promise<Judged> {
+    if (model !== this.model || this.loadedAfter !== this.runner.ended) await this.load(model);
     const late = `${name}: the model took longer than ${LIMITS.seconds} seconds.`;
     const { judged } = await this.runner.ask({ task: "predict", scan, name }, LIMITS.seconds, late);
     return judged!;
@@ -49,6 +57,7 @@ export class Engine {
 
   /** End all that is under way. */
   stop(): void {
+    this.stops += 1;
     this.reader.end("stopped.");
     this.runner.end("stopped.");
   }

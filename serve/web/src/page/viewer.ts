@@ -30,6 +30,8 @@ export class Viewer {
   private readonly controls = element("div", { class: "controls" });
   private readonly ready: Promise<unknown>;
   private scan: Scan | undefined;
+  private newest: Scan | undefined;
+  private last = Promise.resolve();
   private view: View = "All views";
   private sliders: HTMLInputElement[] = [];
 
@@ -62,8 +64,16 @@ export class Viewer {
     this.niivue.onLocationChange = () => this.follow();
   }
 
-  /** Show a scan: the middle of each axis, through the first of its windows. */
-  async show(scan: Scan): Promise<void> {
+  /** Show a scan, after those before it; not if another one was asked for in the meantime. */
+  show(scan: Scan): Promise<void> {
+    this.newest = scan;
+    const draw = () => (scan === this.newest ? this.draw(scan) : undefined);
+    this.last = this.last.then(draw, draw);
+    return this.last;
+  }
+
+  /** The middle of each axis, through the first of the scan's windows. */
+  private async draw(scan: Scan): Promise<void> {
     await this.ready;
     this.scan = scan;
     this.place.hidden = false;

@@ -13,8 +13,8 @@ interface Waiting<Result> {
 }
 
 export class Helper<Request extends { id: number }, Result extends Answer> {
-  /** How often it was started; what a worker was told is forgotten with it. */
-  started = 0;
+  /** How often it was ended; what a worker was told is forgotten with it. */
+  ended = 0;
   private worker: Worker | undefined;
   private last = 0;
   private readonly waiting = new Map<number, Waiting<Result>>();
@@ -35,6 +35,7 @@ export class Helper<Request extends { id: number }, Result extends Answer> {
   end(reason: string): void {
     this.worker?.terminate();
     this.worker = undefined;
+    this.ended += 1;
     for (const { reject, timer } of this.waiting.values()) {
       window.clearTimeout(timer);
       reject(new Refusal(reason));
@@ -45,7 +46,6 @@ export class Helper<Request extends { id: number }, Result extends Answer> {
   private running(): Worker {
     if (this.worker) return this.worker;
     const worker = this.start();
-    this.started += 1;
     worker.onmessage = ({ data }: MessageEvent<Result>) => {
       const found = this.waiting.get(data.id);
       if (!found) return;

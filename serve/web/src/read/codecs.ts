@@ -49,6 +49,22 @@ export const decodeLosslessJpeg: Decode = async (frame) => {
   return { rows: dimY, columns: dimX, samples: numComp, bits: precision, values };
 };
 
+/** Rows, columns and samples that a JPEG, of any kind but JPEG 2000, says it has; undefined where it does not say. */
+export function sizeOfJpeg(frame: Uint8Array): [number, number, number] | undefined {
+  const view = new DataView(frame.buffer, frame.byteOffset, frame.byteLength);
+  for (let at = 2; at + 9 < frame.length && frame[at] === 0xff; ) {
+    const marker = frame[at + 1]!;
+    const isFrame = marker === 0xf7 || (marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker));
+    if (isFrame) return [view.getUint16(at + 5), view.getUint16(at + 7), frame[at + 9]!];
+    // As decoders do: bytes that fill up to a marker are skipped, and some markers stand alone.
+    if (marker === 0) return undefined;
+    if (marker === 0xff) at += 1;
+    else if (marker === 1 || (marker >= 0xd0 && marker <= 0xd7)) at += 2;
+    else at += 2 + view.getUint16(at + 2);
+  }
+  return undefined;
+}
+
 /** DICOM's run lengths (PS3.5, annex G): one segment for each byte of a sample, the highest first. */
 export function decodeRle(frame: Uint8Array, rows: number, columns: number, samples: number, bytes: number): Decoded {
   const view = new DataView(frame.buffer, frame.byteOffset, frame.byteLength);

@@ -6,7 +6,7 @@
 import dicomParser, { type ByteArray, type DataSet } from "dicom-parser";
 import { Inflate } from "fflate";
 import { checkInflated, checkPixels, checkSlices } from "./budget.ts";
-import { decodeJpeg, decodeJpeg2000, decodeJpegLs, decodeLosslessJpeg, decodeRle, type Decoded } from "./codecs.ts";
+import { decodeJpeg, decodeJpeg2000, decodeJpegLs, decodeLosslessJpeg, decodeRle, sizeOfJpeg, type Decoded } from "./codecs.ts";
 import type { Plane } from "./geometry.ts";
 import { isBareDicom, latin } from "./kinds.ts";
 import { numbersAt, toGrey, type NumberKind } from "./numbers.ts";
@@ -77,6 +77,8 @@ const COLOUR = ["RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETT
 const LENGTH = 10_000;
 /** How many times as much as its image a compressed frame may claim. */
 const BEYOND = 4;
+const UNDECODABLE =
+  "the pixels cannot be decoded; the file may be damaged, or of a variant such as 12-bit JPEG that no decoder here knows.";
 
 /** One decoded frame, (rows, columns), or (rows, columns, 3) if colour was asked for. */
 export interface Frame {
@@ -230,16 +232,14 @@ async function storedFrame(data: DataSet, index: number, samples: number, photom
   const bytes = data.byteArray as Uint8Array;
   const syntax = syntaxOf(data);
   const little = syntax !== BIG_ENDIAN;
-  if (tag !== TAG.pixels) {
-    const kind: NumberKind = tag === TAG.floatPixels ? "f4" : "f8";
-    return numbersAt(bytes, kind, little, element.dataOffset + index * count * Number(kind[1]), count);
-  }
-  const allocated = data.uint16(TAG.allocated)!;
+  const isInteger = tag === TAG.pixels;
+  const allocated = isInteger ? data.uint16(TAG.allocated)! : tag === TAG.floatPixels ? 32 : 64;
   const bits = data.uint16(TAG.stored)!;
   const fine = bits >= 1 && bits <= allocated && [1, 3].includes(samples) && [0, 1].includes(data.uint16(TAG.signed)!);
-  if (!fine) throw new Error("the header describes no pixels");
+  if (isInteger && !fine) throw new Error("the header describes no pixels");
   const isSigned = data.uint16(TAG.signed) === 1;
-  if (!NATIVE.includes(syntax)) {
+  if (isInteger && !NATIVE.includes(syntax)) {
+    if (![8, 16, 32].includes(allocated)) throw new Refusal(`pixels of ${allocated} bits cannot be read here; convert it.`);
     const decoded = await decompressed(data, index, syntax, samples, photometric);
     const precision = [...JPEG_LS, ...JPEG_2000].includes(syntax) ? decoded.bits : bits;
     const inRgb = [JPEG_BASELINE, JPEG_EXTENDED, ...JPEG_2000].includes(syntax);
@@ -247,13 +247,14 @@ async function storedFrame(data: DataSet, index: number, samples: number, photom
     return photometric.startsWith("YBR_FULL") && !inRgb ? toRgb(values) : values;
   }
   const end = element.dataOffset + element.length;
-  const subsampled = photometric === "YBR_FULL_422";
+  const subsampled = isInteger && photometric === "YBR_FULL_422";
   const frameBytes = (count * allocated * (subsampled ? 2 / 3 : 1)) / 8;
   if (end > bytes.length || (index + 1) * frameBytes > element.length) throw new Error("the file ends before its pixels");
+  const start = element.dataOffset + index * frameBytes;
+  if (!isInteger) return numbersAt(bytes, allocated === 32 ? "f4" : "f8", little, start, count);
   if (allocated === 1) return unpackedBits(bytes, element.dataOffset, index * count, count);
   const width = allocated / 8;
   if (![1, 2, 4].includes(width)) throw new Refusal(`pixels of ${allocated} bits cannot be read here; convert it.`);
-  const start = element.dataOffset + index * frameBytes;
   if (subsampled) return toRgb(upsampled(bytes.subarray(start, start + frameBytes)));
   // 8 bits in words of 16 (OW) stand in reverse in a big-endian file.
   const swapped = !little && width === 1 && element.vr === "OW";
@@ -274,6 +275,7 @@ async function decompressed(
   const [rows, columns] = sizeOf(data) as [number, number];
   const frame = compressedFrame(data, index);
   const claimed = claimedSize(frame, syntax);
+  if (claimed === undefined) throw new Refusal(UNDECODABLE);
   if (claimed > BEYOND * rows * columns * samples) {
     throw new Refusal("a compressed frame is far larger than the image that the header describes.");
   }
@@ -290,10 +292,7 @@ async function decompressed(
     else if (LOSSLESS.includes(syntax)) decoded = await decodeLosslessJpeg(frame);
     else decoded = await decodeJpeg(frame);
   } catch {
-    throw new Refusal(
-      "the pixels cannot be decoded; the file may be damaged, or of a variant such as 12-bit JPEG that no decoder here " +
-        "knows.",
-    );
+    throw new Refusal(UNDECODABLE);
   }
   if (decoded.rows !== rows || decoded.columns !== columns || decoded.samples !== samples) {
     throw new Error("the image is of another size than the header says");
@@ -318,22 +317,17 @@ function compressedFrame(data: DataSet, index: number): Uint8Array {
   return dicomParser.readEncapsulatedImageFrame(data, element, index, table) as Uint8Array;
 }
 
-/** Numbers that a compressed frame says it holds; of run lengths, what unpacking them takes at worst. */
-function claimedSize(frame: Uint8Array, syntax: string): number {
+/** Numbers that a compressed frame says it holds, if it does; of run lengths, what unpacking them takes at worst. */
+function claimedSize(frame: Uint8Array, syntax: string): number | undefined {
   if (syntax === RLE) return Math.max(0, frame.length - 256) / 2;
-  const view = new DataView(frame.buffer, frame.byteOffset, frame.byteLength);
   if (JPEG_2000.includes(syntax)) {
+    const view = new DataView(frame.buffer, frame.byteOffset, frame.byteLength);
     const at = frame.findIndex((byte, i) => byte === 0xff && frame[i + 1] === 0x51); // the marker SIZ
-    if (at < 0 || at + 40 > frame.length) return 0;
+    if (at < 0 || at + 40 > frame.length) return undefined;
     const [right, bottom, left, top] = [6, 10, 14, 18].map((offset) => view.getUint32(at + offset));
     return (right! - left!) * (bottom! - top!) * view.getUint16(at + 38);
   }
-  for (let at = 2; at + 9 < frame.length && frame[at] === 0xff; at += 2 + view.getUint16(at + 2)) {
-    const marker = frame[at + 1]!;
-    const isFrame = marker === 0xf7 || (marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker));
-    if (isFrame) return view.getUint16(at + 5) * view.getUint16(at + 7) * frame[at + 9]!;
-  }
-  return 0;
+  return sizeOfJpeg(frame)?.reduce((product, length) => product * length);
 }
 
 /** Values whose lowest `bits` bits count, signed or not. */

@@ -2,7 +2,7 @@
 import { bytesOf } from "./bytes.ts";
 import { convertIndexedToRgb, decode as decodePng } from "fast-png";
 import { checkInflated, checkPixels } from "./budget.ts";
-import { decodeJpeg } from "./codecs.ts";
+import { decodeJpeg, sizeOfJpeg } from "./codecs.ts";
 import { latin } from "./kinds.ts";
 import { Refusal } from "./refusal.ts";
 import { scanOf, type Scan } from "./scan.ts";
@@ -28,6 +28,9 @@ export async function readImage(file: Blob, selection: string, colour: boolean):
 }
 
 async function png(bytes: Uint8Array<ArrayBuffer>): Promise<Picture> {
+  const chunks = neededChunks(bytes);
+  const isFirst = latin(bytes.subarray(8, 16)) === "\0\0\0\rIHDR";
+  if (!isFirst || chunks.filter(({ type }) => type === "IHDR").length !== 1) throw new Error("it has no one header");
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const [columns, rows, bits, kind, interlaced] = [
     view.getUint32(16), view.getUint32(20), bytes[24]!, bytes[25]!, bytes[28] === 1,
@@ -36,11 +39,11 @@ async function png(bytes: Uint8Array<ArrayBuffer>): Promise<Picture> {
   checkPixels(rows * columns);
   checkInflated(rows * columns * bands, bytes.length);
   if (interlaced && bits < 8) throw new Refusal("an interlaced PNG of few grey values; save it without interlacing.");
-  const chunks = neededChunks(bytes);
   // Of each pass, a byte in front of every row; interlaced images have seven of them.
   const size = rows * (Math.ceil((columns * bits * bands) / 8) + 1) * (interlaced ? 2 : 1) + 64;
   await checkUnpacked(chunks.filter(({ type }) => type === "IDAT").map(({ content }) => content), size);
   const found = decodePng(joined([bytes.subarray(0, 8), ...chunks.map(({ whole }) => whole)]), { checkCrc: true });
+  if (found.width !== columns || found.height !== rows) throw new Error("the image is of another size than its header says");
   const area = { rows, columns };
   if (found.palette) {
     const values = convertIndexedToRgb(found);
@@ -135,8 +138,10 @@ function withoutAlpha(picture: Picture): Picture {
 }
 
 async function jpeg(bytes: Uint8Array): Promise<Picture> {
+  const size = sizeOfJpeg(bytes);
+  if (!size) throw new Error("it does not say how large the image is");
+  checkPixels(size[0] * size[1]);
   const decoded = await decodeJpeg(bytes);
-  checkPixels(decoded.rows * decoded.columns);
   if (decoded.samples !== 1 && decoded.samples !== 3) throw new Refusal("a JPEG in printing colours; convert it to grey.");
   const { rows, columns, samples, values } = decoded;
   return { rows, columns, samples, deep: false, values: values as Uint8Array, notes: [] };

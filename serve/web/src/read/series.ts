@@ -56,11 +56,15 @@ export async function readOnlySeries(
 ): Promise<Scan | null> {
   checkFile(members.reduce((sum, { file }) => sum + file.size, 0));
   const series = new Map<string, Image[]>();
+  let size = 0;
   for (const member of members) {
     const data = await reading(member.name, "DICOM", async () => dicom.parse(await bytesOf(member.file)));
+    size += data.byteArray.length; // after unpacking, where a file is deflated
+    checkFile(size);
     if (dicom.sizeOf(data)[0] === undefined) continue;
     const key = dicom.seriesOf(data);
-    series.set(key, [...(series.get(key) ?? []), { name: member.name, data }]);
+    if (!series.has(key)) series.set(key, []);
+    series.get(key)!.push({ name: member.name, data });
   }
   if (!series.size) return null;
   const sorted = [...series.values()].sort(inOrder);

@@ -18,9 +18,11 @@ export async function openZip(file: Blob): Promise<Member[]> {
       if (entry.name.endsWith("/")) return false;
       checkName(entry.name);
       files += 1;
-      size += entry.originalSize;
+      // What is stored as it is has the size that it takes, whatever it declares, and several may take the same bytes.
+      const unpacked = entry.compression ? entry.originalSize : Math.min(entry.size, bytes.length);
+      size += unpacked;
       checkNumber(files);
-      checkInflated(entry.originalSize, entry.size);
+      checkInflated(unpacked, entry.size);
       checkInflated(size, bytes.length);
       if (entry.compression !== 0 && entry.compression !== 8) {
         throw new Refusal("the archive is packed by an unusual method; pack it again with deflate.");
