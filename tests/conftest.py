@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,10 @@ import export
 import train
 from serve.manifest import KEY, metadata
 from train.run import RunFolder
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # Shells let what they start in the background ignore Ctrl-C; it would be passed on to the commands under test.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
