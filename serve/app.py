@@ -7,6 +7,8 @@ import functools
 import logging
 import os
 import re
+import secrets
+import shutil
 import signal
 import socket
 import sys
@@ -94,10 +96,11 @@ def private_folder() -> Path:
 
     Gradio keeps uploads where $GRADIO_TEMP_DIR says, by default in a folder that all users of a machine share.
     """
-    folder = tempfile.TemporaryDirectory(prefix="liquidlens-")  # made with mode 0700
-    atexit.register(folder.cleanup)
-    os.environ["GRADIO_TEMP_DIR"] = folder.name
-    return Path(folder.name)
+    folder = Path(tempfile.gettempdir(), f"liquidlens-{secrets.token_hex(8)}")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)  # before it is there: a signal may end us any moment
+    folder.mkdir(mode=0o700)
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)
+    return folder
 
 
 async def _sweep(folder: Path, page: "Blocks") -> None:
