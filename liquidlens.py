@@ -217,6 +217,39 @@ def sweep(
 
 
 @app.command()
+def search(
+    model: Annotated[str, typer.Argument(help="A name that `liquidlens models` lists.")],
+    datasets: Annotated[list[str], typer.Argument(help="Names that `liquidlens data` lists, or folders.")],
+    over: Annotated[
+        list[str],
+        typer.Option(help="A field of the recipe: learning_rate=0.001..0.01 or batch_size=32,64.  Repeatable."),
+    ],
+    trials: Annotated[int, typer.Option(min=1, help="How many trials the table is to hold.")] = 20,
+    seeds: Annotated[str, typer.Option(help="As in 0-4 or 0,2,5; every trial trains them all.")] = "0",
+    recipe: RecipeName = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Another limit of epochs than the recipe's.")] = None,
+    changes: Changes = None,
+    data_root: DataRoot = None,
+    runs: Runs = Path("runs"),
+    out: Annotated[Path, typer.Option(help="The table.")] = Path("search.csv"),
+) -> None:
+    """Search a recipe's settings on held-out training scans, never on test scans; an interrupted search goes on."""
+    from train import search as searching
+    from train.study import parse_seeds
+
+    wanted = searching.Search(
+        model,
+        tuple(datasets),
+        searching.parse_over(over),
+        recipe,
+        tuple(parse_seeds(seeds)),
+        _changes(changes, epochs),
+    )
+    best = searching.run(wanted, trials, out, data_root, runs, say=lambda line: console.print(line, soft_wrap=True))
+    console.print(f"The best: {best}\nTable: {out}", soft_wrap=True)
+
+
+@app.command()
 def study(
     paper: Annotated[str, typer.Argument(help="hse-2024, tum-2018, kth-2021, cmu or truong-2022.")],
     datasets: Annotated[str, typer.Option(help="Separated by commas; by default the study's.")] = "",

@@ -53,7 +53,7 @@ def scan(tmp_path_factory):
 
 def test_help_names_every_command_and_models_every_model(here):
     text = liquidlens("--help").stdout
-    commands = "models data recipes train sweep study export audit bench predict merge explain serve doctor"
+    commands = "models data recipes train sweep search study export audit bench predict merge explain serve doctor"
     assert all(command in text for command in commands.split())
     text = here("models").stdout
     assert re.search(r"^LiqExp4N2 +hse-2024 +1x28x28x28 +1 +18,475 +18,475$", text, re.MULTILINE)
@@ -149,6 +149,7 @@ def bad_inputs(tmp_path, bundle, run, scan):
         (("train", "CRNet-FC", one_class), "one_class"),
         (("train", "CRNet-FC", corrupt), "broken.png"),
         (("train", "CRNet-FC", tmp_path / "no" / "folder"), "There is no image folder"),
+        (("search", "CNNExp4N1", "phantom-vessel3d", "--over", "shift"), "--over takes each field once"),
         (("sweep", "phantom-cxr", "EQ2425", "--rates", "fast"), "--rates takes numbers separated by commas"),
         (("export", tmp_path / "nowhere"), "There is no run folder"),
         (("export", incomplete), "it has no weights.safetensors"),

@@ -18,7 +18,7 @@ import models
 from imaging import LiquidLensError
 from train import datasets, initialise
 from train.callbacks import EarlyStop, Recorder, progress_display
-from train.datasets import Dataset, Scans, joined, picked
+from train.datasets import HELD_OUT, Dataset, Scans, joined, picked
 from train.figures import Batches, final_figures, temperature_of
 from train.losses import loss_of
 from train.module import TrainingModule, loader
@@ -113,7 +113,10 @@ def resolve(
     not fit together."""
     if not 0 <= seed < 2**32:
         raise LiquidLensError(f"A seed is a number from 0 to {2**32 - 1}, not {seed}.")
-    source = data if data in datasets.names() or data.startswith("folder:") else str(Path(data).resolve())
+    named = data.removesuffix(HELD_OUT)
+    if not (named in datasets.names() or named.startswith("folder:")):
+        named = str(Path(named).resolve())
+    source = named + HELD_OUT * data.endswith(HELD_OUT)
     return RunRecipe.resolve(model, tuple(flags), size, dataset, source, settings, seed)
 
 

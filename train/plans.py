@@ -160,7 +160,12 @@ PLANS = {
     ),
     # our own, on the data of hse-2024
     "liquidlens": Plan(
-        _each(("LiquidLens-S", "LiquidLens-CNN", "LiquidLens-M"), HSE_DATASETS),
+        (
+            *_each(("LiquidLens-S", "LiquidLens-CNN"), HSE_DATASETS),
+            *_each(["LiquidLens-S"], HSE_DATASETS, flags=("uneven",)),
+            *_each(["LiquidLens-S"], HSE_DATASETS, flags=("uneven", "timespans")),
+            *_each(["LiquidLens-M"], HSE_DATASETS),
+        ),
         reported="best_test_auc",
         figures=("best_test_ece_calibrated", "best_test_selective_accuracy"),
     ),

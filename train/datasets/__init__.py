@@ -18,13 +18,24 @@ from numpy.typing import NDArray
 from imaging import LiquidLensError
 from imaging.errors import unknown
 from train.datasets import folders, places
-from train.datasets.dataset import POSE, SPLITS, Dataset, DataUnavailableError, Scans, Task, joined, md5_of, picked
+from train.datasets.dataset import (
+    HELD_OUT,
+    POSE,
+    SPLITS,
+    Dataset,
+    DataUnavailableError,
+    Scans,
+    Task,
+    joined,
+    md5_of,
+    picked,
+)
 from train.datasets.places import Arrays
 from train.datasets.registry import PHANTOM, SOURCES, Source
 
 __all__ = [
-    "PHANTOM", "POSE", "SPLITS", "DataUnavailableError", "Dataset", "Listing", "Scans", "Task", "joined", "load",
-    "names", "picked", "sources",
+    "HELD_OUT", "PHANTOM", "POSE", "SPLITS", "DataUnavailableError", "Dataset", "Listing", "Scans", "Task", "joined",
+    "load", "names", "picked", "sources",
 ]  # fmt: skip
 
 #: What NumPy, gzip and tarfile raise for a file that is not what its name says.
@@ -65,13 +76,15 @@ def load(name: str, data_root: str | Path | None = None, skip_bad: bool = False)
     """Load a dataset.
 
     name: a registered name; the path of an image folder; or ``folder:NAME``, a folder that is looked for where the
-        other datasets are.
+        other datasets are; each of them with ``+held-out`` behind it for `Dataset.held_out`.
     skip_bad: leave out the images of a folder that cannot be read (`Dataset.notes` says which); otherwise the first
         of them is an error.
 
     Raises LiquidLensError for an unknown name, for a file that is not the official one and for folders that are no
     dataset, and its subclass DataUnavailableError if there is none to be had.
     """
+    if name.endswith(HELD_OUT):
+        return load(name.removesuffix(HELD_OUT), data_root, skip_bad).held_out()
     if name in SOURCES:
         source = SOURCES[name]
         return _make(name) if source.make else _read(source, data_root)

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, overload
 
@@ -16,6 +16,9 @@ SPLITS = ("train", "val", "test")
 #: The label names of poses: the camera's position in metres and its unit quaternion.
 POSE = ("x", "y", "z", "qw", "qx", "qy", "qz")
 Task = Literal["classes", "multi-label", "pose"]
+#: At the end of a dataset's name: see `Dataset.held_out`.
+HELD_OUT = "+held-out"
+HELD_OUT_SHARE = 0.3
 #: n scans: an array (n, ...), or a sequence of arrays that may differ in size.
 Scans = NDArray[Any] | Sequence[NDArray[Any]]
 
@@ -99,6 +102,17 @@ class Dataset:
                 f"{self.name}: item {wrong[0]} of {split} has the label {labels[wrong[0]]}; "
                 f"the classes are 0 to {len(self.label_names) - 1} ({', '.join(self.label_names)})."
             )
+
+    def held_out(self) -> "Dataset":
+        """The same without its test scans, in whose place 30 % of the training scans stand: what networks and recipes
+        are chosen with.  Always the same scans; drawn one by one, whoever the patients are."""
+        count = len(self.scans["train"])
+        order = np.random.default_rng(0).permutation(count)
+        chosen = {"test": np.sort(order[: round(HELD_OUT_SHARE * count)])}
+        chosen["train"] = np.sort(order[len(chosen["test"]) :])
+        parts = {split: picked(self.scans["train"], indices) for split, indices in chosen.items()}
+        labels = {split: self.labels["train"][indices] for split, indices in chosen.items()}
+        return replace(self, name=self.name + HELD_OUT, scans={**self.scans, **parts}, labels={**self.labels, **labels})
 
     @property
     def volumes(self) -> bool:
