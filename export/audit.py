@@ -13,7 +13,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx.numpy_helper import to_array
 
-from export.cost import cost, zeros
+from export.cost import cost, full_scan
 from export.facts import Counts, FileAudit, Initializer
 from export.provenance import graphs
 from export.wiring import missing, synapses
@@ -89,7 +89,7 @@ def audit(path: str | Path) -> FileAudit:
     if manifest is not None:
         problems += _differences(proto, initializers, manifest)
     try:
-        spent = cost(content, zeros(content, manifest.input.size if manifest else ()))
+        spent = cost(content, full_scan(content, manifest.input.size if manifest else ()))
     except Exception as error:  # ONNX Runtime raises a dozen unrelated types
         spent = None
         what = "its inputs have free sizes" if isinstance(error, StopIteration | RuntimeError) else str(error)

@@ -56,6 +56,7 @@ def check_exportable(recipe: RunRecipe, network: models.Classifier, options: Opt
     reasons = {
         "source_layout": "it recurs over the scans of a batch, so its answer for a scan depends on the others",
         "dropout_always": "its dropout is at random in evaluation, too",
+        "uneven": "it leaves out slices at random, to see what that costs",
     }
     for flag in recipe.flags:
         if flag in reasons:

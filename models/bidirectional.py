@@ -31,12 +31,19 @@ class BidirectionalLTC(nn.Module):
         """The tables of both layers as those of one.  Differentiable."""
         return side_by_side(*(fold(layer.rnn_cell, layer.wires()) for layer in (self.ahead, self.back)))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, timespans: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """timespans: (batch, time, 2), how far each step is from the one before it and from the one after it; 1 if not
+        given."""
+        if timespans is not None and timespans.shape != (*x.shape[:2], 2):
+            raise ValueError(f"time spans of shape {tuple(timespans.shape)} do not fit {tuple(x.shape)}")
         folded, units = self.folded(), self.ahead.state_size
         state = x.new_zeros(x.shape[0], 2 * units)
+        capacity = folded.capacity.expand(x.shape[1], 1, -1)
+        if timespans is not None:  # in the order in which each layer reads
+            capacity = capacity / turned(timespans.transpose(0, 1), 1).repeat_interleave(units, 2)
         states = []
-        for drive in turned(drive_of(x.transpose(0, 1), folded), units).unbind():
-            state = ode_unfolds(state, drive, folded.capacity, folded, self.ahead.rnn_cell._ode_unfolds)
+        for drive, c in zip(turned(drive_of(x.transpose(0, 1), folded), units), capacity, strict=True):
+            state = ode_unfolds(state, drive, c, folded, self.ahead.rnn_cell._ode_unfolds)
             states.append(state)
         in_order = turned(torch.stack(states), units).transpose(0, 1)
         return read(in_order, folded, units, self.ahead.motor_size), in_order

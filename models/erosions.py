@@ -4,10 +4,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-#: The neighbourhoods within 1, sqrt(2) and sqrt(3) of a voxel, each as a union of boxes.
-_LINES = (3, 1, 1), (1, 3, 1), (1, 1, 3)
-_PLANES = (3, 3, 1), (3, 1, 3), (1, 3, 3)
-
 
 class Erosions(nn.Module):
     """A volume (batch, 1, slices, rows, columns) and what is left of it after erosions, as channels of its slices:
@@ -22,17 +18,25 @@ class Erosions(nn.Module):
         super().__init__()
         self.rounds = rounds
 
+    @torch.no_grad()  # what has a gradient is learnt from the channels; they are written in place
     def forward(self, volumes: Tensor) -> Tensor:
+        batch, _, slices, *size = volumes.shape
+        eroded = volumes.new_empty(batch, slices, 1 + 3 * self.rounds, *size)
         # A few volumes stay in the cache meanwhile: three times faster than all at once.
-        return torch.cat([self._eroded(few) for few in volumes.split(8)])
+        for few, channels in zip(volumes[:, 0].split(4), eroded.split(4), strict=True):
+            self._erode(few, channels.unbind(2))
+        return eroded
 
-    def _eroded(self, volumes: Tensor) -> Tensor:
-        left = [volumes]
-        for _ in range(self.rounds):
-            along = [_least(left[-1], axis) for axis in (2, 3, 4)]
-            planes = [_least(along[0], 3), _least(along[0], 4), _least(along[1], 4)]
-            left += [_least_of(along), _least_of(planes), _least(planes[0], 4)]
-        return _by_slice(left)
+    def _erode(self, volumes: Tensor, channels: tuple[Tensor, ...]) -> None:
+        """From volumes (n, slices, rows, columns) into channels of the same shape."""
+        channels[0].copy_(volumes)
+        for first in range(1, len(channels), 3):
+            along = [_least(volumes, axis) for axis in (1, 2, 3)]
+            planes = [_least(along[0], 2), _least(along[0], 3), _least(along[1], 3)]
+            volumes = _least(planes[0], 3)
+            _least_of(along, channels[first])
+            _least_of(planes, channels[first + 1])
+            channels[first + 2].copy_(volumes)
 
 
 class PooledErosions(nn.Module):
@@ -45,32 +49,30 @@ class PooledErosions(nn.Module):
     def forward(self, volumes: Tensor) -> Tensor:
         left = [-volumes]
         for _ in range(self.rounds):
-            last = left[-1]
-            lines, planes = ([_most(last, box) for box in boxes] for boxes in (_LINES, _PLANES))
-            left += [_most_of(lines), _most_of(planes), _most(last, (3, 3, 3))]
-        return -_by_slice(left)
-
-
-def _by_slice(volumes: list[Tensor]) -> Tensor:
-    return torch.cat([volume.transpose(1, 2) for volume in volumes], 2)
+            along = [_most(left[-1], axis) for axis in (0, 1, 2)]
+            planes = [_most(along[0], 1), _most(along[0], 2), _most(along[1], 2)]
+            left += [_most_of(along), _most_of(planes), _most(planes[0], 2)]
+        return -torch.cat([volume.transpose(1, 2) for volume in left], 2)
 
 
 def _least(volumes: Tensor, axis: int) -> Tensor:
     """Of each voxel and its two neighbours along an axis."""
-    size = volumes.shape[axis]
-    pairs = torch.minimum(volumes.narrow(axis, 0, size - 1), volumes.narrow(axis, 1, size - 1))
-    with_next = torch.cat([pairs, volumes.narrow(axis, size - 1, 1)], axis)
-    with_last = torch.cat([volumes.narrow(axis, 0, 1), pairs], axis)
-    return torch.minimum(with_next, with_last)
+    but_last, but_first = (volumes.narrow(axis, start, volumes.shape[axis] - 1) for start in (0, 1))
+    least = volumes.clone()
+    torch.minimum(but_last, but_first, out=least.narrow(axis, 0, but_last.shape[axis]))
+    rest = least.narrow(axis, 1, but_last.shape[axis])
+    torch.minimum(rest, but_last, out=rest)
+    return least
 
 
-def _least_of(volumes: list[Tensor]) -> Tensor:
-    return torch.minimum(torch.minimum(volumes[0], volumes[1]), volumes[2])
+def _least_of(volumes: list[Tensor], out: Tensor) -> None:
+    torch.minimum(torch.minimum(volumes[0], volumes[1]), volumes[2], out=out)
 
 
-def _most(volumes: Tensor, box: tuple[int, int, int]) -> Tensor:
-    """Of each voxel and those around it in a box."""
-    return F.max_pool3d(volumes, box, 1, tuple(length // 2 for length in box))
+def _most(volumes: Tensor, axis: int) -> Tensor:
+    """Of each voxel of (batch, 1, slices, rows, columns) and its two neighbours along a spatial axis."""
+    box = [3 if axis == here else 1 for here in range(3)]
+    return F.max_pool3d(volumes, box, 1, [length // 2 for length in box])
 
 
 def _most_of(volumes: list[Tensor]) -> Tensor:

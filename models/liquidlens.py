@@ -33,6 +33,21 @@ def _shares(amounts: Tensor) -> Tensor:
     return torch.cat([torch.log(whole + SOME), torch.log((left + SOME * SOME) / (whole + SOME) + SOME)], 1)
 
 
+def _with_a_third_missing(volumes: Tensor, training: bool) -> tuple[Tensor, Tensor]:
+    """Volumes (batch, 1, slices, rows, columns) without a third of their slices, drawn for each of them, and how far
+    each slice that is left lies from the one before it and from the one after it, (batch, slices left, 2), in slices.
+
+    In evaluation the draws are the same ones for every batch: those of a volume go by its place in the batch.
+    """
+    batch, _, slices, *size = volumes.shape
+    generator = None if training else torch.Generator().manual_seed(0)
+    order = torch.rand(batch, slices, generator=generator).argsort(1)  # on the CPU: the same ones on any device
+    left = order[:, slices // 3 :].sort(1).values.to(volumes.device)
+    gaps = left.diff(dim=1)
+    spans = torch.stack([F.pad(gaps, (1, 0), value=1), F.pad(gaps, (0, 1), value=1)], 2)
+    return volumes.gather(2, left[:, None, :, None, None].expand(-1, 1, -1, *size)), spans.to(volumes)
+
+
 class SliceEncoder(nn.Module):
     """Two convolutions, pooled over the structure; slices (n, channels, rows, columns) and the means of their channels
     (n, channels) to features (n, features).
@@ -50,7 +65,7 @@ class SliceEncoder(nn.Module):
         self.features = nn.Linear(2 * maps[1] + channels, features)
 
     def forward(self, slices: Tensor, amounts: Tensor) -> Tensor:
-        pooled = of_distinct(slices, self._pooled) if self.training else self._pooled(slices)
+        pooled = of_distinct(slices, self._pooled)
         return torch.relu(self.features(torch.cat([pooled, _shares(amounts)], 1)))
 
     def _pooled(self, slices: Tensor) -> Tensor:
@@ -67,7 +82,8 @@ class LiquidLens(Classifier):
     (batch, K).  Slices run along the first spatial axis.
 
     maps: of the two convolutions; features: of a slice; hidden: of a slice in the light of the whole; units: of the
-    liquid layer in each direction, half of them motor neurons, or 0 for none.
+    liquid layer in each direction, half of them motor neurons, or 0 for none.  uneven: leave out a third of the slices
+    at random, to see what that costs; timespans: and tell the liquid layers how far apart the others are.
     """
 
     def __init__(
@@ -80,8 +96,13 @@ class LiquidLens(Classifier):
         hidden: int,
         units: int,
         dropout: float,
+        uneven: bool = False,
+        timespans: bool = False,
     ):
         super().__init__()
+        if timespans and not uneven:
+            raise ValueError("time spans are for liquid layers that read uneven slices: the flag `uneven`")
+        self.uneven, self.timespans = uneven, timespans
         self.erosions = Erosions(rounds)
         channels = 1 + 3 * rounds
         self.encoder = SliceEncoder(channels, maps, features)
@@ -93,6 +114,9 @@ class LiquidLens(Classifier):
         self.output = nn.Linear(hidden + 2 * motor, outputs)
 
     def decide(self, inputs: Tensor) -> Decision:
+        spans = None
+        if self.uneven:
+            inputs, spans = _with_a_third_missing(inputs, self.training)
         volumes = self.erosions(inputs)
         amounts = volumes.mean((3, 4))  # (batch, slices, channels)
         features = self.encoder(volumes.flatten(0, 1), amounts.flatten(0, 1)).unflatten(0, amounts.shape[:2])
@@ -100,7 +124,10 @@ class LiquidLens(Classifier):
         area = area / area.sum(1, keepdim=True)
         whole = torch.cat([(features * area).sum(1), features.amax(1), _shares(amounts.mean(1))], 1)
         hidden = torch.relu(self.of_slice(features) + self.of_whole(whole)[:, None])
-        sequence = hidden if self.liquid is None else torch.cat([hidden, self.liquid(hidden)[0]], 2)
+        sequence = hidden
+        if self.liquid is not None:
+            outputs, _ = self.liquid(hidden, spans) if self.timespans else self.liquid(hidden)
+            sequence = torch.cat([hidden, outputs], 2)
         slice_logits = amounts.shape[1] * area * self.output(sequence)  # whose mean decides
         return Decision(slice_logits.mean(1), slice_logits, activations=features)
 
@@ -117,7 +144,7 @@ _SMALL: dict[str, Any] = {"rounds": 3, "maps": (12, 24), "features": 24, "hidden
 _MEDIUM: dict[str, Any] = {"rounds": 3, "maps": (24, 48), "features": 48, "hidden": 64, "dropout": 0.1}
 
 ENTRIES = (
-    Entry("LiquidLens-S", PAPER, INPUT_SHAPE, 1, partial(_make, **_SMALL, units=16)),
+    Entry("LiquidLens-S", PAPER, INPUT_SHAPE, 1, partial(_make, **_SMALL, units=16), flags=("uneven", "timespans")),
     Entry("LiquidLens-M", PAPER, INPUT_SHAPE, 1, partial(_make, **_MEDIUM, units=24)),
     Entry("LiquidLens-CNN", PAPER, INPUT_SHAPE, 1, partial(_make, **_SMALL, units=0)),
 )

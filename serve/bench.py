@@ -63,7 +63,7 @@ def measure(
     repeats: int = 50,
     providers: Sequence[str] | None = None,
 ) -> list[Row]:
-    """Load and run every file `repeats` times per batch size, with random scans of its input contract's size.
+    """Load and run every file `repeats` times per batch size, with generated scans of its input contract's size.
 
     paths: ``.onnx`` files, and folders, which stand for all their ``model*.onnx``.  threads: what ONNX Runtime may use
     on the CPU.  providers: names that ONNX Runtime knows; by default the CPU, and CUDA where a session really gets it.
@@ -131,17 +131,21 @@ def _timed_runs(candidates: Sequence[_Candidate], batch_size: int, repeats: int)
 
 
 def inputs(session: onnxruntime.InferenceSession, contract: Input, batch_size: int) -> dict[str, NDArray]:
-    """Random inputs that a file may get: the pixels first, and for the profile ``step`` the memory it starts from.
+    """Inputs that a file may get: the pixels first, and for the profile ``step`` the memory it starts from.
 
-    Masks hold 0 and 255 at random, grey pixels 0..255, and CT numbers -1024..3071: legal, though they show nothing.
+    Masks hold a ball, half as wide as the scan: a network may pass over slices that hold nothing.  Grey pixels are
+    0..255 at random, and CT numbers -1024..3071: legal, though they show nothing.
     """
     pixels, *memory = session.get_inputs()
     size = contract.size[1:] if pixels.name == "slice" else contract.size
     shape = (batch_size, *size, 3) if contract.channels == 3 else (batch_size, *size)
     low, high = (-1024, 3072) if contract.values == "hu" else (0, 256)
-    values = np.random.default_rng(0).integers(low, high, shape).astype(np.float32)
     if contract.values == "mask":
-        values = np.where(values > 127, np.float32(255), np.float32(0))
+        along = np.meshgrid(*(np.linspace(-2, 2, length) for length in size), indexing="ij")
+        ball = np.where(np.square(along).sum(0) < 1, np.float32(255), np.float32(0))
+        values = np.broadcast_to(ball if contract.channels == 1 else ball[..., None], shape).copy()
+    else:
+        values = np.random.default_rng(0).integers(low, high, shape).astype(np.float32)
     feed = {pixels.name: values}
     for value in memory:
         lengths = (length if isinstance(length, int) else batch_size for length in value.shape)

@@ -13,12 +13,13 @@ import export
 import models
 from export import provenance
 from export.audit import audit
-from export.cost import cost, zeros
+from export.cost import cost, full_scan
 from export.facts import FileAudit
 from export.parity import AuditError
 from export.wiring import pairs, synapses, wirings
 from imaging import LiquidLensError
 from models.hse2024 import TABLE_1
+from serve import pretrained
 from serve.predictor import Predictor
 from train.run import RunFolder
 
@@ -153,11 +154,18 @@ def test_weights_in_other_files_are_refused(liquid_bundle, tmp_path):
 def test_costs_are_those_of_arithmetic(liquid_bundle):
     """LiqExp1N2 by hand: two convolutions over 28 slices, and one sigmoid per synapse and ODE unfold."""
     content = liquid_bundle.model.read_bytes()
-    found = cost(content, zeros(content, (28, 28, 28)))
+    found = cost(content, full_scan(content, (28, 28, 28)))
     assert found.by_operator["Conv"] == (2, 28 * (24 * 24 * 6 * 25 + 10 * 10 * 16 * 54))
     table = 12 * 218  # sensory synapses with their padding
     assert found.sigmoids == 28 * table + 28 * 6 * 63 + 1
     assert found.by_operator["Gemm"] == (28 * 6 * 2, 28 * 6 * (21 * 63 + 63 * 42))
+
+
+def test_costs_are_those_of_a_scan_without_empty_slices():
+    """Empty slices share one pass through the convolutions, which all other slices have for themselves."""
+    content = pretrained.find("vessel-cnn").read_bytes()
+    found = cost(content, full_scan(content, (28, 28, 28)))
+    assert found.by_operator["Conv"] == (2, (28 + 1) * 9 * (28 * 28 * 10 * 12 + 14 * 14 * 12 * 24))
 
 
 @pytest.mark.parametrize("row", TABLE_1, ids=lambda row: row.name)

@@ -322,6 +322,7 @@ def test_recurrent_networks_start_from_zeros_in_the_file(tmp_path):
     [
         ("LSTMExp5N2", "phantom-vessel3d", ["source_layout"], "quick", "recurs over the scans of a batch"),
         ("EQ2425-4D", "phantom-cxr", ["dropout_always"], "quick", "dropout is at random in evaluation"),
+        ("LiquidLens-S", "phantom-vessel3d", ["uneven"], "quick", "leaves out slices at random"),
         ("PoseNet-final", "phantom-pose", [], "tum-2018-pose", "another network's feature maps"),
     ],
 )

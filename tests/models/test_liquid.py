@@ -226,6 +226,20 @@ def test_a_bidirectional_layer_is_two_layers():
     assert gap(folded(sequence)[1], states) <= 1e-6
 
 
+def test_a_bidirectional_layer_reads_uneven_steps():
+    """Read from the end, the time since the step before is the time to the step after."""
+    torch.manual_seed(0)
+    both = BidirectionalLTC(5, AutoNCP(8, 2))
+    sequence, spans = torch.rand(3, 6, 5), 0.5 + torch.rand(3, 6, 2)
+    before, after = spans.unbind(2)
+    apart = both.ahead(sequence, timespans=before)[0], both.back(sequence.flip(1), timespans=after.flip(1))[0].flip(1)
+    assert gap(both(sequence, spans)[0], torch.cat(apart, 2)) <= 1e-6
+    assert gap(both(sequence, torch.ones_like(spans))[0], both(sequence)[0]) == 0
+    assert gap(both(sequence, spans)[0], both(sequence)[0]) > 1e-4
+    with pytest.raises(ValueError, match="do not fit"):
+        both(sequence, before)
+
+
 def test_a_bidirectional_layer_reads_from_both_ends():
     torch.manual_seed(0)
     folded = FoldedBidirectionalLTC(BidirectionalLTC(5, AutoNCP(8, 2)))

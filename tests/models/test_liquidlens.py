@@ -9,6 +9,7 @@ from torch.nn import functional as F
 import models
 from imaging import phantoms
 from models.erosions import Erosions, PooledErosions
+from models.liquidlens import _with_a_third_missing
 
 NAMES = ("LiquidLens-S", "LiquidLens-M", "LiquidLens-CNN")
 
@@ -76,6 +77,32 @@ def test_what_comes_later_changes_what_came_before(vessels):
     forwards, backwards = (half.amax(1) for half in changed.chunk(2, 1))
     assert forwards[21:].max() > 1e-4
     assert backwards[:20].max() > 1e-4
+
+
+def test_uneven_slices(vessels):
+    """A third of the slices is missing, others in every pass of training, the same ones in every evaluation; liquid
+    layers that are told how far apart the others are answer differently."""
+    torch.manual_seed(0)
+    blind = models.build("LiquidLens-S", flags=["uneven"])
+    told = models.build("LiquidLens-S", flags=["uneven", "timespans"])
+    told.load_state_dict(blind.state_dict())
+    blind, told = blind.eval(), told.eval()
+    assert blind.decide(vessels).slice_logits.shape == (6, 19, 1)
+    assert torch.equal(blind(vessels), blind(vessels))
+    assert (blind(vessels) - told(vessels)).abs().max() > 1e-4
+    whole = models.build("LiquidLens-S").eval()
+    whole.load_state_dict(blind.state_dict())
+    kept, spans = _with_a_third_missing(vessels, training=False)
+    assert torch.equal(whole(kept), blind(vessels))
+    for volume, left, gaps in zip(vessels[:, 0], kept[:, 0], spans, strict=True):
+        positions = gaps[:, 0].cumsum(0).long() - 1  # from the first slice that is left
+        assert torch.equal(gaps[1:, 0], gaps[:-1, 1])
+        starts = range(28 - int(positions[-1]))
+        assert any(torch.equal(volume[positions + start], left) for start in starts)
+    draws = [_with_a_third_missing(vessels, training=True)[1] for _ in range(2)]
+    assert not torch.equal(*draws)
+    with pytest.raises(ValueError, match="the flag `uneven`"):
+        models.build("LiquidLens-S", flags=["timespans"])
 
 
 def test_other_sizes_and_classes(vessels):
