@@ -14,7 +14,7 @@ from train.plans import CMU_EPOCHS, KTH_EPOCHS, PLANS, RATES, TRUONG_EPOCHS, TUM
 from train.published import Printed
 from train.reports import write
 from train.reports.hse2024 import AUC
-from train.reports.markdown import difference, ours, replaced, table
+from train.reports.markdown import difference, ours, replaced, searched, table
 from train.reports.rows import Summary, best_by_validation, summaries
 from train.results import ResultsTable
 
@@ -34,6 +34,7 @@ def written(tmp_path, paper, rows) -> tuple[str, list[Path]]:
     results = ResultsTable(tmp_path / "results" / f"{paper}.csv", PLANS[paper].figures)
     for row in rows:
         results.append(row)
+    shutil.copytree(DOCS / "results" / "search", tmp_path / "results" / "search")
     shutil.copy(DOCS / "reproduction" / f"{paper}.md", tmp_path)
     files = write(paper, tmp_path / "results", tmp_path, tmp_path / "pictures")
     return files[0].read_text(), files[1:]
@@ -216,9 +217,23 @@ def test_our_own_networks_stand_beside_the_printed_ones(tmp_path):
         line("liquidlens", dataset=dataset, model="LiquidLens-S", recipe="liquidlens", seed=seed, best_test_auc=auc)
         for dataset, seed, auc in (("vesselmnist3d", 0, 0.9), ("vesselmnist3d", 1, 0.92), ("adrenalmnist3d", 0, 0.85))
     ]
+    told = {"model": "LiquidLens-S+uneven+timespans", "recipe": "liquidlens", "best_test_auc": 0.8}
+    rows.append(line("liquidlens", dataset="vesselmnist3d", **told))
     page, _ = written(tmp_path, "liquidlens", rows)
+    assert [row[:1] + row[4:5] for row in cells_of(page, "uneven")] == [
+        ["all slices", "0.910 ± 0.014"],
+        ["a third left out, with time spans", "0.800"],
+    ]
     cells = cells_of(page, "comparison")
     assert cells[0] == ["**LiquidLens-S**", "1,000", "1/2", "0.850", "0.500", "0.910 ± 0.014", "0.500 ± 0.000"]
     assert cells[1] == ["CNNExp2N4", "13,739", "-", "0.855", "0.812", "0.796", "0.878"]
     assert cells[-1] == ["AutoKeras", "-", "-", "0.804", "0.705", "0.773", "0.894"]
     assert len(cells) == 1 + 9 + 8
+
+
+def test_the_trials_of_a_search_are_ranked(tmp_path):
+    table = tmp_path / "search.csv"
+    table.write_text("model,recipe,trial,shift,a 0,auc,seconds\nM,r,0,1,0.8,0.8,60\nM,r,1,2,0.9,0.9,61\n")
+    assert searched(table).splitlines()[2:] == ["| 1 | 2 | 0.9 | 0.9 | 61 |", "| 0 | 1 | 0.8 | 0.8 | 60 |"]
+    with pytest.raises(LiquidLensError, match="`liquidlens search` makes it"):
+        searched(tmp_path / "none.csv")

@@ -12,27 +12,49 @@ AUC, ACCURACY = "best_test_auc", "best_test_accuracy"
 ECE, SELECTIVE = "best_test_ece_calibrated", "best_test_selective_accuracy"
 
 
+#: By dataset.
+FIGURES = [f"{figure}, {dataset}" for dataset in HSE_DATASETS for figure in ("AUC", "accuracy")]
+#: What the liquid layers of LiquidLens-S know of the slices that are left out.
+UNEVEN = {
+    "LiquidLens-S": "all slices",
+    "LiquidLens-S+uneven": "a third left out, without time spans",
+    "LiquidLens-S+uneven+timespans": "a third left out, with time spans",
+}
+
+
 def _comparison(runs: list[Summary]) -> str:
-    names = list(dict.fromkeys(run.model for run in runs))
-    rows = [*map(_own, names, [runs] * len(names)), *_printed()]
-    figures = [f"{figure}, {dataset}" for dataset in HSE_DATASETS for figure in ("AUC", "accuracy")]
-    return table(("network", "parameters", "seeds", *figures), rows)
+    rows = [(f"**{model}**", *_own(model, runs)) for model in dict.fromkeys(run.model for run in _whole(runs))]
+    return table(("network", "parameters", "seeds", *FIGURES), [*rows, *_printed()])
+
+
+def _uneven(runs: list[Summary]) -> str:
+    there = {run.model for run in runs}
+    rows = [(words, *_own(model, runs)[1:]) for model, words in UNEVEN.items() if model in there]
+    return table(("slices", "seeds", *FIGURES), rows)
+
+
+def _whole(runs: list[Summary]) -> list[Summary]:
+    """Runs on whole volumes."""
+    return [run for run in runs if "+" not in run.model]
 
 
 def _own(model: str, runs: list[Summary]) -> tuple[object, ...]:
+    """Parameters, seeds and figures of one of our networks."""
     by_dataset = {run.dataset: run for run in runs if run.model == model}
     figures: list[str] = []
     for dataset in HSE_DATASETS:
         run = by_dataset.get(dataset)
         figures += [NOTHING] * 2 if run is None else [ours(run, AUC), ours(run, ACCURACY)]
     seeds = "/".join(str(by_dataset[dataset].seeds) if dataset in by_dataset else "0" for dataset in HSE_DATASETS)
-    return f"**{model}**", f"{next(iter(by_dataset.values())).parameters:,}", seeds, *figures
+    return f"{next(iter(by_dataset.values())).parameters:,}", seeds, *figures
 
 
 def _certainty(runs: list[Summary]) -> str:
     header = ("network", "dataset", "seeds", "ECE", "accuracy", "accuracy on the surest 90 %")
     columns = (ECE, ACCURACY, SELECTIVE)
-    return table(header, [(r.model, r.dataset, r.seeds, *(ours(r, column) for column in columns)) for r in runs])
+    return table(
+        header, [(r.model, r.dataset, r.seeds, *(ours(r, column) for column in columns)) for r in _whole(runs)]
+    )
 
 
 def _printed() -> Iterator[tuple[object, ...]]:
@@ -47,5 +69,11 @@ def _printed() -> Iterator[tuple[object, ...]]:
         yield network, NOTHING, NOTHING, *cells
 
 
-TABLES: dict[str, Callable[[list[Summary]], str]] = {"comparison": _comparison, "certainty": _certainty}
+TABLES: dict[str, Callable[[list[Summary]], str]] = {
+    "comparison": _comparison,
+    "certainty": _certainty,
+    "uneven": _uneven,
+}
 PLOTS: dict[str, Plot] = {}
+#: Tables of `liquidlens search`.
+SEARCHES = ("liquidlens-s",)

@@ -1,7 +1,9 @@
 """Tables in Markdown, and where they stand in a page."""
 
+import csv
 import re
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from imaging import LiquidLensError
@@ -22,6 +24,17 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A table; columns after the first one are set to the right."""
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def searched(path: Path) -> str:
+    """The trials of a search, the best first.  Raises LiquidLensError if there is no such table."""
+    if not path.is_file():
+        raise LiquidLensError(f"There is no {path}: `liquidlens search` makes it.")
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    header = [name for name in rows[0] if name not in ("model", "recipe", "over")]
+    ranked = sorted(rows, key=lambda row: float(row["auc"].replace("NaN", "0")), reverse=True)
+    return table(header, [[row[name] for name in header] for row in ranked])
 
 
 def ours(summary: Summary, column: str, scale: float = 1.0, digits: int = 3) -> str:

@@ -11,17 +11,19 @@ from imaging.files import replacing
 from train.plans import plan
 from train.published import original
 from train.reports import cmu, hse2024, kth2021, liquidlens, truong2022, tum2018
-from train.reports.markdown import Plot, replaced
+from train.reports.markdown import Plot, replaced, searched
 from train.reports.rows import Summary, summaries
 from train.results import ResultsTable
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a page holds.  tables: by the name of its part; plots: by the name of its picture."""
+    """What a page holds.  tables: by the name of its part; plots: by the name of its picture; searches: tables
+    ``RESULTS/search/NAME.csv`` in parts of that name."""
 
     tables: Mapping[str, Callable[[list[Summary]], str]]
     plots: Mapping[str, Plot]
+    searches: tuple[str, ...] = ()
 
 
 REPORTS = {
@@ -30,7 +32,7 @@ REPORTS = {
     "kth-2021": Report(kth2021.TABLES, kth2021.PLOTS),
     "cmu": Report(cmu.TABLES, cmu.PLOTS),
     "truong-2022": Report(truong2022.TABLES, truong2022.PLOTS),
-    "liquidlens": Report(liquidlens.TABLES, liquidlens.PLOTS),
+    "liquidlens": Report(liquidlens.TABLES, liquidlens.PLOTS, liquidlens.SEARCHES),
 }
 
 
@@ -40,7 +42,7 @@ def write(
     pages: str | Path = "docs/reproduction",
     pictures: str | Path = "docs/pictures",
 ) -> list[Path]:
-    """Make the tables and plots of ``PAGES/PAPER.md`` anew from ``RESULTS/PAPER.csv``; returns the files written.
+    """Make the tables and plots of ``PAGES/PAPER.md`` anew from ``RESULTS``; returns the files written.
 
     Only the study's own runs count: others may stand in the same table, with fewer epochs or on other data.  Those on
     a copy of a paper's dataset count where there are none on the dataset itself.
@@ -65,6 +67,8 @@ def write(
     text = page.read_text(encoding="utf-8")
     for name, make in REPORTS[paper].tables.items():
         text = replaced(text, name, make(runs))
+    for name in REPORTS[paper].searches:
+        text = replaced(text, name, searched(Path(results) / "search" / f"{name}.csv"))
     plots = []
     for name, plot in REPORTS[paper].plots.items():
         plots.append(_draw(Path(pictures) / f"{name}.png", plot.draw, runs))
