@@ -90,7 +90,7 @@ bench: $(WORKSHOP)  ## Measure the liquid layer and exported files against ncps.
 	.venv/bin/python -m benchmarks.liquid
 	.venv/bin/python -m benchmarks.exported
 
-bench-training: $(WORKSHOP)  ## Measure seconds per epoch against plain ncps; about five minutes.
+bench-training: $(WORKSHOP)  ## Measure seconds per epoch against plain ncps; two minutes.
 	.venv/bin/python -m benchmarks.training $(ARGS)
 
 bench-batch: $(WORKSHOP)  ## Measure the batch script against bare loops; about ten minutes.

@@ -8,7 +8,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
+import pydicom
 import pytest
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
+
+from imaging.phantoms import chest_xray
 
 if importlib.util.find_spec("gradio") is None:  # the workshop, whose tests lie above
     collect_ignore_glob = ["*"]
@@ -78,3 +84,23 @@ def server(model: Path) -> Iterator[Callable[..., str]]:
         server.should_exit = True
         thread.join(20)
         assert not thread.is_alive()
+
+
+@pytest.fixture(scope="session")
+def xray(tmp_path_factory) -> Path:
+    """A generated chest as a DICOM X-ray: 12 bits, with a window, and with a patient's name."""
+    pixels = chest_xray(seed=5, splits={"test": 1})["test_images"][0].astype(np.uint16) * 16
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    path = tmp_path_factory.mktemp("xray") / "chest.dcm"
+    file = FileDataset(path, {}, file_meta=meta, preamble=bytes(128))
+    file.SOPClassUID, file.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+    file.PatientName, file.Modality = "Doe^Jane", "DX"
+    file.PixelSpacing = [1.5, 1.5]
+    file.WindowCenter, file.WindowWidth = 1800, 3000
+    file.PixelIntensityRelationshipSign = 1
+    file.set_pixel_data(pixels, "MONOCHROME2", 12)
+    pydicom.dcmwrite(path, file, enforce_file_format=True)
+    return path

@@ -10,13 +10,10 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
-import pydicom
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
-from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 
-from imaging.phantoms import chest_xray, vessel3d
+from imaging.phantoms import vessel3d
 from serve import site
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -158,26 +155,6 @@ def read_in_browser(page: Page, files: dict[str, bytes], selection: str = "", co
         return found
     pixels = np.frombuffer(base64.b64decode(found["pixels"]), np.float32)
     return {**found, "pixels": pixels.reshape(found["shape"])}
-
-
-@pytest.fixture(scope="session")
-def xray(tmp_path_factory) -> Path:
-    """A generated chest as a DICOM X-ray: 12 bits, with a window, and with a patient's name."""
-    pixels = chest_xray(seed=5, splits={"test": 1})["test_images"][0].astype(np.uint16) * 16
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
-    meta.MediaStorageSOPInstanceUID = generate_uid()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    path = tmp_path_factory.mktemp("xray") / "chest.dcm"
-    file = FileDataset(path, {}, file_meta=meta, preamble=bytes(128))
-    file.SOPClassUID, file.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-    file.PatientName, file.Modality = "Doe^Jane", "DX"
-    file.PixelSpacing = [1.5, 1.5]
-    file.WindowCenter, file.WindowWidth = 1800, 3000
-    file.PixelIntensityRelationshipSign = 1
-    file.set_pixel_data(pixels, "MONOCHROME2", 12)
-    pydicom.dcmwrite(path, file, enforce_file_format=True)
-    return path
 
 
 @pytest.fixture(scope="session")
