@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import typer
 from rich.table import Table
@@ -12,10 +12,6 @@ from imaging.errors import LiquidLensError
 from imaging.files import replacing
 from serve import commands, commands_signing, commands_web
 from serve.console import console, fail, numbers, print_columns, run
-
-if TYPE_CHECKING:
-    from export import Bundle
-    from export.facts import FileAudit
 
 T = TypeVar("T", bound=str)
 
@@ -251,7 +247,7 @@ def search(
 
 @app.command()
 def study(
-    paper: Annotated[str, typer.Argument(help="hse-2024, tum-2018, kth-2021, cmu or truong-2022.")],
+    paper: Annotated[str, typer.Argument(help="hse-2024, tum-2018, kth-2021, cmu, truong-2022 or liquidlens.")],
     datasets: Annotated[str, typer.Option(help="Separated by commas; by default the study's.")] = "",
     models: Annotated[
         str, typer.Option(help="Some of its models, separated by commas; with a flag as LSTMExp5N2+source_layout.")
@@ -369,6 +365,7 @@ def export(
     from export import export as export_run
     from export.facts import PRECISIONS, PROFILES
     from export.operating import parse_rule
+    from export.printing import print_bundle
 
     options = Options(
         weights=weights,
@@ -387,7 +384,7 @@ def export(
         destination(triton, (out or run).resolve().name)
     with console.status("Loading") as status:
         bundle = export_run(run, out, options, data_root, say=lambda step: status.update(step))
-    _print_bundle(bundle)
+    print_bundle(bundle)
     if triton is not None:
         from export.triton import write
 
@@ -395,66 +392,6 @@ def export(
         console.print(f"Triton model repository: {triton}", soft_wrap=True)
     if bundle.manifest.input.channels == 1:  # `predict` reads grey scans
         console.print(f"Next: liquidlens predict {bundle.model} SCAN...", soft_wrap=True)
-
-
-def _print_bundle(bundle: "Bundle") -> None:
-    document, manifest = bundle.document, bundle.manifest
-    header = (
-        "variant",
-        "file",
-        "bytes",
-        "load",
-        "batch 1",
-        "AUC on test",
-        "95 % interval",
-        "max |dp|",
-        "labels changed",
-    )
-    rows = []
-    for variant in document.variants:
-        if variant.file is None:
-            rows.append((variant.precision, "rejected", *[""] * 7))
-            continue
-        area = variant.figures["test"]["auc"]
-        rows.append(
-            (
-                variant.precision,
-                variant.file,
-                f"{variant.bytes:,}",
-                f"{variant.load_milliseconds:.0f} ms",
-                f"{variant.milliseconds[1]:.2f} ms",
-                f"{area.value:.3f}",
-                f"{area.low:.3f}-{area.high:.3f}",
-                f"{variant.max_probability_difference:.0e}",
-                str(variant.changed_labels),
-            )
-        )
-    print_columns(header, rows, right={2, 3, 4, 5, 7, 8})
-    for reason in document.choice.reasons:
-        console.print(reason, soft_wrap=True)
-    for profile, parity in document.parity.items():
-        console.print(
-            f"Parity with torch ({profile}) on {parity.scans} scans: logits differ by at most "
-            f"{parity.max_logit_difference:.0e}, {parity.changed_labels} labels change.",
-            soft_wrap=True,
-        )
-    if document.calibration is not None:
-        before, after = document.calibration.before["test"], document.calibration.after["test"]
-        console.print(
-            f"Temperature {manifest.temperature:.2f}: {document.calibration.reason}; calibration error on test "
-            f"{before.ece:.3f} -> {after.ece:.3f}.",
-            soft_wrap=True,
-        )
-    if len(manifest.labels) == 2:
-        test = document.operating["test"].figures
-        console.print(
-            f"Threshold {manifest.operating.threshold:.3f} ({manifest.operating.rule}): on test, sensitivity "
-            f"{test['sensitivity'].value:.3f}, specificity {test['specificity'].value:.3f}.",
-            soft_wrap=True,
-        )
-    if not manifest.metrics["val"]["auc"] > 0.5:
-        console.print("The model is no better than chance: do not rely on what it says.", style="yellow")
-    console.print(f"{bundle.path}: model.onnx, AUDIT.html, CARD.md, ...", style="bold", soft_wrap=True)
 
 
 @app.command()
@@ -466,6 +403,7 @@ def audit(
     """Say what an ONNX file holds and whether that is what was exported: exit code 1 if it is not."""
     from export.audit import audit as audit_file
     from export.bundle import to_json
+    from export.printing import print_audit
     from export.report import audit_html
 
     found = audit_file(model)
@@ -475,44 +413,11 @@ def audit(
     if as_json:
         print(to_json(found), end="")
     else:
-        _print_audit(found)
+        print_audit(found)
         if html is not None:
             console.print(f"Page: {html}", soft_wrap=True)
     if found.problems:
         fail(*found.problems, code=1)
-
-
-def _print_audit(found: "FileAudit") -> None:
-    opset = ", ".join(f"{domain} {number}" for domain, number in found.opset.items())
-    console.print(f"{found.file}: {found.model or 'a foreign ONNX file'}, {found.bytes:,} bytes, {opset}", style="bold")
-    rows = [
-        (i.name, i.kind, i.dtype, "x".join(map(str, i.shape)) or "1", f"{i.bytes:,}", i.how) for i in found.initializers
-    ]
-    print_columns(("initializer", "kind", "type", "shape", "bytes", "how"), rows, right={4})
-    console.print()
-    shares = ((name, f"{size:,}", f"{size / found.bytes:.1%}") for name, size in found.bytes_by_class.items() if size)
-    print_columns(("bytes", "", ""), tuple(shares), right={1, 2})
-    console.print()
-    counts = found.parameters
-    shown = ("published", "trainable", "effective", "stored")
-    print_columns(
-        ("parameters", ""),
-        [(name, "-" if (n := getattr(counts, name)) is None else f"{n:,}") for name in shown],
-        right={1},
-    )
-    for layer in found.synapses:
-        console.print(f"\n{layer.layer} ({layer.cell}, {len(layer.neurons)} neurons)", soft_wrap=True)
-        print_columns(("synapses", ""), [(name, f"{count:,}") for name, count in layer.by_type.items()], right={1})
-    if found.cost is not None:
-        console.print(
-            f"\nOne scan: {found.cost.macs:,} MACs, {found.cost.sigmoids:,} sigmoids, {found.cost.tanhs:,} tanhs, "
-            f"{found.cost.nodes:,} nodes executed.",
-            soft_wrap=True,
-        )
-    for note in found.notes:
-        console.print(f"Note: {note}", soft_wrap=True)
-    if not found.problems and found.model is not None:
-        console.print("Sound: every number is accounted for, and nothing was changed.", style="green")
 
 
 for command in (

@@ -87,6 +87,15 @@ def test_a_table_of_hse_2024(tmp_path):
     assert plot.name == "hse-2024-auc.png"
 
 
+def test_other_nodules_are_set_beside_no_published_figure(tmp_path):
+    run = {"model": "LiqExp4N2", "recipe": "hse-2024", "last_test_auc": 0.9, "epochs": 10, "seconds": 1000}
+    lines = [line(dataset=name, **run) for name in ("nodulemnist3d", "lidc-nodule3d")]
+    page, _ = written(tmp_path, "hse-2024", lines)
+    assert cells_of(page, "nodulemnist3d")[0][3:6] == ["0.900", "0.908", "-0.008"]
+    assert cells_of(page, "lidc-nodule3d") == [["**LiqExp4N2**", "1,000", "1", "0.900", "0.500", "10", "1,000"]]
+    assert "No run yet." in page.partition("<!-- adrenalmnist3d -->")[2].partition("<!-- /")[0]
+
+
 def test_the_learning_rates_of_tum_2018_are_chosen_on_validation(tmp_path):
     """The rate that is best on the test images is not the one that counts."""
     rows = [

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from train.plans import COMPACT, HSE_DATASETS, LIQUID, OTHERS, SOURCE_LAYOUT
+from train.plans import COMPACT, HSE_DATASETS, LIQUID, NODULES, OTHER_NODULES, OTHERS, SOURCE_LAYOUT
 from train.published import HSE_COLUMNS
 from train.reports.markdown import NOTHING, Plot, difference, ours, table, theirs
 from train.reports.rows import ENOUGH, Summary
@@ -39,7 +39,19 @@ def _results(runs: list[Summary], dataset: str) -> str:
                 *(f"{run.mean('epochs'):.0f}", f"{run.mean('seconds'):,.0f}"),
             )
         )
-    return table((*header, "epochs", "seconds"), rows)
+    return table((*header, "epochs", "seconds"), rows) if rows else "No run yet."
+
+
+def _other_nodules(runs: list[Summary]) -> str:
+    rows = [
+        (
+            f"**{run.model}**" if run.model in COMPACT else run.model,
+            *(f"{run.parameters:,}", run.seeds, ours(run, AUC), ours(run, ACCURACY)),
+            *(f"{run.mean('epochs'):.0f}", f"{run.mean('seconds'):,.0f}"),
+        )
+        for run in _of(runs, OTHER_NODULES)
+    ]
+    return table(("model", "parameters", "seeds", "test AUC", "accuracy", "epochs", "seconds"), rows)
 
 
 def _summary(runs: list[Summary]) -> str:
@@ -83,6 +95,7 @@ def _auc_against_parameters(figure: Any, runs: list[Summary]) -> None:
 
 TABLES: dict[str, Callable[[list[Summary]], str]] = {
     "summary": _summary,
-    **{dataset: partial(_results, dataset=dataset) for dataset in HSE_DATASETS},
+    **{dataset: partial(_results, dataset=dataset) for dataset in (*HSE_DATASETS, NODULES)},
+    OTHER_NODULES: _other_nodules,
 }
 PLOTS = {"hse-2024-auc": Plot("Test AUC against the number of parameters, ours and published", _auc_against_parameters)}

@@ -51,7 +51,7 @@ def write(
     which the tables stand.
     """
     source = ResultsTable(Path(results) / f"{paper}.csv", plan(paper).figures)
-    planned = {trial.line(paper) for trial in plan(paper).trials}
+    planned = plan(paper).lines(paper)
     found = summaries(source.rows())
     there = {(run.dataset, run.model, run.rule) for run in found}
     runs = []
