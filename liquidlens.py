@@ -218,7 +218,10 @@ def search(
     datasets: Annotated[list[str], typer.Argument(help="Names that `liquidlens data` lists, or folders.")],
     over: Annotated[
         list[str],
-        typer.Option(help="A field of the recipe: learning_rate=0.001..0.01 or batch_size=32,64.  Repeatable."),
+        typer.Option(
+            help="A field and what it may be, the recipe's value included: learning_rate=0.001..0.01 or "
+            "batch_size=32,64. Repeatable."
+        ),
     ],
     trials: Annotated[int, typer.Option(min=1, help="How many trials the table is to hold.")] = 20,
     seeds: Annotated[str, typer.Option(help="As in 0-4 or 0,2,5; every trial trains them all.")] = "0",
@@ -396,7 +399,9 @@ def export(
 
 @app.command()
 def audit(
-    model: Annotated[Path, typer.Argument(help="Any ONNX file: one of a bundle, or one from elsewhere.")],
+    model: Annotated[
+        Path, typer.Argument(help="Any ONNX file: one of a bundle, or one from elsewhere; or a pretrained model.")
+    ],
     html: Annotated[Path | None, typer.Option(help="Write the page for people here.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:

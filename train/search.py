@@ -8,6 +8,7 @@ import csv
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,6 @@ from optuna.samplers import TPESampler
 from optuna.trial import create_trial
 
 from imaging import LiquidLensError
-from imaging.errors import unknown
 from imaging.files import replacing
 from train.callbacks import as_csv
 from train.datasets import HELD_OUT, load
@@ -28,6 +28,11 @@ from train.recipes import Training, rule
 
 #: The column of a table by which trials are judged: the mean of one figure per dataset and seed.
 JUDGED = "auc"
+#: Fields of a recipe that change what is judged or written down, not what is trained.
+FIXED = {
+    *("recipe", "about", "evaluation_batch_size", "measure_training", "statistics"),
+    *("subset_seed", "test_subset", "validate_on_test"),
+}
 #: Trials that are drawn evenly before the others make a difference.
 EVENLY = 4
 
@@ -93,6 +98,7 @@ def run(
     out.parent.mkdir(parents=True, exist_ok=True)
     while len(rows) < trials:
         values = _next(search, rows)
+        say(f"trial {len(rows)}, {len(rows) + 1} of {trials}: {_settings(search, values)}")
         shown = {field: _cell(value) for field, value in values.items()}
         judged = {name: _cell(value) for name, value in _judged(search, values, data_root, runs).items()}
         rows.append({**search.same, "trial": str(len(rows)), **shown, **judged})
@@ -103,8 +109,8 @@ def run(
 
 
 def parse_over(assignments: Sequence[str]) -> dict[str, Over]:
-    """``learning_rate=0.001..0.01``, a range searched by its logarithm, or ``batch_size=32,64``, one of several values,
-    each as JSON or else as text.
+    """``learning_rate=0.001..0.01``, a range searched by its logarithm, or ``batch_size=32,64``, one of two or more
+    values, each as JSON or else as text.
 
     Raises LiquidLensError for anything else.
     """
@@ -112,19 +118,25 @@ def parse_over(assignments: Sequence[str]) -> dict[str, Over]:
     for text in assignments:
         field, _, values = text.partition("=")
         low, dots, high = values.partition("..")
-        if field in over or not values:
-            raise LiquidLensError(f"--over takes each field once, with its values, as in batch_size=32,64; not {text}.")
-        try:
-            over[field] = (
-                FloatDistribution(float(low), float(high), log=True)
-                if dots
-                else CategoricalDistribution([_value(value) for value in values.split(",")])
-            )
-        except ValueError as error:
-            raise LiquidLensError(
-                f"--over {text}: a range is searched by its logarithm; it goes from a number above 0 to a larger one."
-            ) from error
+        if field in over:
+            raise LiquidLensError(f"--over {text}: {field} is there twice.")
+        over[field] = _range(text, low, high) if dots else _list(text, values.split(","))
     return over
+
+
+def _range(text: str, low: str, high: str) -> FloatDistribution:
+    with suppress(ValueError):
+        if 0 < float(low) < float(high) < math.inf:
+            return FloatDistribution(float(low), float(high), log=True)
+    raise LiquidLensError(
+        f"--over {text}: a range is searched by its logarithm; it goes from a number above 0 to a larger one."
+    )
+
+
+def _list(text: str, values: Sequence[str]) -> CategoricalDistribution:
+    if len(set(values)) < max(2, len(values)):
+        raise LiquidLensError(f"--over {text}: name different values, at least two, as in batch_size=32,64.")
+    return CategoricalDistribution([_value(value) for value in values])
 
 
 def _value(text: str) -> Any:
@@ -140,14 +152,18 @@ def _check(search: Search, trials: int, out: Path, data_root) -> None:
         raise LiquidLensError("A search needs a setting to search over, a dataset, a seed and a trial.")
     if len(set(search.datasets)) < len(search.datasets):
         raise LiquidLensError("A search takes each dataset once.")
+    if named := [data for data in search.datasets if data.endswith(HELD_OUT)]:
+        raise LiquidLensError(f"A search holds training scans out by itself: {named[0].removesuffix(HELD_OUT)}.")
     if out.suffix != ".csv":
         raise LiquidLensError(f"--out {out}: the name of a table ends in .csv.")
-    first = _first(search)
+    if fixed := FIXED.intersection(search.over):
+        raise LiquidLensError(f"--over {fixed.pop()}: it changes how trials are judged, not how they are trained.")
     possible = [
-        search.settings({**first, field: value})
+        search.settings({field: value})
         for field, values in search.over.items()
         for value in ((values.low, values.high) if isinstance(values, FloatDistribution) else values.choices)
     ]
+    _first(search)
     for data in search.datasets:
         dataset = load(data + HELD_OUT, data_root)
         if dataset.task == "pose":
@@ -165,15 +181,13 @@ def _first(search: Search) -> dict[str, Any]:
     recipe = search.settings({}).model_dump()
     first: dict[str, Any] = {}
     for field, values in search.over.items():
-        if field not in recipe:
-            raise unknown("field of a recipe", field, recipe)
         value = recipe[field]
         if isinstance(values, CategoricalDistribution):
             among = [choice for choice in values.choices if choice == value]  # 1 where the recipe has 1.0
         elif isinstance(value, float):
             among = [value] * (values.low <= value <= values.high)
         else:
-            raise LiquidLensError(f"--over {field}: ranges are for fractions; list its values, as in {field}={value}.")
+            raise LiquidLensError(f"--over {field}: a range draws fractions; list its values, as in batch_size=32,64.")
         if not among:
             raise LiquidLensError(f"--over {field}: the first trial is the recipe as it is; include its {value}.")
         first[field] = among[0]
@@ -231,14 +245,22 @@ def _judged(search: Search, values: Mapping[str, Any], data_root, runs) -> dict[
 
 
 def _score(row: Row) -> float:
-    """What a trial is worth: nothing if it has no AUC, because its training diverged."""
+    """What a trial is worth: nothing if it has no AUC, because its training diverged.  Raises ValueError for what is no
+    AUC."""
     auc = float(row[JUDGED])
-    return 0.0 if math.isnan(auc) else auc
+    if math.isnan(auc):
+        return 0.0
+    if not 0 <= auc <= 1:
+        raise ValueError(auc)
+    return auc
+
+
+def _settings(search: Search, values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{field}={_cell(values[field])}" for field in search.over)
 
 
 def _line(search: Search, row: Row) -> str:
-    settings = ", ".join(f"{field}={row[field]}" for field in search.over)
-    return f"trial {row['trial']}: {settings}: held-out AUC {float(row[JUDGED]):.3f}"
+    return f"trial {row['trial']}: {_settings(search, row)}: held-out AUC {float(row[JUDGED]):.3f}"
 
 
 def _rows(search: Search, out: Path) -> list[Row]:
@@ -247,6 +269,8 @@ def _rows(search: Search, out: Path) -> list[Row]:
         return []
     with out.open(encoding="utf-8", errors="replace", newline="") as file:
         header, *lines = list(csv.reader(file)) or [[]]
+    if JUDGED not in header:
+        raise LiquidLensError(f"{out} is no search's table: name another --out.")
     if tuple(header) != search.columns:
         raise LiquidLensError(f"{out} holds another search: remove it or name another --out.")
     rows = []

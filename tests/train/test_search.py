@@ -120,6 +120,7 @@ def test_a_damaged_table_is_kept(tmp_path, judged):
         [*lines[:2], lines[2].replace(",1,", ",1,x,"), lines[3]],
         [*lines[:3], lines[3].replace("\n", ",\n")],
         [*lines[:3], "\x00\xff\n"],
+        [*lines[:3], lines[3].rpartition(",")[0].rpartition(",")[0] + ",1.5,1\n"],
     ):
         table.write_text("".join(damaged), encoding="latin-1")
         with pytest.raises(LiquidLensError, match=r"search\.csv, line \d is damaged"):
@@ -149,10 +150,18 @@ def test_the_mean_over_datasets_and_seeds_counts(tmp_path):
         ({"over": {"batch_size": "32,128"}}, "include its 64"),
         ({"over": {"batch_size": "64,-1"}}, "batch_size=-1 does not fit"),
         ({"over": {"batch_size": "64,many"}}, "batch_size='many' does not fit"),
-        ({"over": {"batch_size": ""}}, "not batch_size="),
+        ({"over": {"batch_size": ""}}, "--over batch_size=: name different values"),
+        ({"over": {"batch_size": "64"}}, "at least two"),
+        ({"over": {"batch_size": "64,32,64"}}, "different values"),
+        ({"over": {"batch_size": "abc,32"}}, "batch_size='abc' does not fit"),
         ({"over": {"learning_rate": "0..1"}}, "from a number above 0"),
-        ({"over": {"batch_size": "16..64"}}, "list its values, as in batch_size=64"),
-        ({"over": {"loss": "0.1..1"}}, "list its values, as in loss=cross-entropy"),
+        ({"over": {"learning_rate": "0.0001..inf"}}, "to a larger one"),
+        ({"over": {"learning_rate": "nan..1"}}, "from a number above 0"),
+        ({"over": {"learning_rate": "0.0005..0.0005"}}, "to a larger one"),
+        ({"over": {"batch_size": "16..64"}}, "list its values"),
+        ({"over": {"loss": "0.1..1"}}, "loss=0.1 does not fit"),
+        ({"over": {"test_subset": "null,10"}}, "it changes how trials are judged"),
+        ({"datasets": (DATA + HELD_OUT,)}, f"by itself: {DATA}"),
         ({"over": {"augmentation": "none,truong-2022,mirror"}}, "is for images"),
         ({"datasets": (DATA, DATA)}, "each dataset once"),
         ({"datasets": ("phantom-pose",), "model": "PoseNet-final", "recipe": "tum-2018-pose"}, "poses have none"),
@@ -177,6 +186,9 @@ def test_another_searchs_table_is_kept(tmp_path):
     with pytest.raises(LiquidLensError, match=r"search\.csv holds another search"):
         run(tmp_path, 1)
     assert "0.5" in table.read_text()
+    table.write_text("patient,age\n")
+    with pytest.raises(LiquidLensError, match=r"search\.csv is no search's table"):
+        run(tmp_path, 1)
     run(tmp_path, 1, "mine.csv")
     with pytest.raises(LiquidLensError, match=r"mine\.csv holds another search"):
         run(tmp_path, 2, "mine.csv", changes={"max_epochs": 2, "subset": 64})
