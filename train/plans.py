@@ -128,8 +128,9 @@ _TUM = (
 
 #: kth-2021 trains 300 epochs, truong-2022 175 to 360, cmu "more than 30".
 KTH_EPOCHS, TRUONG_EPOCHS, CMU_EPOCHS = 3, 3, 3
-#: truong-2022 reads 224 pixels.
-TRUONG_SIZE = (112, 112)
+#: truong-2022 reads 224 pixels, and trains at 1e-4, too slow a rate for so few epochs.
+TRUONG_SIZE, TRUONG_RATE = (112, 112), 1e-3
+TRUONG_HEADS = ("CRNet-FC", "CRNet-NCP-y", "CRNet-NCP-z", "CRNet-NCP-patch", "CRNet-3FC")
 
 _KTH = tuple(
     Trial(model, "cifar10", recipe, (("max_epochs", KTH_EPOCHS),))
@@ -158,11 +159,14 @@ PLANS = {
         reported="last_test_accuracy",
     ),
     "truong-2022": Plan(
-        _each(
-            ("CRNet-FC", "CRNet-NCP-y", "CRNet-NCP-z", "CRNet-NCP-patch", "CRNet-3FC"),
-            ["chestxray224"],
-            changes=(("max_epochs", TRUONG_EPOCHS),),
-            size=TRUONG_SIZE,
+        (
+            *_each(TRUONG_HEADS, ["chestxray224"], changes=(("max_epochs", TRUONG_EPOCHS),), size=TRUONG_SIZE),
+            *_each(
+                TRUONG_HEADS,
+                ["chestxray224"],
+                changes=(("learning_rate", TRUONG_RATE), ("max_epochs", TRUONG_EPOCHS)),
+                size=TRUONG_SIZE,
+            ),
         ),
         reported="best_test_accuracy",
         figures=("best_test_f1", "best_test_dice"),

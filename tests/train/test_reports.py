@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from imaging import LiquidLensError
-from train.plans import CMU_EPOCHS, KTH_EPOCHS, PLANS, RATES, TRUONG_EPOCHS, TUM_VALIDATION
+from train.plans import CMU_EPOCHS, KTH_EPOCHS, PLANS, RATES, TRUONG_EPOCHS, TRUONG_RATE, TUM_VALIDATION
 from train.published import Printed
 from train.reports import write
 from train.reports.hse2024 import AUC
@@ -155,15 +155,17 @@ def test_errors_of_cmu(tmp_path):
 
 
 def test_heads_of_truong_2022(tmp_path):
-    def head(model, accuracy):
-        rule = f"truong-2022+max_epochs={TRUONG_EPOCHS}"
+    def head(model, accuracy, rate=""):
+        rule = f"truong-2022{rate}+max_epochs={TRUONG_EPOCHS}"
         return line("truong-2022", dataset="chestxray224", model=model, recipe=rule, best_test_accuracy=accuracy)
 
     rows = [head("CRNet-NCP-z@112x112", 0.84), head("CRNet-FC@112x112", 0.85), head("CRNet-FC", 0.5)]
+    rows += [head(f"CRNet-{name}@112x112", 0.9, f"+learning_rate={TRUONG_RATE}") for name in ("NCP-z", "FC")]
     page, _ = written(tmp_path, "truong-2022", rows)
-    fc, z = cells_of(page, "results")
-    assert (fc[0], fc[3], fc[7]) == ("fully connected", "0.850", "-")
-    assert (z[0], z[3], z[7]) == ("NCP over channels", "0.840", "-1.0")
+    fc, z, _, faster = cells_of(page, "results")
+    assert (fc[0], fc[2], fc[4], fc[8]) == ("fully connected", "0.0001", "0.850", "-")
+    assert (z[0], z[4], z[8]) == ("NCP over channels", "0.840", "-1.0")
+    assert (faster[0], faster[2], faster[8]) == ("NCP over channels", "0.001", "+0.0")
 
 
 def of_seeds(*values) -> Summary:

@@ -15,23 +15,25 @@ HEADS = {
 METRICS = {"accuracy": "best_test_accuracy", "F1": "best_test_f1", "Dice": "best_test_dice", "AUC": "best_test_auc"}
 
 
-def _own(runs: list[Summary]) -> dict[str, Summary]:
-    found = {run.model.partition("@")[0]: run for run in runs}
-    return {model: found[model] for model in HEADS if model in found}
+def _rate(run: Summary) -> str:
+    return run.changed("learning_rate") or "0.0001"
 
 
 def _results(runs: list[Summary]) -> str:
-    own = _own(runs)
-    reference = own.get("CRNet-FC")
+    heads = {(_rate(run), run.model.partition("@")[0]): run for run in runs}
     rows = []
-    for model, run in own.items():
-        figures = [ours(run, column) for column in METRICS.values()]
-        off = NOTHING
-        if reference is not None and run is not reference:
-            off = f"{100 * (run.mean(METRICS['accuracy']) - reference.mean(METRICS['accuracy'])):+.1f}"
-        cost = f"{run.mean('epochs'):.0f}", f"{run.mean('seconds'):,.0f}"
-        rows.append((HEADS[model], f"{run.parameters:,}", run.seeds, *figures, off, *cost))
-    header = ("head", "parameters", "seeds", *(f"test {name}" for name in METRICS))
+    for rate in sorted({rate for rate, _ in heads}, key=float):
+        reference = heads.get((rate, "CRNet-FC"))
+        for model, name in HEADS.items():
+            if (run := heads.get((rate, model))) is None:
+                continue
+            figures = [ours(run, column) for column in METRICS.values()]
+            off = NOTHING
+            if reference is not None and run is not reference:
+                off = f"{100 * (run.mean(METRICS['accuracy']) - reference.mean(METRICS['accuracy'])):+.1f}"
+            cost = f"{run.mean('epochs'):.0f}", f"{run.mean('seconds'):,.0f}"
+            rows.append((name, f"{run.parameters:,}", rate, run.seeds, *figures, off, *cost))
+    header = ("head", "parameters", "rate", "seeds", *(f"test {name}" for name in METRICS))
     return table((*header, "accuracy, points from FC", "epochs", "seconds"), rows)
 
 
