@@ -149,7 +149,7 @@ def bad_inputs(tmp_path, bundle, run, scan):
         (("train", "CRNet-FC", one_class), "one_class"),
         (("train", "CRNet-FC", corrupt), "broken.png"),
         (("train", "CRNet-FC", tmp_path / "no" / "folder"), "There is no image folder"),
-        (("search", "CNNExp4N1", "phantom-vessel3d", "--over", "shift"), "--over takes each field once"),
+        (("search", "CNNExp4N1", "phantom-vessel3d", "--over", "shift"), "name different values, at least two"),
         (("sweep", "phantom-cxr", "EQ2425", "--rates", "fast"), "--rates takes numbers separated by commas"),
         (("export", tmp_path / "nowhere"), "There is no run folder"),
         (("export", incomplete), "it has no weights.safetensors"),
