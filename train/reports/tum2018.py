@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from train.plans import MORE_RATES, RATES
+from train.plans import CIFAR_RATES, MORE_RATES, RATES
 from train.published import original
 from train.recipes import RECIPES
 from train.reports.markdown import NOTHING, Plot, ours, table, theirs
@@ -39,12 +39,13 @@ ROBUSTNESS = (("2MLP-FC-for-LSTM", "fully connected", "tab:blue"), ("2MLP-LSTM",
 
 def _chosen(runs: list[Summary], data: str) -> dict[str, Summary]:
     """Each network at its best learning rate; none whose rates have not all been tried with the same seeds."""
-    candidates = [run for run in runs if original(run.dataset) == data and _rate(run) in RATES]
+    rates = CIFAR_RATES if data == "cifar10" else RATES
+    candidates = [run for run in runs if original(run.dataset) == data and _rate(run) in rates]
     seeds: dict[str, list[list[float]]] = {}
     for run in candidates:
         seeds.setdefault(run.model, []).append(run.values("seed"))
     compared = {
-        model for model, tried in seeds.items() if len(tried) == len(RATES) and tried.count(tried[0]) == len(tried)
+        model for model, tried in seeds.items() if len(tried) == len(rates) and tried.count(tried[0]) == len(tried)
     }
     return {run.model: run for run in best_by_validation([run for run in candidates if run.model in compared], DECIDES)}
 
