@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from scipy.stats import t
 
 from train.published import Figures, Printed, published
+from train.recipes import RECIPES
 
 Row = dict[str, str]
 
@@ -52,6 +53,11 @@ class Summary:
             if name == field:
                 return value
         return None
+
+    @property
+    def learning_rate(self) -> float:
+        """The recipe's own, if the rule does not change it."""
+        return float(self.changed("learning_rate") or RECIPES[self.recipe].learning_rate)
 
     def values(self, column: str) -> list[float]:
         return [float(row[column]) for row in self.rows]

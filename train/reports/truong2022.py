@@ -15,14 +15,10 @@ HEADS = {
 METRICS = {"accuracy": "best_test_accuracy", "F1": "best_test_f1", "Dice": "best_test_dice", "AUC": "best_test_auc"}
 
 
-def _rate(run: Summary) -> str:
-    return run.changed("learning_rate") or "0.0001"
-
-
 def _results(runs: list[Summary]) -> str:
-    heads = {(_rate(run), run.model.partition("@")[0]): run for run in runs}
+    heads = {(run.learning_rate, run.model.partition("@")[0]): run for run in runs}
     rows = []
-    for rate in sorted({rate for rate, _ in heads}, key=float):
+    for rate in sorted({rate for rate, _ in heads}):
         reference = heads.get((rate, "CRNet-FC"))
         for model, name in HEADS.items():
             if (run := heads.get((rate, model))) is None:
@@ -32,7 +28,7 @@ def _results(runs: list[Summary]) -> str:
             if reference is not None and run is not reference:
                 off = f"{100 * (run.mean(METRICS['accuracy']) - reference.mean(METRICS['accuracy'])):+.1f}"
             cost = f"{run.mean('epochs'):.0f}", f"{run.mean('seconds'):,.0f}"
-            rows.append((name, f"{run.parameters:,}", rate, run.seeds, *figures, off, *cost))
+            rows.append((name, f"{run.parameters:,}", f"{rate:g}", run.seeds, *figures, off, *cost))
     header = ("head", "parameters", "rate", "seeds", *(f"test {name}" for name in METRICS))
     return table((*header, "accuracy, points from FC", "epochs", "seconds"), rows)
 

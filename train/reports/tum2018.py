@@ -6,7 +6,6 @@ from typing import Any
 
 from train.plans import CIFAR_RATES, MORE_RATES, RATES
 from train.published import original
-from train.recipes import RECIPES
 from train.reports.markdown import NOTHING, Plot, ours, table, theirs
 from train.reports.rows import Summary, best_by_validation
 
@@ -40,7 +39,7 @@ ROBUSTNESS = (("2MLP-FC-for-LSTM", "fully connected", "tab:blue"), ("2MLP-LSTM",
 def _chosen(runs: list[Summary], data: str) -> dict[str, Summary]:
     """Each network at its best learning rate; none whose rates have not all been tried with the same seeds."""
     rates = CIFAR_RATES if data == "cifar10" else RATES
-    candidates = [run for run in runs if original(run.dataset) == data and _rate(run) in rates]
+    candidates = [run for run in runs if original(run.dataset) == data and run.learning_rate in rates]
     seeds: dict[str, list[list[float]]] = {}
     for run in candidates:
         seeds.setdefault(run.model, []).append(run.values("seed"))
@@ -48,11 +47,6 @@ def _chosen(runs: list[Summary], data: str) -> dict[str, Summary]:
         model for model, tried in seeds.items() if len(tried) == len(rates) and tried.count(tried[0]) == len(tried)
     }
     return {run.model: run for run in best_by_validation([run for run in candidates if run.model in compared], DECIDES)}
-
-
-def _rate(run: Summary) -> float:
-    """Its learning rate; the recipe's own is no change of it."""
-    return float(run.changed("learning_rate") or RECIPES[run.recipe].learning_rate)
 
 
 def _pairs(runs: list[Summary], pairs: Sequence[tuple[str, str, str]], printed_in: str, data: str = "mnist") -> str:
@@ -65,7 +59,7 @@ def _pairs(runs: list[Summary], pairs: Sequence[tuple[str, str, str]], printed_i
             if run is None:
                 cells += [NOTHING] * 4
                 continue
-            cells += [f"{_rate(run):g}", str(run.seeds), ours(run, ACCURACY, **PER_CENT)]
+            cells += [f"{run.learning_rate:g}", str(run.seeds), ours(run, ACCURACY, **PER_CENT)]
             cells += [theirs(run.printed(printed_in).get(ACCURACY), **PER_CENT)]
         rows.append((name, *cells, *_differences(found, printed_in)))
     header = ("network", *("rate", "seeds", "LSTM, %", "published"), *("rate", "seeds", "FC, %", "published"))
@@ -90,7 +84,14 @@ def _full_output(runs: list[Summary]) -> str:
             continue
         printed = theirs(run.printed("table 4.9").get(ACCURACY), **PER_CENT)
         rows.append(
-            (words, f"{run.parameters:,}", f"{_rate(run):g}", str(run.seeds), ours(run, ACCURACY, **PER_CENT), printed)
+            (
+                words,
+                f"{run.parameters:,}",
+                f"{run.learning_rate:g}",
+                str(run.seeds),
+                ours(run, ACCURACY, **PER_CENT),
+                printed,
+            )
         )
     return table(("map and output", "parameters", "rate", "seeds", "test accuracy, %", "published"), rows)
 
@@ -99,7 +100,7 @@ def _robustness(figure: Any, runs: list[Summary]) -> None:
     figure.set_size_inches(7, 4.5)
     axes = figure.subplots()
     for model, words, colour in ROBUSTNESS:
-        own = {_rate(run): run for run in runs if run.model == model}
+        own = {run.learning_rate: run for run in runs if run.model == model}
         rates = sorted(rate for rate in own if rate in (*RATES, *MORE_RATES))
         means = [100 * own[rate].mean(ACCURACY) for rate in rates]
         deviations = [100 * (own[rate].deviation(ACCURACY) or 0) for rate in rates]
