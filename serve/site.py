@@ -9,11 +9,14 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from imaging import LiquidLensError
 from serve import pretrained
+from serve.examples import generated
 from serve.predictor import Predictor
 
 #: The page, built by ``npm run build`` in the folder above it.
@@ -115,10 +118,23 @@ def _fill(folder: Path, predictors: dict[str, Predictor]) -> None:
                 "files": sorted(path.name for path in place.iterdir() if path.name != "model.onnx"),
             }
         )
-    index = {"format": FORMAT, "models": listed}
+    index = {"format": FORMAT, "models": listed, "examples": _write_examples(folder, predictors.values())}
     (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
     _write_headers(folder)
     _complete_worker(folder)
+
+
+def _write_examples(folder: Path, predictors: Iterable[Predictor]) -> list[dict[str, str | None]]:
+    """Scans to try, as many axes as some model reads; generated ones, for a site may go anywhere."""
+    axes = {len(predictor.manifest.input.size) for predictor in predictors}
+    (folder / "examples").mkdir()
+    listed = []
+    for example in generated():
+        if example.axes in axes:
+            path = f"examples/{re.sub('[^A-Za-z]+', '-', example.name).lower()}.npy"
+            np.save(folder / path, example.scan().pixels.astype(np.uint8))
+            listed.append({"name": example.name, "path": path, "dataset": example.dataset})
+    return listed
 
 
 def policy(folder: Path = PAGE) -> str:

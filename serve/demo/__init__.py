@@ -13,9 +13,9 @@ import gradio as gr
 
 from serve.demo import endpoints, models_page, tidy
 from serve.demo.case import NOTICE, TABS
-from serve.demo.examples import examples
 from serve.demo.html import html
 from serve.demo.tab import Tab
+from serve.examples import generated, real
 from serve.predictor import Predictor
 from serve.settings import Settings
 
@@ -26,7 +26,7 @@ HEADER = '<div class="head"><h1>LiquidLens</h1><p>Compact image classifiers, and
 def build(predictors: Mapping[str, Predictor], settings: Settings) -> gr.Blocks:
     """The page for these models; a tab without any model is left out."""
     by_axes = {axes: {name: p for name, p in predictors.items() if len(p.manifest.input.size) == axes} for axes in TABS}
-    samples = examples()
+    samples = generated() + real()
     with gr.Blocks(title="LiquidLens", analytics_enabled=False, fill_width=True) as page:
         html(f'<div class="notice" role="note">{NOTICE}</div>')
         html(HEADER)

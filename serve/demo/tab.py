@@ -11,11 +11,11 @@ import gradio as gr
 from imaging import LiquidLensError, Scan
 from serve.demo import answer, explanation, viewer
 from serve.demo.case import Case, read_upload
-from serve.demo.examples import Example
 from serve.demo.html import html
 from serve.demo.panel import DRAWS, Changes, Panel
 from serve.demo.surface import level_range, surface
 from serve.demo.viewer import Window
+from serve.examples import Example
 from serve.predictor import Predictor
 from serve.settings import Settings
 
@@ -45,7 +45,7 @@ class Tab:
     def _build_inputs(self) -> None:
         names = list(self.predictors)
         self.model = gr.Dropdown(names, value=names[0], label="Model", filterable=False)
-        self.about = html(answer.about(self.predictors[names[0]].manifest))
+        self.about = html(self._about(names[0]))
         self.item = gr.Textbox(
             label="Item, if the file holds several", placeholder="what stands after the #", max_lines=1, max_length=200
         )
@@ -98,7 +98,7 @@ class Tab:
             self.upload.upload(
                 self._open_upload, [self.upload, self.model, self.item], [*shown, self.upload, self.item], **runs
             ),
-            self.pick.click(self._open_example, [self.pick, self.model], shown, **runs),
+            self.pick.click(self._open_example, [self.pick, self.model], [*shown, self.model], **runs),
             self.model.input(self._change_model, [self.case, self.model], shown, **runs),
         ]
         if self.volume:
@@ -130,14 +130,21 @@ class Tab:
         return {**changes, self.upload: None}
 
     def _open_example(self, index: int, model: str) -> Changes:
+        """With the chosen model, or, if it does not read such scans, with one that does."""
         example = self.examples[index]
-        return self._judge(lambda: (example.scan(), example.name), model)
+        fitting = [name for name, p in self.predictors.items() if p.manifest.provenance.dataset == example.dataset]
+        if fitting and model not in fitting:
+            model = fitting[0]
+        changes = self._judge(lambda: (example.scan(), example.name), model)
+        return {**changes, self.model: model, self.about: self._about(model)}
 
     def _change_model(self, case: Case | None, model: str) -> Changes:
-        about = answer.about(self.predictors[model].manifest)
         if case is None:
-            return {self.about: about, self.message: ""}
-        return {**self._judge(lambda: (case.scan, case.name), model), self.about: about}
+            return {self.about: self._about(model), self.message: ""}
+        return {**self._judge(lambda: (case.scan, case.name), model), self.about: self._about(model)}
+
+    def _about(self, model: str) -> str:
+        return answer.about(self.predictors[model].manifest)
 
     def _judge(self, scan: Callable[[], tuple[Scan, str]], model: str) -> Changes:
         """Everything that a new answer changes, or the sentence that says why there is none."""

@@ -18,11 +18,12 @@ from gradio_client.exceptions import AppError
 from imaging import LiquidLensError, Scan
 from imaging.budget import Budget
 from imaging.phantoms import vessel3d
+from serve import pretrained
 from serve.app import name_of
 from serve.demo import answer, tidy
 from serve.demo.case import Case, read_upload, thinned
-from serve.demo.examples import examples
 from serve.demo.models_page import facts, without_front_matter
+from serve.examples import generated, real
 from serve.predictor import Predictor
 
 
@@ -186,7 +187,8 @@ def test_maps_of_large_scans_are_thinned():
 
 def test_examples_are_there_without_any_data(monkeypatch):
     monkeypatch.delenv("LIQUIDLENS_DATA", raising=False)
-    found = examples()
+    assert real() == []
+    found = generated()
     assert {example.axes for example in found} == {2, 3}
     for example in found:
         assert example.scan().pixels.ndim == example.axes
@@ -194,8 +196,19 @@ def test_examples_are_there_without_any_data(monkeypatch):
 
 
 def test_real_examples_are_there_where_there_is_data(data_root):
-    for example in examples():
+    found = real()
+    assert {example.axes for example in found} == {2, 3}
+    for example in found:
         assert example.scan().pixels.ndim == example.axes, example.name
+
+
+def test_models_of_the_same_kind_take_generated_scans_for_what_they_know():
+    """Else the first thing that a visitor tries would be flagged as unlike the training data."""
+    for example in generated():
+        for name in pretrained.names():
+            predictor = Predictor(pretrained.find(name))
+            if predictor.manifest.provenance.dataset == example.dataset:
+                assert not predictor.predict(example.scan()).ood, (example.name, name)
 
 
 def test_the_facts_are_those_of_the_manifest(model):

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from imaging import LiquidLensError
+from imaging import LiquidLensError, read
 from serve import pretrained, site
+from serve.predictor import Predictor
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,6 +36,15 @@ def test_a_site_holds_the_page_and_the_models_by_their_digests(tmp_path):
         assert {"CARD.md", "AUDIT.html", "SHA256SUMS"} <= set(model["files"])
         assert all(f"models/{model['name']}/{file}" in files for file in model["files"])
     assert list(tmp_path.iterdir()) == [out], "nothing else is left"
+
+
+def test_a_site_brings_generated_scans_for_its_models(tmp_path):
+    site.write(["vessel-cnn"], tmp_path / "site")
+    examples = json.loads((tmp_path / "site" / "models.json").read_text())["examples"]
+    assert [example["name"] for example in examples] == ["Generated vessel: healthy", "Generated vessel: aneurysm"]
+    predictor = Predictor(pretrained.find("vessel-cnn"))
+    labels = [predictor.predict(read(tmp_path / "site" / example["path"])).label for example in examples]
+    assert labels == ["vessel", "aneurysm"]
 
 
 def test_the_service_worker_names_every_file_and_changes_with_each(tmp_path):

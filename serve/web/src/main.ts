@@ -1,7 +1,7 @@
 /** The page: a model, a scan, and what the one says of the other, all on this device. */
 import "./page/style.css";
 import type { Judged, Loaded, Member, Scan } from "./messages.ts";
-import { manifestFrom } from "./model/manifest.ts";
+import { manifestFrom, type Manifest } from "./model/manifest.ts";
 import { metadataOf } from "./model/onnx.ts";
 import { answer } from "./page/answer.ts";
 import { slicesChart, traceChart } from "./page/charts.ts";
@@ -27,13 +27,20 @@ const stop = byId("stop", HTMLButtonElement);
 const status = byId("status", HTMLElement);
 const message = byId("message", HTMLElement);
 const places = Object.fromEntries(
-  ["about", "answer", "explanation", "facts", "network", "viewer"].map((id) => [id, byId(id, HTMLElement)]),
-) as Record<"about" | "answer" | "explanation" | "facts" | "network" | "viewer", HTMLElement>;
+  ["about", "answer", "examples", "explanation", "facts", "network", "viewer"].map((id) => [id, byId(id, HTMLElement)]),
+) as Record<"about" | "answer" | "examples" | "explanation" | "facts" | "network" | "viewer", HTMLElement>;
 
 /** A model that is loaded, and a scan that was read. */
 interface Chosen {
   readonly model: Model;
   readonly told: Loaded;
+}
+
+/** A scan of the site to try.  dataset: a model that was trained on it reads such scans. */
+interface Example {
+  readonly name: string;
+  readonly path: string;
+  readonly dataset: string | null;
 }
 
 interface Opened {
@@ -61,8 +68,9 @@ let busy = 0;
 
 async function start(): Promise<void> {
   await guarded();
-  const listed = (await (await fetch("models.json")).json()) as { models: Listed[] };
-  await Promise.all(listed.models.map(async (one) => add({ ...one, bytes: await bytesAt(one.path!) })));
+  const listed = (await (await fetch("models.json")).json()) as { models: Listed[]; examples: Example[] };
+  const contents = await Promise.all(listed.models.map((one) => bytesAt(one.path!)));
+  listed.models.forEach((one, i) => add({ ...one, bytes: contents[i]! }));
   const groups = { 3: "Volumes", 2: "Images" };
   for (const [axes, label] of Object.entries(groups).reverse()) {
     const group = element("optgroup", { label });
@@ -73,6 +81,7 @@ async function start(): Promise<void> {
   if (given !== null && models.has(given)) select.value = given;
   select.disabled = false;
   await choose(select.value);
+  places.examples.replaceChildren(...(await Promise.all(listed.examples.map(exampleButton))));
   const [{ Viewer }] = await Promise.all([import("./page/viewer.ts"), engine.prepare()]);
   void Viewer;
   await storeAll();
@@ -118,12 +127,37 @@ function add(model: Model): void {
   models.set(model.name, model);
 }
 
-async function axesOf(name: string): Promise<number> {
+/** Of a model of the site; what is wrong with one is said when it is chosen. */
+async function manifestOf(name: string): Promise<Manifest | undefined> {
   try {
-    return (await manifestFrom(metadataOf(models.get(name)!.bytes))).input.size.length;
+    return await manifestFrom(metadataOf(models.get(name)!.bytes));
   } catch {
-    return 3; // what is wrong with it is said when it is chosen
+    return undefined;
   }
+}
+
+async function axesOf(name: string): Promise<number> {
+  return (await manifestOf(name))?.input.size.length ?? 3;
+}
+
+/** Opens the example, with a model that reads such scans if the chosen one does not. */
+async function exampleButton({ name, path, dataset }: Example): Promise<HTMLButtonElement> {
+  const file = new Blob([await bytesAt(path)]);
+  const fitting: string[] = [];
+  for (const model of models.keys()) {
+    if ((await manifestOf(model))?.provenance.dataset === dataset) fitting.push(model);
+  }
+  const button = element("button", { type: "button" }, name);
+  button.addEventListener("click", async () => {
+    if (fitting.length && !fitting.includes(select.value)) {
+      opened = undefined; // the scan before is not to be judged once more
+      select.value = fitting[0]!;
+      await choose(select.value);
+    }
+    item.value = "";
+    await open([{ name: path.split("/").at(-1)!, file }]);
+  });
+  return button;
 }
 
 /** Load a model, and let it judge the scan that is open. */

@@ -11,9 +11,6 @@ import { assumptions, checkReads, presented } from "./model/present.ts";
 import { Refusal } from "./read/refusal.ts";
 import type { Judged, Loaded, RunAnswer, RunRequest, Scan } from "./messages.ts";
 
-/** More threads than this gain these small networks nothing. */
-const MOST_THREADS = 4;
-
 let model: { session: ort.InferenceSession; manifest: Manifest } | undefined;
 
 /** One request after the other: a model is not to be replaced while another one loads. */
@@ -44,7 +41,6 @@ async function prepare(): Promise<void> {
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
   ort.env.wasm.wasmBinary = isPacked ? await new Response(stream).arrayBuffer() : bytes.buffer;
   ort.env.wasm.wasmPaths = { mjs: runtimeModule };
-  ort.env.wasm.numThreads = crossOriginIsolated ? Math.min(MOST_THREADS, navigator.hardwareConcurrency) : 1;
   ort.env.logLevel = "error";
 }
 

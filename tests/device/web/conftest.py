@@ -160,7 +160,7 @@ def read_in_browser(page: Page, files: dict[str, bytes], selection: str = "", co
 @pytest.fixture(scope="session")
 def vessel(tmp_path_factory) -> Path:
     """A generated vessel as NIfTI."""
-    pixels = vessel3d(seed=11, splits={"test": 1})["test_images"][0]
+    pixels = vessel3d(seed=2, splits={"test": 1})["test_images"][0]
     path = tmp_path_factory.mktemp("vessel") / "vessel.nii.gz"
     nibabel.save(nibabel.Nifti1Image(pixels.transpose(2, 1, 0), np.diag([-0.5, -0.5, 0.7, 1.0])), path)
     return path

@@ -121,6 +121,21 @@ def test_a_dropped_dicom_x_ray_has_the_answer_of_the_predictor(page, xray):
     assert "Doe" not in page.content()
 
 
+def test_an_example_is_opened_with_a_model_that_reads_it(page, site_folder):
+    choose(page, "chest-xray")
+    example = page.get_by_role("button", name="Generated vessel: aneurysm")
+    example.focus()
+    example.press("Enter")
+    answered(page, "generated-vessel-aneurysm.npy")
+    expect(page.get_by_label("Model", exact=True)).to_have_value("vessel")
+    found = assert_same_answer(page, "vessel", site_folder / "examples" / "generated-vessel-aneurysm.npy")
+    assert found["prediction"]["label"] == "aneurysm"
+    choose(page, "vessel-m")
+    page.get_by_role("button", name="Generated vessel: healthy").click()
+    answered(page, "generated-vessel-healthy.npy")
+    expect(page.get_by_label("Model", exact=True)).to_have_value("vessel-m")
+
+
 def test_real_scans_have_the_answers_of_the_predictor(page, data_root):
     for model, file in (
         ("chest-xray", data_root / "samples" / "dicom" / "cxr_siim_1024.dcm"),
@@ -146,6 +161,8 @@ def test_nothing_is_asked_for_after_the_page_is_loaded(page, context, host, vess
     choose(page, "chest-xray")
     drop(page, xray)
     answered(page, "chest.dcm")
+    page.get_by_role("button", name="Generated vessel: aneurysm").click()
+    answered(page, "generated-vessel-aneurysm.npy")
     page.wait_for_timeout(500)
     # The browser itself looks now and then whether there is a newer service worker; that is no request of the page.
     assert [path for path in host.asked[len(before) :] if path != "/sw.js"] == []
@@ -179,6 +196,23 @@ def test_it_opens_and_predicts_without_a_network(page, host, vessel):
     answered(page, "vessel.nii.gz")
     assert_same_answer(page, "vessel", vessel)
     host.start()  # for the fixture to stop
+
+
+def test_threads_give_the_same_answer(context, hosted, tmp_path, xray):
+    """On a device with eight processors: half of them work, once the service worker has isolated the page."""
+    folder = tmp_path / "site"
+    site.write(["chest-xray"], folder)
+    runner = folder / "assets" / "runner.js"
+    runner.write_text('Object.defineProperty(navigator, "hardwareConcurrency", { value: 8 });' + runner.read_text())
+    page = context.new_page()
+    page.goto(hosted(folder).address)
+    loaded(page)
+    page.reload()
+    loaded(page)
+    drop(page, xray)
+    answered(page, "chest.dcm")
+    expect(page.locator("#answer")).to_contain_text("4 threads")
+    assert_same_answer(page, "chest-xray", xray)
 
 
 def test_a_changed_site_is_taken_at_the_next_visit(context, hosted, tmp_path):

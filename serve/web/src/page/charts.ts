@@ -2,7 +2,9 @@
 import type { NeuronTrace, SliceContribution } from "../messages.ts";
 import { element, figure, svg } from "./dom.ts";
 
-const [LEFT, TOP, WIDTH] = [90, 12, 560];
+/** As wide as a phone, too. */
+const WIDTH = matchMedia("(max-width: 40rem)").matches ? 230 : 560;
+const [LEFT, TOP, RIGHT] = [90, 12, 14];
 /** Of each colour; cells of one level are one path. */
 const LEVELS = 20;
 const TYPES: Record<string, string> = { i: "inter", c: "command", m: "motor" };
@@ -78,7 +80,7 @@ export function traceChart({ states, steps, neurons, wiring }: NeuronTrace): HTM
 /** The axis below a chart: the names of some of its columns, and what they are. */
 function axis(names: readonly string[], bottom: number, title: string): Node[] {
   const wide = WIDTH / names.length;
-  const every = Math.max(1, Math.round(names.length / 14));
+  const every = Math.max(1, Math.round(names.length / Math.min(14, WIDTH / 24)));
   const ticks = names.flatMap((name, i) =>
     i % every ? [] : [words(LEFT + wide * (i + 0.5), bottom + 16, name, "tick", "middle")],
   );
@@ -106,8 +108,10 @@ function words(x: number, y: number, text: string, look: string, anchor = "start
 
 /** A picture that a narrow page scrolls sideways, with the arrow keys as well. */
 function drawing(height: number, label: string, parts: readonly (Node | null)[]): HTMLElement {
-  const box = { viewBox: `0 0 ${LEFT + WIDTH + 14} ${height}`, role: "img", "aria-label": label };
-  return element("div", { class: "chart", tabindex: 0, role: "group", "aria-label": label }, svg("svg", box, ...parts));
+  const width = LEFT + WIDTH + RIGHT;
+  const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label }, ...parts);
+  picture.style.minWidth = `${0.8 * width}px`; // smaller, nobody could read its words
+  return element("div", { class: "chart", tabindex: 0, role: "group", "aria-label": label }, picture);
 }
 
 function signed(value: number, digits: number): string {
