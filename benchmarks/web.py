@@ -43,8 +43,8 @@ RUN = """async ({ model, pixels, shape, repeats }) => {
     worker.onmessage = ({ data }) => (data.refusal ? reject(new Error(data.refusal)) : resolve(data));
     worker.postMessage({ id: 1, ...request });
   });
-  const file = new Uint8Array(await (await fetch(model)).arrayBuffer());
-  const { loaded } = await ask({ task: "load", bytes: file, sha256: null });
+  const file = await (await fetch(model)).blob();
+  const { loaded } = await ask({ task: "load", file, sha256: null });
   const values = new Float32Array(bytes(pixels).buffer);
   const told = { spacing: null, modality: null, units: null, window: null, oriented: false, notes: [] };
   const scan = { ...told, pixels: values, shape };
@@ -127,6 +127,7 @@ def _browser(
         context = browser.new_context(service_workers="block")
         page = context.new_page()
         page.goto(address)
+        page.wait_for_selector("html[data-ready=all]")  # before, it loads its own models and decoders
         sent = base64.b64encode(np.ascontiguousarray(pixels, np.float32).tobytes()).decode()
         model = f"models/{name}/model.onnx"
         found = page.evaluate(RUN, {"model": model, "pixels": sent, "shape": list(pixels.shape), "repeats": repeats})

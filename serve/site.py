@@ -116,6 +116,8 @@ def _fill(folder: Path, predictors: dict[str, Predictor]) -> None:
                 "path": f"models/{name}/model.onnx",
                 "sha256": predictor.sha256,
                 "files": sorted(path.name for path in place.iterdir() if path.name != "model.onnx"),
+                "axes": len(predictor.manifest.input.size),
+                "dataset": predictor.manifest.provenance.dataset,
             }
         )
     index = {"format": FORMAT, "models": listed, "examples": _write_examples(folder, predictors.values())}
@@ -125,12 +127,12 @@ def _fill(folder: Path, predictors: dict[str, Predictor]) -> None:
 
 
 def _write_examples(folder: Path, predictors: Iterable[Predictor]) -> list[dict[str, str | None]]:
-    """Scans to try, as many axes as some model reads; generated ones, for a site may go anywhere."""
-    axes = {len(predictor.manifest.input.size) for predictor in predictors}
+    """Scans to try, such as some of the models read; generated ones, for a site may go anywhere."""
+    datasets = {predictor.manifest.provenance.dataset for predictor in predictors}
     (folder / "examples").mkdir()
     listed = []
     for example in generated():
-        if example.axes in axes:
+        if example.dataset in datasets:
             path = f"examples/{re.sub('[^A-Za-z]+', '-', example.name).lower()}.npy"
             np.save(folder / path, example.scan().pixels.astype(np.uint8))
             listed.append({"name": example.name, "path": path, "dataset": example.dataset})

@@ -45,9 +45,11 @@ def test_a_site_brings_generated_scans_for_its_models(tmp_path):
     predictor = Predictor(pretrained.find("vessel-cnn"))
     labels = [predictor.predict(read(tmp_path / "site" / example["path"])).label for example in examples]
     assert labels == ["vessel", "aneurysm"]
+    site.write(["adrenal-cnn"], tmp_path / "site")
+    assert json.loads((tmp_path / "site" / "models.json").read_text())["examples"] == []
 
 
-def test_the_service_worker_names_every_file_and_changes_with_each(tmp_path):
+def test_the_service_worker_names_every_file_and_changes_with_each(tmp_path, monkeypatch):
     def told(*models: str) -> dict:
         site.write(models, tmp_path / "site")
         first, rest = (tmp_path / "site" / "sw.js").read_text().split("\n", 1)
@@ -58,6 +60,11 @@ def test_the_service_worker_names_every_file_and_changes_with_each(tmp_path):
     assert set(one["files"]) == set(tree(tmp_path / "site")) - {"sw.js", "_headers"}
     assert one == told("vessel-cnn"), "the same site has the same version"
     assert told("vessel-cnn", "adrenal-cnn")["version"] != one["version"]
+    page = shutil.copytree(site.PAGE, tmp_path / "page")
+    with (page / "assets" / "reader.js").open("a") as script:
+        script.write("\n")
+    monkeypatch.setattr(site, "PAGE", page)
+    assert told("vessel-cnn")["version"] != one["version"]
 
 
 def test_the_policy_forbids_all_but_the_site_itself():

@@ -1,21 +1,18 @@
 /** The page: a model, a scan, and what the one says of the other, all on this device. */
 import "./page/style.css";
 import type { Judged, Loaded, Member, Scan } from "./messages.ts";
-import { manifestFrom, type Manifest } from "./model/manifest.ts";
-import { metadataOf } from "./model/onnx.ts";
 import { answer } from "./page/answer.ts";
 import { slicesChart, traceChart } from "./page/charts.ts";
 import { byId, element } from "./page/dom.ts";
 import { Engine, type Model } from "./page/engine.ts";
 import { auditFacts, modelFacts, scanFacts, type Listed } from "./page/facts.ts";
 import { fromDrop, fromInput } from "./page/files.ts";
+import { guarded, storeAll } from "./page/keeping.ts";
 import { result } from "./page/result.ts";
 import type { Viewer } from "./page/viewer.ts";
 import { about } from "./page/words.ts";
 import { Refusal } from "./read/refusal.ts";
 
-/** How long the first visit waits for the service worker (ms). */
-const PATIENCE = 15_000;
 const OWN = "your own file";
 
 const select = byId("model", HTMLSelectElement);
@@ -26,23 +23,26 @@ const drop = byId("drop", HTMLElement);
 const stop = byId("stop", HTMLButtonElement);
 const status = byId("status", HTMLElement);
 const message = byId("message", HTMLElement);
-const places = Object.fromEntries(
-  ["about", "answer", "examples", "explanation", "facts", "network", "viewer"].map((id) => [id, byId(id, HTMLElement)]),
-) as Record<"about" | "answer" | "examples" | "explanation" | "facts" | "network" | "viewer", HTMLElement>;
+const PLACES = ["about", "answer", "examples", "explanation", "facts", "network", "viewer"] as const;
+const places = Object.fromEntries(PLACES.map((id) => [id, byId(id, HTMLElement)])) as Record<
+  (typeof PLACES)[number],
+  HTMLElement
+>;
 
-/** A model that is loaded, and a scan that was read. */
+/** A scan of the site to try; models that were trained on `dataset` read such scans. */
+interface Example {
+  readonly name: string;
+  readonly path: string;
+  readonly dataset: string;
+}
+
+/** A model that is loaded. */
 interface Chosen {
   readonly model: Model;
   readonly told: Loaded;
 }
 
-/** A scan of the site to try.  dataset: a model that was trained on it reads such scans. */
-interface Example {
-  readonly name: string;
-  readonly path: string;
-  readonly dataset: string | null;
-}
-
+/** A scan that was read. */
 interface Opened {
   readonly members: readonly Member[];
   readonly selection: string;
@@ -56,6 +56,8 @@ const engine = new Engine();
 const models = new Map<string, Model>();
 let loaded: Chosen | undefined;
 let opened: Opened | undefined;
+/** The files that were dropped or chosen last, whether they could be read or not. */
+let asked: readonly Member[] = [];
 let viewer: Promise<Viewer> | undefined;
 let shown: Scan | undefined;
 let judged: { of: Opened; by: Chosen } | undefined;
@@ -63,101 +65,53 @@ let judged: { of: Opened; by: Chosen } | undefined;
 let download = "";
 /** The newest of what was asked for; what was asked before is not shown any more. */
 const newest = { model: 0, scan: 0, answer: 0 };
-/** How many things are being done. */
-let busy = 0;
+/** How many things of each kind are being done. */
+const busy = { model: 0, scan: 0, answer: 0 };
 
 async function start(): Promise<void> {
   await guarded();
   const listed = (await (await fetch("models.json")).json()) as { models: Listed[]; examples: Example[] };
-  const contents = await Promise.all(listed.models.map((one) => bytesAt(one.path!)));
-  listed.models.forEach((one, i) => add({ ...one, bytes: contents[i]! }));
-  const groups = { 3: "Volumes", 2: "Images" };
-  for (const [axes, label] of Object.entries(groups).reverse()) {
-    const group = element("optgroup", { label });
-    for (const { name } of listed.models) if (String(await axesOf(name)) === axes) group.append(new Option(name));
-    if (group.children.length) select.append(group);
+  const contents = await Promise.all(listed.models.map((one) => blobAt(one.path!)));
+  listed.models.forEach((one, i) => models.set(one.name, { ...one, file: contents[i]! }));
+  for (const [axes, label] of [[3, "Volumes"], [2, "Images"]] as const) {
+    const fitting = listed.models.filter((one) => one.axes === axes);
+    const options = fitting.map(({ name }) => new Option(name));
+    if (options.length) select.append(element("optgroup", { label }, ...options));
   }
   const given = new URLSearchParams(location.search).get("model");
   if (given !== null && models.has(given)) select.value = given;
   select.disabled = false;
   await choose(select.value);
-  places.examples.replaceChildren(...(await Promise.all(listed.examples.map(exampleButton))));
-  const [{ Viewer }] = await Promise.all([import("./page/viewer.ts"), engine.prepare()]);
-  void Viewer;
-  await storeAll();
+  byId("try", HTMLElement).hidden = !listed.examples.length;
+  await Promise.all([import("./page/viewer.ts"), engine.prepare(), ...listed.examples.map(addExample)]);
+  places.network.textContent = (await storeAll())
+    ? "Everything is loaded: from here on this page asks the network for nothing, and it opens without one."
+    : "Everything is loaded. This browser does not keep the page: it opens with a network only.";
   document.documentElement.dataset["ready"] = "all";
-  places.network.textContent =
-    "Everything is loaded: from here on this page asks the network for nothing" +
-    (navigator.serviceWorker?.controller ? ", and it opens without one." : ".");
 }
 
-/** Have the service worker store what nothing has asked for yet, so that all of the site works without a network. */
-async function storeAll(): Promise<void> {
-  const worker = navigator.serviceWorker?.controller;
-  if (!worker) return;
-  const { port1, port2 } = new MessageChannel();
-  const done = new Promise((resolve) => (port1.onmessage = resolve));
-  worker.postMessage("store", [port2]);
-  await done;
-}
-
-/** Wait until the service worker answers for this page, so that its policy holds for the workers as well. */
-async function guarded(): Promise<void> {
-  if (!("serviceWorker" in navigator)) return; // where there is none, the page works, but only with a network
-  try {
-    const { active } = await navigator.serviceWorker.register("sw.js");
-    if (active) return; // either it answers already, or the person reloads past it
-    const controlled = new Promise<void>((resolve) => {
-      if (navigator.serviceWorker.controller) resolve();
-      navigator.serviceWorker.addEventListener("controllerchange", () => resolve());
-    });
-    await Promise.race([controlled, new Promise((resolve) => window.setTimeout(resolve, PATIENCE))]);
-  } catch (error) {
-    console.warn("The page is not stored for offline use:", error);
-  }
-}
-
-async function bytesAt(path: string): Promise<Uint8Array<ArrayBuffer>> {
+async function blobAt(path: string): Promise<Blob> {
   const response = await fetch(path);
   if (!response.ok) throw new Refusal(`${path}: this site does not have it.`);
-  return new Uint8Array(await response.arrayBuffer());
+  return response.blob();
 }
 
-function add(model: Model): void {
-  models.set(model.name, model);
-}
-
-/** Of a model of the site; what is wrong with one is said when it is chosen. */
-async function manifestOf(name: string): Promise<Manifest | undefined> {
-  try {
-    return await manifestFrom(metadataOf(models.get(name)!.bytes));
-  } catch {
-    return undefined;
-  }
-}
-
-async function axesOf(name: string): Promise<number> {
-  return (await manifestOf(name))?.input.size.length ?? 3;
-}
-
-/** Opens the example, with a model that reads such scans if the chosen one does not. */
-async function exampleButton({ name, path, dataset }: Example): Promise<HTMLButtonElement> {
-  const file = new Blob([await bytesAt(path)]);
-  const fitting: string[] = [];
-  for (const model of models.keys()) {
-    if ((await manifestOf(model))?.provenance.dataset === dataset) fitting.push(model);
-  }
-  const button = element("button", { type: "button" }, name);
-  button.addEventListener("click", async () => {
-    if (fitting.length && !fitting.includes(select.value)) {
-      opened = undefined; // the scan before is not to be judged once more
-      select.value = fitting[0]!;
-      await choose(select.value);
+/** A button that opens the example, with a model that reads such scans if the chosen one does not. */
+async function addExample({ name, path, dataset }: Example): Promise<void> {
+  const button = element("button", { type: "button", disabled: true }, name);
+  places.examples.append(button);
+  const file = await blobAt(path);
+  button.disabled = false;
+  button.addEventListener("click", () => {
+    const chosen = select.value === OWN ? loaded?.told.manifest.provenance.dataset : models.get(select.value)?.dataset;
+    const fitting = [...models.values()].find((model) => model.dataset === dataset);
+    if (chosen !== dataset && fitting) {
+      select.value = fitting.name;
+      void choose(fitting.name);
     }
     item.value = "";
-    await open([{ name: path.split("/").at(-1)!, file }]);
+    void open([{ name: path.split("/").at(-1)!, file }]);
   });
-  return button;
 }
 
 /** Load a model, and let it judge the scan that is open. */
@@ -167,6 +121,7 @@ async function choose(name: string): Promise<void> {
   await task("model", `Loading ${name}`, async (isNewest) => {
     loaded = undefined;
     places.about.replaceChildren();
+    showFacts([]);
     try {
       const told = await engine.load(model);
       if (!isNewest()) return;
@@ -185,23 +140,26 @@ async function open(members: readonly Member[]): Promise<void> {
   if (!members.length) return;
   const model = members.length === 1 && members[0]!.name.toLowerCase().endsWith(".onnx") ? members[0] : undefined;
   if (model) return bring(model.file);
+  asked = members;
   const selection = item.value.trim().replace(/^#/, "");
   const name = (members.length === 1 ? members[0]!.name : `${members.length} files`) + (selection && `#${selection}`);
   await task("scan", `Reading ${name}`, async (isNewest) => {
     const colour = loaded?.told.manifest.input.channels === 3;
     const started = performance.now();
+    engine.endReading(); // what was asked for before is not shown any more
     const scan = await engine.read(members, selection, colour);
     if (!isNewest()) return;
     opened = { members, selection, name, scan, colour, milliseconds: performance.now() - started };
+    item.value = ""; // it is not the next file's; where reading fails it stays, for another try
   });
-  await judge();
+  if (!loaded && !busy.model) await choose(select.value); // it was stopped, or says once more what is wrong with it
+  else await judge();
 }
 
 /** A model of the person's own. */
 async function bring(file: Blob): Promise<void> {
-  const bytes = new Uint8Array(await file.arrayBuffer());
   if (!models.has(OWN)) select.append(new Option(OWN));
-  add({ name: OWN, path: null, sha256: null, files: [], bytes });
+  models.set(OWN, { name: OWN, path: null, sha256: null, files: [], axes: null, dataset: null, file });
   select.value = OWN;
   await choose(OWN);
 }
@@ -233,21 +191,17 @@ async function judgeAndShow(of: Opened, by: Chosen, isNewest: () => boolean): Pr
     showFacts(found.prediction.notes);
   } catch (error) {
     if (isNewest()) showFacts([]);
-    throw error instanceof Refusal ? new Refusal(error.message + (await hint(scan, by))) : error;
+    throw error instanceof Refusal ? new Refusal(error.message + hint(scan, by)) : error;
   } finally {
     if (isNewest()) await show(scan); // after the answer, which takes less time
   }
 }
 
 /** Which of the site's models read scans with so many axes. */
-async function hint(scan: Scan, by: Chosen): Promise<string> {
+function hint(scan: Scan, by: Chosen): string {
   const wanted = scan.shape.length;
   if (by.told.manifest.input.size.length === wanted) return "";
-  const fitting: string[] = [];
-  for (const name of models.keys()) {
-    // A stranger's file is looked at in the worker alone, which can be ended.
-    if (name !== OWN && (await axesOf(name)) === wanted) fitting.push(name);
-  }
+  const fitting = [...models.values()].filter(({ axes }) => axes === wanted).map(({ name }) => name);
   return fitting.length ? ` Choose ${fitting.join(" or ")}.` : "";
 }
 
@@ -306,7 +260,7 @@ async function task(
 ): Promise<void> {
   const mine = ++newest[kind];
   const isNewest = () => mine === newest[kind];
-  busy += 1;
+  busy[kind] += 1;
   status.textContent = words;
   stop.hidden = false;
   message.hidden = true;
@@ -315,8 +269,8 @@ async function task(
   } catch (error) {
     if (isNewest()) say(error);
   } finally {
-    busy -= 1;
-    if (!busy) {
+    busy[kind] -= 1;
+    if (!busy.model && !busy.scan && !busy.answer) {
       stop.hidden = true;
       status.textContent = loaded ? "Ready" : "No model is loaded";
     }
@@ -337,7 +291,7 @@ files.addEventListener("change", () => {
 own.addEventListener("change", () => {
   if (own.files?.[0]) void bring(own.files[0]).finally(() => (own.value = ""));
 });
-item.addEventListener("change", () => opened && void open(opened.members));
+item.addEventListener("change", () => void open(asked));
 document.addEventListener("dragover", (event) => {
   event.preventDefault();
   drop.classList.add("over");
@@ -348,7 +302,7 @@ document.addEventListener("dragleave", (event) => {
 document.addEventListener("drop", (event) => {
   event.preventDefault();
   drop.classList.remove("over");
-  if (event.dataTransfer) void fromDrop(event.dataTransfer).then(open);
+  if (event.dataTransfer) fromDrop(event.dataTransfer).then(open).catch(say);
 });
 
 start().catch((error: unknown) => {

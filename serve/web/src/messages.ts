@@ -8,7 +8,7 @@ import type { Member } from "./read/series.ts";
 
 export type { Member, Scan, Prediction, Manifest, Audit, NeuronTrace, SliceContribution };
 
-interface Numbered {
+export interface Numbered {
   readonly id: number;
   /** Instead of an answer: what is wrong, in one sentence. */
   readonly refusal?: string;
@@ -31,7 +31,7 @@ export interface ReadAnswer extends Numbered {
 
 /** load: one model, for as long as no other is loaded.  predict: judge a scan with it. */
 export type RunRequest =
-  | { readonly id: number; readonly task: "load"; readonly bytes: Uint8Array<ArrayBuffer>; readonly sha256: string | null }
+  | { readonly id: number; readonly task: "load"; readonly file: Blob; readonly sha256: string | null }
   | { readonly id: number; readonly task: "predict"; readonly scan: Scan; readonly name: string };
 
 export interface Loaded {

@@ -8,7 +8,10 @@ import { slices, traces } from "./model/explain.ts";
 import { manifestFrom, sha256, type Manifest } from "./model/manifest.ts";
 import { metadataOf } from "./model/onnx.ts";
 import { assumptions, checkReads, presented } from "./model/present.ts";
+import { checkFile } from "./read/budget.ts";
+import { bytesOf } from "./read/bytes.ts";
 import { Refusal } from "./read/refusal.ts";
+import { product } from "./read/scan.ts";
 import type { Judged, Loaded, RunAnswer, RunRequest, Scan } from "./messages.ts";
 
 let model: { session: ort.InferenceSession; manifest: Manifest } | undefined;
@@ -25,7 +28,7 @@ async function answer(data: RunRequest): Promise<void> {
   try {
     if (!ort.env.wasm.wasmBinary) await prepare(); // it failed before; this says why
     answer = data.task === "load"
-      ? { id: data.id, loaded: await load(data.bytes, data.sha256) }
+      ? { id: data.id, loaded: await load(data.file, data.sha256) }
       : { id: data.id, judged: await judge(data.scan, data.name) };
   } catch (error) {
     const said = error instanceof Refusal ? error.message : `ONNX Runtime cannot run this (${firstLine(error)}).`;
@@ -36,16 +39,21 @@ async function answer(data: RunRequest): Promise<void> {
 
 /** Unpack the runtime, which is stored packed so that a host that packs nothing sends no more than others. */
 async function prepare(): Promise<void> {
-  const bytes = new Uint8Array(await (await fetch(runtimeWasm)).arrayBuffer());
-  const isPacked = bytes[0] === 0x1f && bytes[1] === 0x8b; // not so where the host has unpacked it on the way
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  ort.env.wasm.wasmBinary = isPacked ? await new Response(stream).arrayBuffer() : bytes.buffer;
+  const response = await fetch(runtimeWasm);
+  if (!response.ok) throw new Refusal("this site does not have its runtime; reload the page.");
+  const packed = await response.blob();
+  const [first, second] = await bytesOf(packed.slice(0, 2));
+  const isPacked = first === 0x1f && second === 0x8b; // not so where the host has unpacked it on the way
+  const stream = isPacked ? packed.stream().pipeThrough(new DecompressionStream("gzip")) : packed.stream();
+  ort.env.wasm.wasmBinary = await new Response(stream).arrayBuffer();
   ort.env.wasm.wasmPaths = { mjs: runtimeModule };
   ort.env.logLevel = "error";
 }
 
 /** Load a file, see that graph and manifest agree, and warm up.  expected: its SHA-256, if the site says one. */
-async function load(bytes: Uint8Array<ArrayBuffer>, expected: string | null): Promise<Loaded> {
+async function load(file: Blob, expected: string | null): Promise<Loaded> {
+  checkFile(file.size);
+  const bytes = await bytesOf(file);
   const found = await sha256(bytes);
   if (expected !== null && expected !== found) {
     throw new Refusal("it is not the file that was exported: its SHA-256 differs from the one that this site names.");
@@ -55,10 +63,21 @@ async function load(bytes: Uint8Array<ArrayBuffer>, expected: string | null): Pr
   await model?.session.release();
   model = undefined;
   const session = await ort.InferenceSession.create(bytes, { executionProviders: ["wasm"] });
+  try {
+    await warmUp(session, manifest);
+  } catch (error) {
+    await session.release();
+    throw error;
+  }
+  model = { session, manifest };
+  return { manifest, audit: audited, sha256: found, bytes: bytes.length, threads: ort.env.wasm.numThreads ?? 1 };
+}
+
+/** Run once; throws a Refusal if the outputs are not those that the manifest tells of. */
+async function warmUp(session: ort.InferenceSession, manifest: Manifest): Promise<void> {
   const colour = manifest.input.channels === 3 ? [3] : [];
   const shape = [...manifest.input.size, ...colour];
-  const zeros = new Float32Array(shape.reduce((so, axis) => so * axis, 1));
-  const outputs = await run(session, zeros, shape);
+  const outputs = await run(session, new Float32Array(product(shape)), shape);
   const wanted = { probabilities: [manifest.labels.length], ood: [] };
   for (const [name, expects] of Object.entries(wanted)) {
     const shapeFound = outputs[name]?.shape.join(" x ") ?? "missing";
@@ -66,8 +85,6 @@ async function load(bytes: Uint8Array<ArrayBuffer>, expected: string | null): Pr
       throw new Refusal(`the graph does not fit its manifest: output ${name} is ${shapeFound || "a number"}.`);
     }
   }
-  model = { session, manifest };
-  return { manifest, audit: audited, sha256: found, bytes: bytes.length, threads: ort.env.wasm.numThreads ?? 1 };
 }
 
 async function judge(scan: Scan, name: string): Promise<Judged> {
@@ -83,7 +100,7 @@ async function judge(scan: Scan, name: string): Promise<Judged> {
   return {
     prediction,
     slices: slices(manifest, outputs, prediction, scan.shape[0]!),
-    traces: traces(manifest, outputs, scan.shape[0]!),
+    traces: traces(manifest, outputs),
     milliseconds: { prepare: ready - started, run: ended - ready },
   };
 }

@@ -22,10 +22,12 @@ const FAMILY = `liquidlens ${SCOPE.pathname} `;
 const CACHE = FAMILY + worker.SITE.version;
 const FILES = new Set(worker.SITE.files.map((file) => new URL(file, SCOPE).href));
 const INDEX = new URL("index.html", SCOPE).href;
+const BUNDLES = new URL("models/", SCOPE).href;
 
 const EVERYWHERE = {
   "Cross-Origin-Embedder-Policy": "require-corp",
   "Cross-Origin-Resource-Policy": "same-origin",
+  "X-Content-Type-Options": "nosniff",
 };
 const OF_PAGE = { "Content-Security-Policy": worker.SITE.policy, "Cross-Origin-Opener-Policy": "same-origin" };
 /** In a sandbox, and so without an isolation from its opener: browsers refuse to show a page with both. */
@@ -39,7 +41,9 @@ worker.addEventListener("install", (event) => {
 
 worker.addEventListener("message", (event) => {
   const [port] = event.ports;
-  if (event.data === "store") event.waitUntil(storeAll().finally(() => port?.postMessage(null)));
+  if (event.data !== "store") return;
+  const stored = storeAll().then(() => true, () => false); // for want of room, or of a file
+  event.waitUntil(stored.then((done) => port?.postMessage(done)));
 });
 
 async function storeAll(): Promise<void> {
@@ -80,8 +84,7 @@ async function answer(file: string): Promise<Response> {
     if (found.ok) await cache.put(file, found.clone());
   }
   const headers = new Headers(found.headers);
-  const isOfBundle = file.endsWith(".html") && file !== INDEX;
-  const wanted = { ...EVERYWHERE, ...(isOfBundle ? OF_BUNDLE : OF_PAGE) };
+  const wanted = { ...EVERYWHERE, ...(file.startsWith(BUNDLES) ? OF_BUNDLE : OF_PAGE) };
   for (const [name, value] of Object.entries(wanted)) headers.set(name, value);
   return new Response(found.body, { status: found.status, statusText: found.statusText, headers });
 }

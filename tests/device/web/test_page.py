@@ -1,89 +1,27 @@
-"""The page in a real browser: a person's way from the dropped file to the answer, and what never leaves the page.
+"""The page in a real browser: a person's way from the dropped file to the answer.
 
 With LIQUIDLENS_PICTURES=FOLDER, screenshots are written there: light, dark, and as wide as a phone.
 """
 
-import base64
 import io
-import json
 import os
 import re
 import shutil
-import time
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
-from imaging import read
-from serve import pretrained, site
-from serve.explain import slices, trace
+from imaging.phantoms import vessel3d
+from serve import pretrained
 from serve.predictor import Predictor
 from tests.device.web.conftest import loaded
+from tests.device.web.person import answered, assert_same_answer, choose, choose_and_open, drop
 
 LOOKS = {"light": (1400, 1000), "dark": (1400, 1000), "phone": (360, 780)}
-
-
-def choose(page: Page, model: str) -> None:
-    page.get_by_label("Model", exact=True).select_option(model)
-    expect(page.locator("#about")).to_contain_text("parameters")
-    expect(page.get_by_role("status")).to_have_text("Ready")
-
-
-def drop(page: Page, *files: Path) -> None:
-    """Drop files on the page, as a mouse does."""
-    packed = [[path.name, base64.b64encode(path.read_bytes()).decode()] for path in files]
-    page.evaluate(
-        """(files) => {
-          const data = new DataTransfer();
-          for (const [name, content] of files) {
-            data.items.add(new File([Uint8Array.from(atob(content), (c) => c.charCodeAt(0))], name));
-          }
-          document.querySelector("#drop").dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true }));
-        }""",
-        packed,
-    )
-
-
-def answered(page: Page, name: str) -> None:
-    expect(page.locator("#answer")).to_contain_text(f"says of {name}", timeout=30_000)
-    expect(page.get_by_role("status")).to_have_text("Ready", timeout=30_000)
-
-
-def result(page: Page) -> dict:
-    """What the link for the download gives."""
-    with page.expect_download() as download:
-        page.locator("a.download").click()
-    assert download.value.suggested_filename.endswith(".json")
-    return json.loads(Path(download.value.path()).read_text(encoding="utf-8"))
-
-
-def assert_same_answer(page: Page, model: str, file: Path) -> dict:
-    """Everything that the page found is what Python finds."""
-    predictor, scan = Predictor(pretrained.find(model), "cpu"), read(file)
-    expected, found = predictor.predict(scan, file.name).to_json(), result(page)
-    told = found["prediction"]
-    assert told["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-4)
-    for exact in ("label", "threshold", "abstained", "ood", "ood_threshold"):
-        assert told[exact] == expected[exact], exact
-    assert told["ood_score"] == pytest.approx(expected["ood_score"], rel=1e-4)
-    assert told["notes"] == list(expected["notes"])
-    by_slice = expected["slice_probabilities"]
-    assert (told["slice_probabilities"] is None) == (by_slice is None)
-    if by_slice is not None:
-        assert np.allclose(told["slice_probabilities"], by_slice, atol=1e-4)
-    contribution = slices(predictor, scan)
-    if contribution is not None:
-        shown = found["explanation"]["slices"]
-        assert shown["label"] == contribution.label
-        assert np.allclose(shown["contribution"], contribution.contribution, atol=1e-3)
-        assert np.allclose(shown["position"], contribution.positions, atol=0.01)
-    for mine, theirs in zip(found["explanation"]["neurons"], trace(predictor, scan), strict=True):
-        assert mine["layer"] == theirs.wiring.layer
-        assert np.allclose(mine["states"], theirs.states, atol=1e-3)
-    return found
 
 
 def test_a_dropped_vessel_has_the_answer_of_the_predictor(page, vessel):
@@ -150,91 +88,6 @@ def test_real_scans_have_the_answers_of_the_predictor(page, data_root):
         assert_same_answer(page, model, file)
 
 
-def test_nothing_is_asked_for_after_the_page_is_loaded(page, context, host, vessel, xray):
-    """By the host's own log, and by the browser's."""
-    asked = []
-    context.on("request", lambda request: asked.append(request.url))
-    before = list(host.asked)
-    choose(page, "vessel")
-    drop(page, vessel)
-    answered(page, "vessel.nii.gz")
-    choose(page, "chest-xray")
-    drop(page, xray)
-    answered(page, "chest.dcm")
-    page.get_by_role("button", name="Generated vessel: aneurysm").click()
-    answered(page, "generated-vessel-aneurysm.npy")
-    page.wait_for_timeout(500)
-    # The browser itself looks now and then whether there is a newer service worker; that is no request of the page.
-    assert [path for path in host.asked[len(before) :] if path != "/sw.js"] == []
-    assert [url for url in asked if not url.startswith(("blob:", "data:")) and not url.endswith("/sw.js")] == []
-
-
-def test_the_policy_keeps_requests_from_other_hosts(context, host, hosted, site_folder):
-    """Not because the page sends none: even code on the page could not."""
-    stranger = hosted(site_folder)
-    page = context.new_page()
-    page.goto(host.address)
-    loaded(page)
-    said = page.evaluate(
-        "(url) => fetch(url).then(() => 'sent', (error) => error.name)", f"{stranger.address}index.html"
-    )
-    assert said == "TypeError"
-    assert stranger.asked == []
-    headers = page.evaluate("fetch('assets/reader.js').then((response) => [...response.headers])")
-    assert dict(headers)["content-security-policy"] == site.policy()
-    assert "connect-src 'self'" in site.policy()
-
-
-def test_it_opens_and_predicts_without_a_network(page, host, vessel):
-    host.stop()
-    host.server = None
-    page.reload()
-    loaded(page)
-    assert page.evaluate("crossOriginIsolated"), "the service worker isolates the page, for threads"
-    choose(page, "vessel")
-    drop(page, vessel)
-    answered(page, "vessel.nii.gz")
-    assert_same_answer(page, "vessel", vessel)
-    host.start()  # for the fixture to stop
-
-
-def test_threads_give_the_same_answer(context, hosted, tmp_path, xray):
-    """On a device with eight processors: half of them work, once the service worker has isolated the page."""
-    folder = tmp_path / "site"
-    site.write(["chest-xray"], folder)
-    runner = folder / "assets" / "runner.js"
-    runner.write_text('Object.defineProperty(navigator, "hardwareConcurrency", { value: 8 });' + runner.read_text())
-    page = context.new_page()
-    page.goto(hosted(folder).address)
-    loaded(page)
-    page.reload()
-    loaded(page)
-    drop(page, xray)
-    answered(page, "chest.dcm")
-    expect(page.locator("#answer")).to_contain_text("4 threads")
-    assert_same_answer(page, "chest-xray", xray)
-
-
-def test_a_changed_site_is_taken_at_the_next_visit(context, hosted, tmp_path):
-    folder = tmp_path / "site"
-    site.write(["vessel"], folder)
-    host = hosted(folder)
-    page = context.new_page()
-    page.goto(host.address)
-    loaded(page)
-    page.close()
-    site.write(["vessel", "vessel-cnn"], folder)
-    deadline = time.monotonic() + 30
-    names: list[str] = []
-    while names != ["vessel", "vessel-cnn"] and time.monotonic() < deadline:
-        page = context.new_page()  # the first visit finds the change, and a later one shows it
-        page.goto(host.address)
-        loaded(page)
-        names = page.locator("#model option").all_inner_texts()
-        page.close()
-    assert names == ["vessel", "vessel-cnn"]
-
-
 def test_a_broken_file_has_its_sentence_and_the_answer_stays(page, vessel, xray, tmp_path):
     choose(page, "vessel")
     drop(page, vessel)
@@ -251,6 +104,25 @@ def test_a_broken_file_has_its_sentence_and_the_answer_stays(page, vessel, xray,
     expect(alert).to_contain_text("Choose chest-xray.")
 
 
+def test_one_of_several_scans_is_named(page, vessel, tmp_path):
+    """After the message that asks for it, whether a scan is open already or not; it is not the next file's item."""
+    both = vessel3d(seed=2, splits={"test": 2})["test_images"]
+    path = tmp_path / "two.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(both.transpose(3, 2, 1, 0), np.eye(4)), path)
+    choose(page, "vessel")
+    item = page.get_by_label("Item, if the file holds several")
+    for number in (1, 0):
+        drop(page, path)
+        expect(page.get_by_role("alert")).to_contain_text("name one of them, as in two.nii.gz#0")
+        item.fill(str(number))
+        item.press("Enter")
+        answered(page, f"two.nii.gz#{number}")
+        assert_same_answer(page, "vessel", Path(f"{path}#{number}"))
+        expect(item).to_have_value("")
+        drop(page, vessel)
+        answered(page, "vessel.nii.gz")
+
+
 def test_reading_can_be_stopped(page, vessel, tmp_path):
     large = tmp_path / "large.npy"
     np.lib.format.open_memmap(large, "w+", np.float32, (500, 400, 400)).flush()
@@ -260,6 +132,21 @@ def test_reading_can_be_stopped(page, vessel, tmp_path):
     drop(page, vessel)  # the model is loaded anew, though nobody chooses it again
     expect(page.locator("#answer")).to_contain_text("says of vessel.nii.gz", timeout=30_000)
     choose(page, "vessel")
+    assert_same_answer(page, "vessel", vessel)
+
+
+def test_a_model_whose_loading_was_stopped_is_loaded_for_the_next_scan(page, vessel):
+    choose(page, "vessel")
+    page.evaluate(
+        """() => {
+          document.querySelector("#model").dispatchEvent(new Event("change"));
+          document.querySelector("#stop").click();
+        }"""
+    )
+    expect(page.get_by_role("alert")).to_have_text("vessel: stopped.")
+    expect(page.locator("#facts")).to_be_empty()
+    drop(page, vessel)
+    answered(page, "vessel.nii.gz")
     assert_same_answer(page, "vessel", vessel)
 
 
@@ -312,27 +199,6 @@ def test_scans_dropped_one_after_the_other_are_drawn_one_after_the_other(page, v
     expect(page.get_by_role("slider", name="Axial slice")).to_have_count(1)
 
 
-def test_an_audit_is_shown_and_can_run_nothing(context, hosted, tmp_path):
-    folder = tmp_path / "site"
-    site.write(["vessel-cnn"], folder)
-    audit = folder / "models" / "vessel-cnn" / "AUDIT.html"
-    audit.write_text(audit.read_text().replace("</body>", "<script>document.title = 'run'</script></body>"))
-    page = context.new_page()
-    page.goto(hosted(folder).address)
-    loaded(page)
-    page.locator("#facts summary").get_by_text("Model", exact=True).click()
-    plain = page.evaluate("getComputedStyle(document.body).fontFamily")
-    with context.expect_page() as opened:
-        page.get_by_role("link", name="AUDIT.html").click()
-    shown = opened.value
-    expect(shown.locator("h1")).to_be_visible()
-    assert shown.evaluate("getComputedStyle(document.body).fontFamily") != plain, "its own styles hold"
-    assert shown.title() != "run"
-    assert shown.evaluate("origin") == "null", "it is in a sandbox, apart from the site"
-    headers = page.evaluate("(url) => fetch(url).then((response) => [...response.headers])", shown.url)
-    assert dict(headers)["content-security-policy"] == site.BUNDLE_POLICY
-
-
 def varint(number: int) -> bytes:
     """A number as protocol buffers write it."""
     sevens = [number >> shift & 127 for shift in range(0, max(number.bit_length(), 1), 7)]
@@ -363,19 +229,6 @@ def test_a_model_of_ones_own(page, vessel, tmp_path):
         bad.write_bytes(content)
         drop(page, bad)
         expect(page.get_by_role("alert")).to_contain_text(sentence)
-
-
-def test_a_model_that_the_site_does_not_vouch_for_is_refused(context, hosted, tmp_path):
-    """A byte of the model is another one than when the site was written: of the weights, of which it has many."""
-    folder = tmp_path / "site"
-    site.write(["vessel-cnn"], folder)
-    file = folder / "models" / "vessel-cnn" / "model.onnx"
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
-    file.write_bytes(content)
-    page = context.new_page()
-    page.goto(hosted(folder).address)
-    expect(page.get_by_role("alert")).to_contain_text("its SHA-256 differs from the one that this site names")
 
 
 def test_the_audit_finds_a_changed_weight(page, tmp_path):
@@ -450,25 +303,6 @@ def test_everything_is_reachable_and_named(page, vessel):
     assert {"model", "own", "files", "item", "download"} <= set(reached)
 
 
-def test_the_first_prediction_comes_within_three_seconds(browser, host, vessel):
-    """From the page's load event to the answer, nothing stored before; the best of three first visits, for other work
-    on the machine."""
-    taken = []
-    load = os.getloadavg()[0]
-    for _ in range(3):
-        context = browser.new_context()
-        page = context.new_page()
-        page.goto(f"{host.address}?model=vessel", wait_until="load")
-        started = time.monotonic()
-        page.locator("#files").set_input_files(vessel)
-        expect(page.locator("#answer")).to_contain_text("vessel says of vessel.nii.gz", timeout=30_000)
-        taken.append(time.monotonic() - started)
-        context.close()
-    if min(taken) >= 3 and load > 1.5 * (os.cpu_count() or 1):
-        pytest.skip(f"the machine is busy (load {load:.1f}): {min(taken):.1f} s say nothing")
-    assert min(taken) < 3, taken
-
-
 @pytest.mark.parametrize("look", LOOKS)
 def test_the_page_fits(browser, host, look, vessel, xray):
     """Nothing is wider than the page; pictures are written where they are asked for."""
@@ -501,10 +335,3 @@ def test_the_page_fits(browser, host, look, vessel, xray):
     choose_and_open(page, "chest-xray", xray)
     picture("xray")
     context.close()
-
-
-def choose_and_open(page: Page, model: str, file: Path) -> None:
-    page.get_by_label("Model", exact=True).select_option(model)
-    expect(page.get_by_role("status")).to_have_text("Ready")
-    page.locator("#files").set_input_files(file)
-    answered(page, file.name)

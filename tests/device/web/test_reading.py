@@ -1,8 +1,9 @@
 """What the page reads of a file is what `imaging.read` reads: pixels, geometry, notes.
 
-What the one refuses the other does, but for the differences that docs/web.md lists, each of which stands here as well.
+What the one refuses the other does, but for the differences that docs/web.md lists, which are tested here as well.
 """
 
+import gzip
 import io
 import os
 import re
@@ -298,8 +299,6 @@ def test_archives_of_arrays(reader, tmp_path):
 
 
 def test_a_file_that_unpacks_to_too_much_is_refused(reader, tmp_path):
-    import gzip
-
     path = tmp_path / "bomb.nii.gz"
     header = nibabel.Nifti1Header()
     header.set_data_shape((1024, 1024, 100))
@@ -347,6 +346,27 @@ def test_a_png_has_one_header_and_it_comes_first(reader):
         chunk(b"IHDR", small + b"\0") + pixels + end,
     ):
         assert "it has no one header" in str(read_in_browser(reader, {"bad.png": whole + parts}))
+
+
+def test_what_the_page_alone_refuses_or_rounds(reader, tmp_path):
+    """Where docs/web.md says so, and nothing else of this suite comes by."""
+    interlaced = struct.pack(">2I5B", 1, 1, 1, 0, 0, 0, 1)
+    parts = chunk(b"IHDR", interlaced) + chunk(b"IDAT", zlib.compress(bytes(2))) + chunk(b"IEND", b"")
+    volume = nibabel.Nifti1Image(np.zeros((4, 4, 4), np.uint8), np.eye(4)).to_bytes()
+    for name, content, sentence in (
+        ("interlaced.png", b"\x89PNG\r\n\x1a\n" + parts, "interlaced"),
+        ("members.nii.gz", gzip.compress(volume[:200]) + gzip.compress(volume[200:]), "damaged"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        assert not isinstance(python(tmp_path / name), str), name
+        found = read_in_browser(reader, {name: content})
+        assert isinstance(found, str), name
+        assert sentence in found
+    buffer = io.BytesIO()
+    np.save(buffer, np.full((2, 2), 2**60 + 2**36 + 1))
+    assert (read_in_browser(reader, {"large.npy": buffer.getvalue()})["pixels"] == 2.0**60).all()
+    (tmp_path / "large.npy").write_bytes(buffer.getvalue())
+    assert (python(tmp_path / "large.npy").pixels == 2.0**60 + 2.0**37).all()
 
 
 def test_a_jpeg_says_how_large_it_is_before_it_is_decoded(reader):

@@ -16,8 +16,6 @@ export interface NeuronTrace {
   readonly steps: number;
   readonly neurons: number;
   readonly wiring: Wiring;
-  /** The scan's slices that the steps read, counted from 0; null where a step is not a slice. */
-  readonly positions: readonly number[] | null;
 }
 
 /** What every slice contributes; null where the model does not decide by slice.  length: slices of the scan. */
@@ -43,13 +41,12 @@ export function slices(
 }
 
 /** The states of every liquid layer while it read the scan. */
-export function traces(manifest: Manifest, outputs: Readonly<Record<string, Output>>, length: number): NeuronTrace[] {
-  return (manifest.wiring ?? []).flatMap((wiring) => {
+export function traces(manifest: Manifest, outputs: Readonly<Record<string, Output>>): NeuronTrace[] {
+  return manifest.wiring.flatMap((wiring) => {
     const output = outputs[wiring.output];
     if (!output) return [];
     const [steps, neurons] = output.shape as [number, number];
-    const bySlice = manifest.input.size.length === 3 && steps === manifest.input.size[0];
-    return [{ states: output.data, steps, neurons, wiring, positions: bySlice ? positions(length, steps) : null }];
+    return [{ states: output.data, steps, neurons, wiring }];
   });
 }
 

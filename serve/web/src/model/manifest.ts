@@ -1,5 +1,6 @@
 /** The manifest: the JSON inside an exported file that says what it is and how to read a scan for it; `serve.manifest`. */
 import { Refusal } from "../read/refusal.ts";
+import { product } from "../read/scan.ts";
 
 const [KEY, CHECKSUM] = ["liquidlens", "liquidlens.sha256"];
 
@@ -30,7 +31,6 @@ export interface Wiring {
 export interface StoredRecord {
   readonly digest: string;
   readonly kind: string;
-  readonly sources?: readonly string[];
   readonly how: string;
 }
 
@@ -46,8 +46,9 @@ export interface Manifest {
   readonly operating: Operating;
   readonly temperature: number;
   readonly out_of_distribution: { readonly threshold: number; readonly quantile: number };
-  readonly parameters: Readonly<Record<"published" | "trainable" | "effective" | "stored", number | null>>;
-  readonly metrics: Readonly<Partial<Record<"val" | "test", Readonly<Record<string, number>>>>>;
+  readonly parameters: Readonly<Record<"trainable" | "effective" | "stored", number> & { published: number | null }>;
+  /** null: not a number. */
+  readonly metrics: Readonly<Partial<Record<"val" | "test", Readonly<Record<string, number | null>>>>>;
   readonly provenance: Readonly<Record<string, unknown>> & { readonly dataset: string };
   readonly wiring: readonly Wiring[];
   readonly initializers: Readonly<Record<string, StoredRecord>>;
@@ -71,7 +72,7 @@ export async function manifestFrom(metadata: ReadonlyMap<string, string>): Promi
   }
   let manifest: Manifest;
   try {
-    manifest = JSON.parse(text) as Manifest;
+    manifest = { task: "classes", wiring: [], ...JSON.parse(text) } as Manifest;
   } catch {
     throw new Refusal("the file's manifest is damaged: it is no JSON.");
   }
@@ -87,24 +88,29 @@ export async function manifestFrom(metadata: ReadonlyMap<string, string>): Promi
 function firstFault(manifest: Manifest): string | null {
   const size = manifest?.input?.size;
   const labels = manifest?.labels;
-  const texts = (list: unknown) => Array.isArray(list) && list.every((item) => typeof item === "string");
+  const parameters = manifest?.parameters;
+  const texts = (...found: unknown[]) => found.every((item) => typeof item === "string");
+  const numbers = (...found: unknown[]) => found.every((item) => typeof item === "number");
+  const values = (table: unknown) => (typeof table === "object" && table !== null ? Object.values(table) : [undefined]);
   const checks: [string, boolean][] = [
     ["format", manifest?.format === 1],
-    ["model", typeof manifest?.model === "string"],
-    ["task", ["classes", "multi-label", undefined].includes(manifest?.task)],
-    ["labels", texts(labels) && labels.length >= 2 && new Set(labels).size === labels.length],
+    ["model", texts(manifest?.model)],
+    ["task", ["classes", "multi-label"].includes(manifest?.task)],
+    ["labels", Array.isArray(labels) && texts(...labels) && labels.length >= 2 && new Set(labels).size === labels.length],
     ["input.values", ["grey", "hu", "mask"].includes(manifest?.input?.values)],
     ["input.size", Array.isArray(size) && [2, 3].includes(size.length) && size.every((n) => Number.isInteger(n) && n > 0)],
-    ["operating.threshold", typeof manifest?.operating?.threshold === "number"],
-    ["out_of_distribution.threshold", typeof manifest?.out_of_distribution?.threshold === "number"],
-    ["initializers", typeof manifest?.initializers === "object" && manifest.initializers !== null],
-    ["provenance", typeof manifest?.provenance?.dataset === "string"],
-    ["parameters", typeof manifest?.parameters?.trainable === "number"],
+    ["operating.threshold", numbers(manifest?.operating?.threshold)],
+    ["temperature", numbers(manifest?.temperature)],
+    ["out_of_distribution.threshold", numbers(manifest?.out_of_distribution?.threshold)],
+    ["metrics", values(manifest?.metrics).every((figures) => typeof figures === "object" && figures !== null)],
+    ["initializers", values(manifest?.initializers).every((stored) => texts(stored?.digest, stored?.kind, stored?.how))],
+    ["provenance", texts(manifest?.provenance?.dataset)],
+    ["parameters", numbers(parameters?.trainable, parameters?.effective, parameters?.stored, parameters?.published ?? 0)],
+    ["wiring", Array.isArray(manifest?.wiring) && manifest.wiring.every((one) => texts(one?.layer, one?.output, one?.neurons))],
   ];
   const where = checks.find(([, fine]) => !fine)?.[0];
   if (where) return `${where} is not what this page knows`;
-  const product = size!.reduce((so, n) => so * n, 1);
-  return product > 2 ** 26 ? `input.size: ${size!.join(" x ")} are too many numbers` : null;
+  return product(size!) > 2 ** 26 ? `input.size: ${size!.join(" x ")} are too many numbers` : null;
 }
 
 /** The SHA-256 of bytes in hexadecimal digits. */

@@ -5,7 +5,7 @@ import type { Listed } from "./facts.ts";
 import { Helper } from "./workers.ts";
 
 export interface Model extends Listed {
-  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly file: Blob;
 }
 
 export class Engine {
@@ -19,6 +19,8 @@ export class Engine {
   /** How often the runner had ended when it loaded the model. */
   private loadedAfter = 0;
   private stops = 0;
+  /** How many scans are being read. */
+  private reads = 0;
 
   /** Load all decoders, so that none is left to be asked for later. */
   async prepare(): Promise<void> {
@@ -34,7 +36,7 @@ export class Engine {
   async load(model: Model): Promise<Loaded> {
     this.model = undefined;
     const late = `${model.name}: it did not load within ${LIMITS.seconds} seconds.`;
-    const request = { task: "load", bytes: model.bytes, sha256: model.sha256 } as const;
+    const request = { task: "load", file: model.file, sha256: model.sha256 } as const;
     const { loaded } = await this.runner.ask(request, LIMITS.seconds, late);
     this.model = model;
     this.loadedAfter = this.runner.ended;
@@ -44,8 +46,20 @@ export class Engine {
   async read(members: readonly Member[], selection: string, colour: boolean): Promise<Scan> {
     const name = members.length === 1 ? members[0]!.name : "the files";
     const late = `${name}: reading took longer than ${LIMITS.seconds} seconds; \`liquidlens predict\` reads larger scans.`;
-    const { scan } = await this.reader.ask({ task: "read", members, selection, colour }, LIMITS.seconds, late);
-    return scan!;
+    this.reads += 1;
+    try {
+      const { scan } = await this.reader.ask({ task: "read", members, selection, colour }, LIMITS.seconds, late);
+      return scan!;
+    } finally {
+      this.reads -= 1;
+    }
+  }
+
+  /** End the reading of a scan, if one is being read: else the next one would wait for it, and end with it. */
+  endReading(): void {
+    if (!this.reads) return;
+    this.stops += 1;
+    this.reader.end("stopped.");
   }
 
   async predict(model: Model, scan: Scan, name: string): Promise<Judged> {

@@ -22,6 +22,10 @@ export interface Listed {
   readonly path: string | null;
   readonly sha256: string | null;
   readonly files: readonly string[];
+  /** 3 of a model of volumes, 2 of images; null where the site does not say. */
+  readonly axes: number | null;
+  /** What it was trained on. */
+  readonly dataset: string | null;
 }
 
 export function scanFacts(scan: Scan, name: string, notes: readonly string[]): Node[] {
@@ -50,7 +54,7 @@ export function modelFacts(listed: Listed, { manifest, bytes, sha256 }: Loaded):
   const figures = (split: "val" | "test") =>
     FIGURES.flatMap(([name, words]) => {
       const value = metrics[split]?.[name];
-      return value === undefined ? [] : [`${words} ${share(value)}`];
+      return typeof value === "number" ? [`${words} ${share(value)}`] : [];
     }).join(", ");
   const rows: Rows = [
     ["Model", `${manifest.model} (${manifest.paper})`],

@@ -26,7 +26,7 @@ type View = keyof typeof VIEWS;
 /** Draws one scan at a time into `place`. */
 export class Viewer {
   private readonly niivue: Niivue;
-  private readonly canvas = element("canvas", { class: "stage", tabindex: -1, role: "img" });
+  private readonly canvas = element("canvas", { tabindex: -1, role: "img" });
   private readonly controls = element("div", { class: "controls" });
   private readonly ready: Promise<unknown>;
   private scan: Scan | undefined;

@@ -19,8 +19,8 @@ const INPUTS: Record<Manifest["input"]["values"], readonly [string, string, stri
 
 /** What the model tells apart and what it may be given. */
 export function about(manifest: Manifest): HTMLElement {
-  const auc = manifest.metrics?.test?.["auc"];
-  const quality = auc !== undefined ? `, test AUC ${auc.toFixed(3)}` : "";
+  const auc = manifest.metrics.test?.["auc"];
+  const quality = typeof auc === "number" ? `, test AUC ${auc.toFixed(3)}` : "";
   const [before, strong, after] = INPUTS[manifest.input.values];
   const input = manifest.input.channels === 3
     ? ["Give it a colour image."]
@@ -30,7 +30,7 @@ export function about(manifest: Manifest): HTMLElement {
     {},
     element("b", {}, manifest.model),
     ` on ${manifest.provenance.dataset}: ${manifest.labels.join(" / ")}; `,
-    `${(manifest.parameters.trainable ?? 0).toLocaleString("en-US")} parameters${quality}.`,
+    `${manifest.parameters.trainable.toLocaleString("en-US")} parameters${quality}.`,
     element("br"),
     ...input,
   );

@@ -1,10 +1,6 @@
 /** A worker that answers requests, is ended when it takes too long, and is started anew for the next request. */
+import type { Numbered } from "../messages.ts";
 import { Refusal } from "../read/refusal.ts";
-
-interface Answer {
-  readonly id: number;
-  readonly refusal?: string;
-}
 
 interface Waiting<Result> {
   readonly resolve: (answer: Result) => void;
@@ -12,7 +8,7 @@ interface Waiting<Result> {
   readonly timer: number;
 }
 
-export class Helper<Request extends { id: number }, Result extends Answer> {
+export class Helper<Request extends { id: number }, Result extends Numbered> {
   /** How often it was ended; what a worker was told is forgotten with it. */
   ended = 0;
   private worker: Worker | undefined;
@@ -22,12 +18,12 @@ export class Helper<Request extends { id: number }, Result extends Answer> {
   constructor(private readonly start: () => Worker) {}
 
   /** seconds: after which the worker is ended.  late: the sentence that then is thrown. */
-  ask(request: DistributiveOmit<Request, "id">, seconds: number, late: string, transfer: Transferable[] = []): Promise<Result> {
+  ask(request: DistributiveOmit<Request, "id">, seconds: number, late: string): Promise<Result> {
     const id = ++this.last;
     return new Promise((resolve, reject) => {
       const timer = window.setTimeout(() => this.end(late), 1000 * seconds);
       this.waiting.set(id, { resolve, reject, timer });
-      this.running().postMessage({ ...request, id }, transfer);
+      this.running().postMessage({ ...request, id });
     });
   }
 

@@ -6,6 +6,7 @@
 import dicomParser, { type ByteArray, type DataSet } from "dicom-parser";
 import { Inflate } from "fflate";
 import { checkInflated, checkPixels, checkSlices } from "./budget.ts";
+import { joined } from "./bytes.ts";
 import { decodeJpeg, decodeJpeg2000, decodeJpegLs, decodeLosslessJpeg, decodeRle, sizeOfJpeg, type Decoded } from "./codecs.ts";
 import type { Plane } from "./geometry.ts";
 import { isBareDicom, latin } from "./kinds.ts";
@@ -116,13 +117,7 @@ function inflated(whole: Uint8Array, position: number): Uint8Array {
   for (let at = position; at < whole.length; at += 2 ** 16) {
     inflate.push(whole.subarray(at, at + 2 ** 16), at + 2 ** 16 >= whole.length);
   }
-  const found = new Uint8Array(position + size);
-  let at = 0;
-  for (const piece of pieces) {
-    found.set(piece, at);
-    at += piece.length;
-  }
-  return found;
+  return joined(pieces);
 }
 
 /** Throw a Refusal if the file holds no image, one that cannot be decoded, or one over the budget. */

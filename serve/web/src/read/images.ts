@@ -1,5 +1,5 @@
 /** Reading PNG and JPEG images of 8 and 16 bits, with the numbers that `imaging.images` gets from Pillow. */
-import { bytesOf } from "./bytes.ts";
+import { bytesOf, joined } from "./bytes.ts";
 import { convertIndexedToRgb, decode as decodePng } from "fast-png";
 import { checkInflated, checkPixels } from "./budget.ts";
 import { decodeJpeg, sizeOfJpeg } from "./codecs.ts";
@@ -89,16 +89,6 @@ async function checkUnpacked(packed: readonly Uint8Array<ArrayBuffer>[], size: n
   }
   await reader.cancel();
   throw new Refusal("the image unpacks to more than its header describes.");
-}
-
-function joined(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
 }
 
 /** Grey values of fewer than 8 bits, several in a byte and each row from a byte on, as 0 to 255. */

@@ -2,7 +2,7 @@
  * Reading NIfTI-1 and NIfTI-2 volumes, packed or not, as `imaging.nifti` does with nibabel.  The header is read here and
  * not by a library because nibabel's rules need both of its matrices, of which npm's reader keeps one.
  */
-import { bytesOf } from "./bytes.ts";
+import { bytesOf, joined } from "./bytes.ts";
 import { checkInflated, checkPixels } from "./budget.ts";
 import { nearestAxes, toLps, type Matrix } from "./geometry.ts";
 import { isNifti, latin } from "./kinds.ts";
@@ -152,25 +152,14 @@ async function unpacked(file: Blob, judge: (start: Uint8Array) => number): Promi
     pieces.push(value);
     size += value.length;
     checkInflated(size, file.size);
-    if (size >= 540) end ??= judge(joined(pieces, size));
+    if (size >= 540) end ??= judge(joined(pieces));
     if (end !== undefined && size > end + BESIDE) {
       await reader.cancel();
       throw new Refusal("the file goes on for long after its last voxel; save it again.");
     }
   }
-  const whole = joined(pieces, size);
+  const whole = joined(pieces);
   if (end === undefined) judge(whole);
-  return whole;
-}
-
-function joined(pieces: readonly Uint8Array[], size: number): Uint8Array {
-  if (pieces.length === 1) return pieces[0]!;
-  const whole = new Uint8Array(size);
-  let at = 0;
-  for (const piece of pieces) {
-    whole.set(piece, at);
-    at += piece.length;
-  }
   return whole;
 }
 
@@ -213,7 +202,7 @@ function scaled(stored: Float32Array | Float64Array, { slope, inter }: Header): 
 /** The matrix to LPS millimetres that nibabel prefers, whether it says how the patient lies, and doubts about it. */
 function affineOf(header: Header): { affine: Matrix; oriented: boolean; doubts: string[] } {
   const [sform, qform] = [header.sform > 0, header.qform > 0];
-  const ras = sform ? sformOf(header) : qform ? qformOf(header) : plain(header);
+  const ras = sform ? header.rows : qform ? qformOf(header) : plain(header);
   const mm = MILLIMETRES[header.units] ?? 1;
   const affine = [
     ras[0]!.map((x) => -x * mm),
@@ -225,15 +214,11 @@ function affineOf(header: Header): { affine: Matrix; oriented: boolean; doubts: 
     const doubt = "The file does not say how the patient lies; the usual order of its axes was assumed.";
     return { affine, oriented: false, doubts: [doubt] };
   }
-  if (sform && qform && sides(sformOf(header)) !== sides(qformOf(header))) {
+  if (sform && qform && sides(header.rows) !== sides(qformOf(header))) {
     const doubt = "The file says in two ways how the patient lies, and they disagree; the sform was used.";
     return { affine, oriented: false, doubts: [doubt] };
   }
   return { affine, oriented: true, doubts: [] };
-}
-
-function sformOf(header: Header): Matrix {
-  return header.rows;
 }
 
 /** The rotation of a unit quaternion whose real part is not stored, times the spacing; as nibabel computes it. */
