@@ -1,5 +1,7 @@
 """The command that writes a site: `web`."""
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -23,4 +25,9 @@ def web(
     files = [path for path in out.rglob("*") if path.is_file()]
     size = sum(path.stat().st_size for path in files) / 2**20
     console.print(f"{out}: {', '.join(names)}; {len(files)} files, {size:.1f} MiB.", style="bold", soft_wrap=True)
-    console.print(f"Look at it: python -m http.server --bind 127.0.0.1 --directory {out}", soft_wrap=True)
+    console.print(
+        f"Look at it at http://127.0.0.1:8080: {shlex.quote(sys.executable)} -m http.server 8080 --bind 127.0.0.1 "
+        f"--directory {shlex.quote(str(out))}",
+        soft_wrap=True,
+        markup=False,
+    )

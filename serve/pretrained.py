@@ -16,11 +16,14 @@ def names() -> list[str]:
 def find(model: str | Path) -> Path:
     """The ``.onnx`` file that a person means: the path of one, the path of a bundle, or the name of a pretrained model.
 
-    What looks like a path is one, whether there is such a file or not.  Raises LiquidLensError for an unknown name.
+    What looks like a path is one, whether there is such a file or not.  Raises LiquidLensError for an unknown name, and
+    for a folder that is no bundle.
     """
     path = Path(model)
     if path.is_dir() and (path / "model.onnx").is_file():
         return path / "model.onnx"
+    if path.is_dir():
+        raise LiquidLensError(f"{path}: this folder holds no model.onnx; name a bundle or an .onnx file.")
     if path.exists() or path.suffix == ".onnx" or len(path.parts) != 1:
         return path
     known = names()

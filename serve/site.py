@@ -130,7 +130,7 @@ def _write_examples(folder: Path, predictors: Iterable[Predictor]) -> list[dict[
     """Scans to try, such as some of the models read; generated ones, for a site may go anywhere."""
     datasets = {predictor.manifest.provenance.dataset for predictor in predictors}
     (folder / "examples").mkdir()
-    listed = []
+    listed: list[dict[str, str | None]] = []
     for example in generated():
         if example.dataset in datasets:
             path = f"examples/{re.sub('[^A-Za-z]+', '-', example.name).lower()}.npy"

@@ -13,7 +13,6 @@ import type { Viewer } from "./page/viewer.ts";
 import { about } from "./page/words.ts";
 import { Refusal } from "./read/refusal.ts";
 
-const OWN = "your own file";
 
 const select = byId("model", HTMLSelectElement);
 const files = byId("files", HTMLInputElement);
@@ -103,7 +102,7 @@ async function addExample({ name, path, dataset }: Example): Promise<void> {
   const file = await blobAt(path);
   button.disabled = false;
   button.addEventListener("click", () => {
-    const chosen = select.value === OWN ? loaded?.told.manifest.provenance.dataset : models.get(select.value)?.dataset;
+    const chosen = models.get(select.value)?.dataset ?? loaded?.told.manifest.provenance.dataset;
     const fitting = [...models.values()].find((model) => model.dataset === dataset);
     if (chosen !== dataset && fitting) {
       select.value = fitting.name;
@@ -139,7 +138,7 @@ async function choose(name: string): Promise<void> {
 async function open(members: readonly Member[]): Promise<void> {
   if (!members.length) return;
   const model = members.length === 1 && members[0]!.name.toLowerCase().endsWith(".onnx") ? members[0] : undefined;
-  if (model) return bring(model.file);
+  if (model) return bring(model.name, model.file);
   asked = members;
   const selection = item.value.trim().replace(/^#/, "");
   const name = (members.length === 1 ? members[0]!.name : `${members.length} files`) + (selection && `#${selection}`);
@@ -157,11 +156,12 @@ async function open(members: readonly Member[]): Promise<void> {
 }
 
 /** A model of the person's own. */
-async function bring(file: Blob): Promise<void> {
-  if (!models.has(OWN)) select.append(new Option(OWN));
-  models.set(OWN, { name: OWN, path: null, sha256: null, files: [], axes: null, dataset: null, file });
-  select.value = OWN;
-  await choose(OWN);
+async function bring(title: string, file: Blob): Promise<void> {
+  const name = `your own ${title}`;
+  if (!models.has(name)) select.append(new Option(name));
+  models.set(name, { name, path: null, sha256: null, files: [], axes: null, dataset: null, file });
+  select.value = name;
+  await choose(name);
 }
 
 /** Let the model judge the scan, once both are there, and draw the scan. */
@@ -222,6 +222,7 @@ async function show(scan: Scan): Promise<void> {
 }
 
 function showAnswer(judged: Judged, { scan, name, milliseconds }: Opened, { model, told }: Chosen): void {
+  const notes = [...scan.notes, ...judged.prediction.notes];
   const file = new Blob([result(name, model.name, told, scan, judged)], { type: "application/json" });
   URL.revokeObjectURL(download); // the browser keeps its file until then
   download = URL.createObjectURL(file);
@@ -230,7 +231,7 @@ function showAnswer(judged: Judged, { scan, name, milliseconds }: Opened, { mode
     href: download,
     download: `liquidlens-${model.name.replace(/[^A-Za-z0-9._-]+/g, "-")}.json`,
   }, "Download result (JSON)");
-  places.answer.replaceChildren(...answer(told.manifest, model.name, name, judged, milliseconds, told.threads), link);
+  places.answer.replaceChildren(...answer(told, model.name, name, judged, milliseconds, notes), link);
   const drawings: Node[] = [];
   if (judged.slices) {
     drawings.push(element("h3", {}, `Each slice's vote for “${judged.slices.label}”`), slicesChart(judged.slices));
@@ -289,7 +290,8 @@ files.addEventListener("change", () => {
   void open(fromInput(files.files!)).finally(() => (files.value = "")); // the same file may be chosen again
 });
 own.addEventListener("change", () => {
-  if (own.files?.[0]) void bring(own.files[0]).finally(() => (own.value = ""));
+  const [file] = own.files!;
+  if (file) void bring(file.name, file).finally(() => (own.value = ""));
 });
 item.addEventListener("change", () => void open(asked));
 document.addEventListener("dragover", (event) => {

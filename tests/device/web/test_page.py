@@ -211,7 +211,7 @@ def test_a_model_of_ones_own(page, vessel, tmp_path):
     page.locator("#files").set_input_files(vessel)
     answered(page, "vessel.nii.gz")
     drop(page, own)
-    expect(page.locator("#answer")).to_contain_text("your own file says of vessel.nii.gz")
+    expect(page.locator("#answer")).to_contain_text("your own mine.onnx says of vessel.nii.gz")
     assert_same_answer(page, "vessel", vessel)
     page.get_by_text("Audit", exact=True).click()
     expect(page.locator("#facts")).to_contain_text("your own; no site vouches for it")
@@ -231,7 +231,7 @@ def test_a_model_of_ones_own(page, vessel, tmp_path):
         expect(page.get_by_role("alert")).to_contain_text(sentence)
 
 
-def test_the_audit_finds_a_changed_weight(page, tmp_path):
+def test_the_audit_finds_a_changed_weight(page, vessel, tmp_path):
     """The page's own audit: the tensors' digests are those of the manifest, and one changed bit is found."""
     choose(page, "vessel")
     facts = page.locator("#facts")
@@ -247,6 +247,9 @@ def test_the_audit_finds_a_changed_weight(page, tmp_path):
     expect(page.locator("#about")).to_contain_text("parameters")
     page.get_by_text("Audit", exact=True).click()
     expect(facts).to_contain_text(re.compile(r"1 of \d+ tensors are not those that were exported"))
+    drop(page, vessel)
+    answered(page, "vessel.nii.gz")
+    expect(page.locator("#answer")).to_contain_text("The model is not the one that was exported")
 
 
 def test_slices_window_and_3d_by_keyboard(page, vessel, data_root):
@@ -284,6 +287,38 @@ def test_slices_window_and_3d_by_keyboard(page, vessel, data_root):
     page.mouse.up()
     page.wait_for_timeout(300)
     assert stage.screenshot() != still
+
+
+def test_a_finger_scrolls_the_page_and_turns_the_volume_in_3d(browser, host, vessel):
+    context = browser.new_context(viewport={"width": 360, "height": 780}, has_touch=True)
+    page = context.new_page()
+    page.goto(f"{host.address}?model=vessel")
+    loaded(page)
+    page.locator("#files").set_input_files(vessel)
+    answered(page, "vessel.nii.gz")
+    canvas = page.locator("#viewer canvas")
+    devtools = context.new_cdp_session(page)
+
+    def touch(kind: str, *points: dict[str, float]) -> None:
+        devtools.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": list(points)})
+
+    def scrolled_by_a_swipe() -> float:
+        canvas.scroll_into_view_if_needed()
+        box = canvas.bounding_box()
+        assert box
+        x, y, before = box["x"] + box["width"] / 4, box["y"] + box["height"] / 2, page.evaluate("scrollY")
+        touch("touchStart", {"x": x, "y": y})
+        for step in range(1, 11):
+            touch("touchMove", {"x": x, "y": y - 15 * step})
+        touch("touchEnd")
+        page.wait_for_timeout(300)
+        return page.evaluate("scrollY") - before
+
+    assert scrolled_by_a_swipe() > 50
+    expect(page.get_by_role("slider", name="Axial slice")).to_have_value("15")
+    page.get_by_role("radio", name="3D").check(force=True)
+    assert scrolled_by_a_swipe() == 0
+    context.close()
 
 
 def test_everything_is_reachable_and_named(page, vessel):

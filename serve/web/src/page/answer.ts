@@ -1,8 +1,16 @@
 /** The answer as a person reads it: label, probabilities, threshold, badges, time; as `serve.demo.answer`. */
-import type { Judged, Manifest } from "../messages.ts";
+import type { Judged, Loaded } from "../messages.ts";
 import { element, figure, percent } from "./dom.ts";
 
-export function answer(manifest: Manifest, model: string, name: string, judged: Judged, milliseconds: number, threads: number): Node[] {
+/** milliseconds: for which the scan was read.  notes: what the reader and the model assumed. */
+export function answer(
+  { manifest, audit, threads }: Loaded,
+  model: string,
+  name: string,
+  judged: Judged,
+  milliseconds: number,
+  notes: readonly string[],
+): Node[] {
   const { prediction: told } = judged;
   const { operating, labels } = manifest;
   const binary = labels.length === 2 && manifest.task === "classes";
@@ -27,18 +35,23 @@ export function answer(manifest: Manifest, model: string, name: string, judged: 
   const { prepare, run } = judged.milliseconds;
   const on = `In this browser, ${threads} ${threads === 1 ? "thread" : "threads"}`;
   return [
-    element("p", { class: "small" }, `${model} says of ${name}`),
+    element("p", { class: "small whose" }, `${model} says of ${name}`),
     element("h2", { class: "label" }, told.label),
     element(
       "p",
       { class: "badges" },
       told.abstained ? badge("unsure", "Not sure") : null,
       told.ood ? badge("unlike", "Unlike the training data") : badge("fine", "Like the training data"),
+      audit.problems.length ? badge("unlike", "Changed model") : null,
     ),
+    ...(audit.problems.length
+      ? [element("p", { class: "warning" }, "The model is not the one that was exported, see Audit. Its answer says nothing.")]
+      : []),
     ...(told.ood
       ? [element("p", { class: "warning" }, "The scan is unlike those that the model was trained on. Its answer says nothing here.")]
       : []),
     element("div", { class: "bars" }, ...bars),
+    ...notes.map((note) => element("p", { class: "small note" }, note)),
     element("p", { class: "small" }, lines.join(" ")),
     element("p", { class: "small" }, `${on}: read ${milliseconds.toFixed(0)} ms, prepare ${prepare.toFixed(1)} ms, run ${run.toFixed(1)} ms.`),
   ];

@@ -4,13 +4,12 @@ import { range } from "../read/scan.ts";
 import { element, figure, table } from "./dom.ts";
 import { isColour } from "./windows.ts";
 
-/** The figures of a run that are shown; the manifest below has all of them. */
+/** The figures of a run that are shown, at the operating threshold; the manifest below has all of them. */
 const FIGURES = [
   ["auc", "AUC"],
-  ["accuracy", "accuracy"],
+  ["accuracy_at_threshold", "accuracy"],
   ["sensitivity", "sensitivity"],
   ["specificity", "specificity"],
-  ["f1", "F1"],
   ["ece_calibrated", "calibration error"],
 ] as const;
 

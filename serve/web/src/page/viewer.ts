@@ -1,6 +1,7 @@
 /** The viewer: slices along three axes, an image, or the volume in 3D, drawn by NiiVue. */
 import { DRAG_MODE, MULTIPLANAR_TYPE, Niivue, SHOW_RENDER, SLICE_TYPE } from "@niivue/niivue";
 import type { Scan } from "../messages.ts";
+import { product } from "../read/scan.ts";
 import { element } from "./dom.ts";
 import { asNifti } from "./nifti-file.ts";
 import { isColour, isMask, presets, type Window } from "./windows.ts";
@@ -12,6 +13,9 @@ const MAGNIFIED = 8;
 const CROSSHAIR = 0.6;
 /** From the front, a little from the patient's left and from above. */
 const [AZIMUTH, ELEVATION] = [160, 18];
+
+/** Voxels of the largest volume that is drawn in 3D beside its slices; of a larger one each drawing takes its time. */
+const BESIDE_SLICES = 2 ** 24;
 
 const PLANES = ["Axial", "Coronal", "Sagittal"] as const;
 const VIEWS = {
@@ -59,7 +63,9 @@ export class Viewer {
       cycleClipPlaneHotKey: "",
       scrollRequiresFocus: true,
     });
-    this.place.replaceChildren(element("div", { class: "stages" }, this.canvas), this.controls);
+    const stages = element("div", { class: "stages" }, this.canvas);
+    this.leaveSwipesToThePage(stages);
+    this.place.replaceChildren(stages, this.controls);
     this.ready = this.niivue.attachToCanvas(this.canvas);
     this.niivue.onLocationChange = () => this.follow();
   }
@@ -72,6 +78,19 @@ export class Viewer {
     return this.last;
   }
 
+  /** One finger on slices scrolls the page, as anywhere else on it; NiiVue would take it. In 3D it turns the volume. */
+  private leaveSwipesToThePage(stages: HTMLElement): void {
+    for (const kind of ["touchstart", "touchmove", "touchend"] as const) {
+      stages.addEventListener(
+        kind,
+        (event) => {
+          if (this.view !== "3D" && event.touches.length < 2) event.stopPropagation();
+        },
+        { capture: true, passive: true },
+      );
+    }
+  }
+
   /** The middle of each axis, through the first of the scan's windows. */
   private async draw(scan: Scan): Promise<void> {
     await this.ready;
@@ -79,21 +98,20 @@ export class Viewer {
     this.place.hidden = false;
     const isVolume = !isColour(scan) && scan.shape.length === 3;
     for (const volume of [...this.niivue.volumes]) this.niivue.removeVolume(volume);
+    this.niivue.setSliceType(SLICE_TYPE.AXIAL); // every step below draws, and one slice takes the least time
+    await this.niivue.setVolumeRenderIllumination(isVolume && isMask(scan) ? 0.6 : 0); // later, it would load all anew
     const windows = presets(scan);
-    await this.niivue.loadFromArrayBuffer(asNifti(scan, isColour(scan)), "scan.nii");
+    await this.niivue.loadFromArrayBuffer(asNifti(scan, isColour(scan), windows[0]!), "scan.nii");
     this.niivue.setInterpolation(Math.min(...scan.shape.slice(0, isVolume ? 3 : 2)) < SMOOTH_FROM);
     this.niivue.setIsOrientationTextVisible(scan.oriented);
     this.niivue.setPan2Dxyzmm([0, 0, 0, 1]);
     this.niivue.setRenderAzimuthElevation(AZIMUTH, ELEVATION);
     this.controls.replaceChildren(...(isVolume ? this.volumeControls(scan) : this.imageControls()), this.windowControls(scan, windows));
     this.niivue.opts.crosshairWidth = isVolume ? CROSSHAIR : 0;
-    this.setView(isVolume ? "All views" : "Axial");
-    this.setWindow(windows[0]!);
+    const isSmall = product(scan.shape) <= BESIDE_SLICES;
+    this.niivue.opts.multiplanarShowRender = isSmall ? SHOW_RENDER.ALWAYS : SHOW_RENDER.NEVER;
     if (isVolume) this.goTo(scan.shape.map((length) => Math.floor(length / 2)));
-    if (isVolume && isMask(scan)) await this.niivue.setVolumeRenderIllumination(0.6);
-    else await this.niivue.setVolumeRenderIllumination(0);
-    this.niivue.resizeListener();
-    this.describe();
+    this.setView(isVolume ? "All views" : "Axial");
   }
 
   private volumeControls(scan: Scan): HTMLElement[] {

@@ -32,7 +32,10 @@ const MAGIC: readonly (readonly [string, Kind])[] = [
 /** How much of a file is looked at. */
 const START = 1024;
 
-export const KNOWN = ENDINGS.map(([ending]) => ending).join(", ");
+/** Images that the page knows in order to say how they can be read elsewhere. */
+const ELSEWHERE = [".bmp", ".tif", ".tiff"];
+
+export const KNOWN = ENDINGS.map(([ending]) => ending).filter((ending) => !ELSEWHERE.includes(ending)).join(", ");
 
 export function kindOf(name: string): Kind | null {
   return ENDINGS.find(([ending]) => name.toLowerCase().endsWith(ending))?.[1] ?? null;
