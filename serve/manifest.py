@@ -147,7 +147,7 @@ class Manifest(_Part):
     precision: how weights are stored and computed with.  profile: how the loop over time is written; None if there is
     no liquid layer.
     metrics: split -> figures of the run, as in its metrics.json: before calibration, at threshold 0.5, except
-    ``ece_calibrated``.
+    ``ece_calibrated`` and, at the operating threshold, ``sensitivity``, ``specificity``, ``accuracy_at_threshold``.
     initializers: every tensor that the file stores.  graph_digest: of all the rest of the graph.
     """
 

@@ -13,7 +13,6 @@ import type { Viewer } from "./page/viewer.ts";
 import { about } from "./page/words.ts";
 import { Refusal } from "./read/refusal.ts";
 
-
 const select = byId("model", HTMLSelectElement);
 const files = byId("files", HTMLInputElement);
 const own = byId("own", HTMLInputElement);
@@ -82,10 +81,10 @@ async function start(): Promise<void> {
   select.disabled = false;
   await choose(select.value);
   byId("try", HTMLElement).hidden = !listed.examples.length;
-  await Promise.all([import("./page/viewer.ts"), engine.prepare(), ...listed.examples.map(addExample)]);
+  await Promise.all([import("./page/viewer.ts"), engine.prepare(), ...listed.examples.map((one) => addExample(one).catch(say))]);
   places.network.textContent = (await storeAll())
     ? "Everything is loaded: from here on this page asks the network for nothing, and it opens without one."
-    : "Everything is loaded. This browser does not keep the page: it opens with a network only.";
+    : "Everything is loaded. Whether this page opens without a network is not known.";
   document.documentElement.dataset["ready"] = "all";
 }
 
@@ -140,19 +139,29 @@ async function open(members: readonly Member[]): Promise<void> {
   const model = members.length === 1 && members[0]!.name.toLowerCase().endsWith(".onnx") ? members[0] : undefined;
   if (model) return bring(model.name, model.file);
   asked = members;
-  const selection = item.value.trim().replace(/^#/, "");
+  const selection = selectedItem();
   const name = (members.length === 1 ? members[0]!.name : `${members.length} files`) + (selection && `#${selection}`);
+  let isRead = false;
   await task("scan", `Reading ${name}`, async (isNewest) => {
     const colour = loaded?.told.manifest.input.channels === 3;
     const started = performance.now();
-    engine.endReading(); // what was asked for before is not shown any more
+    engine.endReading(); // of what was asked for before, and is not shown any more
+    if (busy.answer) {
+      newest.answer += 1;
+      judged = undefined; // if this scan cannot be read, the one before is judged once more
+    }
     const scan = await engine.read(members, selection, colour);
     if (!isNewest()) return;
     opened = { members, selection, name, scan, colour, milliseconds: performance.now() - started };
-    item.value = ""; // it is not the next file's; where reading fails it stays, for another try
+    isRead = true;
+    if (selectedItem() === selection) item.value = ""; // it is not the next file's; unread, it stays for another try
   });
-  if (!loaded && !busy.model) await choose(select.value); // it was stopped, or says once more what is wrong with it
+  if (isRead && !loaded && !busy.model && select.value) await choose(select.value); // its loading was stopped or failed
   else await judge();
+}
+
+function selectedItem(): string {
+  return item.value.trim().replace(/^#/, "");
 }
 
 /** A model of the person's own. */
@@ -264,7 +273,7 @@ async function task(
   busy[kind] += 1;
   status.textContent = words;
   stop.hidden = false;
-  message.hidden = true;
+  if (kind !== "answer") message.hidden = true; // what is wrong with a model or a scan stays beside the answer
   try {
     await work(isNewest);
   } catch (error) {
@@ -293,7 +302,7 @@ own.addEventListener("change", () => {
   const [file] = own.files!;
   if (file) void bring(file.name, file).finally(() => (own.value = ""));
 });
-item.addEventListener("change", () => void open(asked));
+item.addEventListener("keydown", ({ key }) => key === "Enter" && void open(asked));
 document.addEventListener("dragover", (event) => {
   event.preventDefault();
   drop.classList.add("over");

@@ -81,7 +81,7 @@ async function answer(file: string): Promise<Response> {
   let found = await cache.match(file);
   if (!found) {
     found = await fetch(anew(file));
-    if (found.ok) await cache.put(file, found.clone());
+    if (found.ok) await cache.put(file, found.clone()).catch(() => undefined); // there is no room
   }
   const headers = new Headers(found.headers);
   const wanted = { ...EVERYWHERE, ...(file.startsWith(BUNDLES) ? OF_BUNDLE : OF_PAGE) };

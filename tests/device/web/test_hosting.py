@@ -59,6 +59,19 @@ def test_it_opens_and_predicts_without_a_network(page, host, vessel):
     host.start()  # for the fixture to stop
 
 
+def test_a_site_that_lacks_a_file_says_so_and_promises_nothing_offline(context, hosted, tmp_path, vessel):
+    folder = tmp_path / "site"
+    site.write(["vessel"], folder)
+    (folder / "examples" / "generated-vessel-healthy.npy").unlink()
+    page = context.new_page()
+    page.goto(hosted(folder).address)
+    loaded(page)
+    expect(page.get_by_role("alert")).to_contain_text("generated-vessel-healthy.npy: this site does not have it.")
+    expect(page.locator("#network")).to_contain_text("Whether this page opens without a network is not known")
+    drop(page, vessel)
+    answered(page, "vessel.nii.gz")
+
+
 def test_threads_give_the_same_answer(context, hosted, tmp_path, xray):
     """On a device with eight processors: half of them work, once the service worker has isolated the page."""
     folder = tmp_path / "site"

@@ -317,7 +317,9 @@ def test_a_finger_scrolls_the_page_and_turns_the_volume_in_3d(browser, host, ves
     assert scrolled_by_a_swipe() > 50
     expect(page.get_by_role("slider", name="Axial slice")).to_have_value("15")
     page.get_by_role("radio", name="3D").check(force=True)
+    before = canvas.screenshot()
     assert scrolled_by_a_swipe() == 0
+    assert canvas.screenshot() != before
     context.close()
 
 

@@ -354,7 +354,7 @@ def test_what_the_page_alone_refuses_or_rounds(reader, tmp_path):
     parts = chunk(b"IHDR", interlaced) + chunk(b"IDAT", zlib.compress(bytes(2))) + chunk(b"IEND", b"")
     volume = nibabel.Nifti1Image(np.zeros((4, 4, 4), np.uint8), np.eye(4)).to_bytes()
     for name, content, sentence in (
-        ("interlaced.png", b"\x89PNG\r\n\x1a\n" + parts, "interlaced"),
+        ("adam7.png", b"\x89PNG\r\n\x1a\n" + parts, "interlaced"),
         ("members.nii.gz", gzip.compress(volume[:200]) + gzip.compress(volume[200:]), "damaged"),
     ):
         (tmp_path / name).write_bytes(content)

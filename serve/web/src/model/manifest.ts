@@ -47,8 +47,8 @@ export interface Manifest {
   readonly temperature: number;
   readonly out_of_distribution: { readonly threshold: number; readonly quantile: number };
   readonly parameters: Readonly<Record<"trainable" | "effective" | "stored", number> & { published: number | null }>;
-  /** null: not a number. */
-  readonly metrics: Readonly<Partial<Record<"val" | "test", Readonly<Record<string, number | null>>>>>;
+  /** The text "NaN" where a figure is not defined. */
+  readonly metrics: Readonly<Partial<Record<"val" | "test", Readonly<Record<string, number | string>>>>>;
   readonly provenance: Readonly<Record<string, unknown>> & { readonly dataset: string };
   readonly wiring: readonly Wiring[];
   readonly initializers: Readonly<Record<string, StoredRecord>>;
@@ -72,7 +72,8 @@ export async function manifestFrom(metadata: ReadonlyMap<string, string>): Promi
   }
   let manifest: Manifest;
   try {
-    manifest = { task: "classes", wiring: [], ...JSON.parse(text) } as Manifest;
+    const found = JSON.parse(text);
+    manifest = { ...found, task: found?.task ?? "classes", wiring: found?.wiring ?? [] };
   } catch {
     throw new Refusal("the file's manifest is damaged: it is no JSON.");
   }
@@ -86,27 +87,27 @@ export async function manifestFrom(metadata: ReadonlyMap<string, string>): Promi
 
 /** The field that this page cannot work with, if there is one. */
 function firstFault(manifest: Manifest): string | null {
-  const size = manifest?.input?.size;
-  const labels = manifest?.labels;
-  const parameters = manifest?.parameters;
+  const size = manifest.input?.size;
+  const labels = manifest.labels;
+  const parameters = manifest.parameters;
   const texts = (...found: unknown[]) => found.every((item) => typeof item === "string");
   const numbers = (...found: unknown[]) => found.every((item) => typeof item === "number");
   const values = (table: unknown) => (typeof table === "object" && table !== null ? Object.values(table) : [undefined]);
   const checks: [string, boolean][] = [
-    ["format", manifest?.format === 1],
-    ["model", texts(manifest?.model)],
-    ["task", ["classes", "multi-label"].includes(manifest?.task)],
+    ["format", manifest.format === 1],
+    ["model", texts(manifest.model)],
+    ["task", ["classes", "multi-label"].includes(manifest.task)],
     ["labels", Array.isArray(labels) && texts(...labels) && labels.length >= 2 && new Set(labels).size === labels.length],
-    ["input.values", ["grey", "hu", "mask"].includes(manifest?.input?.values)],
+    ["input.values", ["grey", "hu", "mask"].includes(manifest.input?.values)],
     ["input.size", Array.isArray(size) && [2, 3].includes(size.length) && size.every((n) => Number.isInteger(n) && n > 0)],
-    ["operating.threshold", numbers(manifest?.operating?.threshold)],
-    ["temperature", numbers(manifest?.temperature)],
-    ["out_of_distribution.threshold", numbers(manifest?.out_of_distribution?.threshold)],
-    ["metrics", values(manifest?.metrics).every((figures) => typeof figures === "object" && figures !== null)],
-    ["initializers", values(manifest?.initializers).every((stored) => texts(stored?.digest, stored?.kind, stored?.how))],
-    ["provenance", texts(manifest?.provenance?.dataset)],
+    ["operating.threshold", numbers(manifest.operating?.threshold)],
+    ["temperature", numbers(manifest.temperature)],
+    ["out_of_distribution.threshold", numbers(manifest.out_of_distribution?.threshold)],
+    ["metrics", values(manifest.metrics).every((figures) => typeof figures === "object" && figures !== null)],
+    ["initializers", values(manifest.initializers).every((stored) => texts(stored?.digest, stored?.kind, stored?.how))],
+    ["provenance", texts(manifest.provenance?.dataset)],
     ["parameters", numbers(parameters?.trainable, parameters?.effective, parameters?.stored, parameters?.published ?? 0)],
-    ["wiring", Array.isArray(manifest?.wiring) && manifest.wiring.every((one) => texts(one?.layer, one?.output, one?.neurons))],
+    ["wiring", Array.isArray(manifest.wiring) && manifest.wiring.every((one) => texts(one?.layer, one?.output, one?.neurons))],
   ];
   const where = checks.find(([, fine]) => !fine)?.[0];
   if (where) return `${where} is not what this page knows`;

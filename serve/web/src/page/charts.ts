@@ -2,7 +2,7 @@
 import type { NeuronTrace, SliceContribution } from "../messages.ts";
 import { element, figure, svg } from "./dom.ts";
 
-/** As wide as a phone, too. */
+/** Of the plots; of a page that was opened on a phone, 230. */
 const WIDTH = matchMedia("(max-width: 40rem)").matches ? 230 : 560;
 const [LEFT, TOP, RIGHT] = [90, 12, 14];
 /** Of each colour; cells of one level are one path. */

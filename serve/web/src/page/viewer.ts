@@ -80,14 +80,14 @@ export class Viewer {
 
   /** One finger on slices scrolls the page, as anywhere else on it; NiiVue would take it. In 3D it turns the volume. */
   private leaveSwipesToThePage(stages: HTMLElement): void {
-    for (const kind of ["touchstart", "touchmove", "touchend"] as const) {
-      stages.addEventListener(
-        kind,
-        (event) => {
-          if (this.view !== "3D" && event.touches.length < 2) event.stopPropagation();
-        },
-        { capture: true, passive: true },
-      );
+    let isForNiivue = false; // for the whole of a gesture, so that it sees the end of what it saw begin
+    const listen = (event: TouchEvent) => {
+      isForNiivue ||= this.view === "3D" || event.touches.length > 1;
+      if (!isForNiivue) event.stopPropagation();
+      if (!event.touches.length) isForNiivue = false;
+    };
+    for (const kind of ["touchstart", "touchmove", "touchend", "touchcancel"] as const) {
+      stages.addEventListener(kind, listen, { capture: true, passive: true });
     }
   }
 
@@ -135,7 +135,7 @@ export class Viewer {
       const [x, y, z] = this.niivue.scene.pan2Dxyzmm;
       this.niivue.setPan2Dxyzmm(value === 1 ? [0, 0, 0, 1] : [x!, y!, z!, value]);
     });
-    const note = element("p", { class: "small" }, "Move a magnified picture by dragging it with the right mouse button, or with two fingers.");
+    const note = element("p", { class: "small" }, "Move a magnified picture by dragging it with the right mouse button.");
     return [element("div", { class: "fields" }, zoom.field), note];
   }
 
