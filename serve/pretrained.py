@@ -20,7 +20,7 @@ def find(model: str | Path) -> Path:
     for a folder that is no bundle.
     """
     path = Path(model)
-    if path.is_dir() and (path / "model.onnx").is_file():
+    if (path / "model.onnx").is_file():
         return path / "model.onnx"
     if path.is_dir():
         raise LiquidLensError(f"{path}: this folder holds no model.onnx; name a bundle or an .onnx file.")

@@ -187,6 +187,7 @@ def test_a_model_that_cannot_be_run_leaves_the_earlier_site(tmp_path):
     for models, sentence in (
         ([bad], "bad.onnx"),
         ([tmp_path / "missing.onnx"], "there is no such file"),
+        ([tmp_path], "this folder holds no model.onnx"),
         (["vesel"], "Did you mean"),
         (["vessel", "vessel"], "would both be 'vessel'"),
     ):
