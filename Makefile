@@ -15,6 +15,7 @@ PAPER ?= hse-2024
 WORKSHOP := .venv/ready-$(ORT)
 DEVICE := .venv-serve/ready-$(ORT)
 TOOLS := .venv-tools/ready
+ROOMS := imaging models serve train export
 PIP_QUIET := -qq --disable-pip-version-check
 
 .PHONY: help demo test lint train study tables export audit predict batch serve doctor bench bench-training bench-batch bench-web gpu-check \
@@ -42,7 +43,7 @@ environments:  ## Make both environments, side by side.
 	@$(MAKE) --no-print-directory --jobs=2 $(WORKSHOP) $(DEVICE)
 
 demo: environments  ## Train a liquid model, export it, predict test scans from files, print a summary.
-	.venv/bin/python -m benchmarks.demo --device .venv-serve/bin/liquidlens
+	.venv/bin/python -m scripts.demo --device .venv-serve/bin/liquidlens
 
 # One thread each: torch's threads and several processes get in each other's way.
 test: export OMP_NUM_THREADS = 1
@@ -50,7 +51,10 @@ test: environments  ## Run all tests, JOBS=2 at a time; set LIQUIDLENS_DATA to t
 	.venv/bin/python -m pytest --numprocesses $(JOBS) --dist loadfile
 	.venv-serve/bin/python -m pytest tests/device
 
+# mypy knows no mapping of packages to folders, and reads the rooms through links.
 lint: $(WORKSHOP)  ## Check style and types.
+	mkdir -p .rooms/liquidlens
+	ln -sfn $(addprefix ../../,$(wildcard liquidlens/*) $(ROOMS)) .rooms/liquidlens
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
@@ -74,7 +78,7 @@ predict: need-SCANS $(DEVICE)  ## Predict: MODEL=bundles/.../model.onnx SCANS="a
 	.venv-serve/bin/liquidlens predict $(MODEL) $(SCANS)
 
 batch: need-SCANS need-OUT $(DEVICE)  ## Predict many scans into a table: MODEL=vessel SCANS="study/" OUT=results.csv
-	.venv-serve/bin/liquidlens predict $(MODEL) $(SCANS) --out $(OUT) $(ARGS)
+	.venv-serve/bin/liquidlens batch $(MODEL) $(SCANS) --out $(OUT) $(ARGS)
 
 serve: $(DEVICE)  ## Serve the demo and the Open Inference Protocol: ARGS="bundles/.../model.onnx --port 8000"
 	.venv-serve/bin/liquidlens serve $(ARGS)
@@ -106,7 +110,7 @@ gpu-check: $(WORKSHOP)  ## On a machine with an NVIDIA GPU: compare all devices;
 	.venv/bin/python -m benchmarks.gpu $(ARGS)
 
 pretrained: $(WORKSHOP)  ## Export the models in models/pretrained again, from their kept runs.
-	.venv/bin/python -m export.pretrained $(ARGS)
+	.venv/bin/python -m scripts.pretrained $(ARGS)
 
 zoo-check: $(WORKSHOP)  ## Export and audit every model of the zoo, untrained; about half an hour.
 	.venv/bin/python -m benchmarks.zoo

@@ -24,12 +24,11 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from imaging.collection import Place
-from imaging.phantoms import vessel3d
-from imaging.readers import read_many
-from serve import pretrained
-from serve.batch.inputs import Inputs
-from serve.predictor import Predictor
+from liquidlens.imaging.collection import Place
+from liquidlens.imaging.phantoms import vessel3d
+from liquidlens.imaging.readers import read_many
+from liquidlens.serve.batch.inputs import Inputs
+from liquidlens.serve.predict.predictor import Predictor
 
 BATCH = 32
 #: Different phantoms; the others are these, rolled along an axis.
@@ -67,7 +66,7 @@ def write(folder: Path, scans: int) -> dict[str, str]:
 
 
 def measure(source: str, few: str, arguments: argparse.Namespace) -> dict[str, str]:
-    predictor = Predictor(pretrained.find("vessel"), "cpu", threads=1)
+    predictor = Predictor("vessel", "cpu", threads=1)
     rounds = []
     for _ in range(arguments.repeats):
         before = bare(predictor, arguments.few), read_alone(few, arguments.readers)
@@ -114,7 +113,7 @@ def job(source: str, readers: int) -> tuple[float, float]:
     """Scans per second of the batch script, and the peak memory of all its processes in MB."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out.csv"
-        command = [sys.executable, "-m", "serve.batch", "vessel", source, "--out", str(out), "--json"]
+        command = [sys.executable, "-m", "liquidlens", "batch", "vessel", source, "--out", str(out), "--json"]
         process = subprocess.Popen(
             [*command, "--threads", "1", "--readers", str(readers), "--batch-size", str(BATCH)],
             stdout=subprocess.PIPE,

@@ -27,15 +27,15 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-import models
 from benchmarks.liquid import alternate
-from export import ood
-from export.complete import CompleteModel
-from export.graph import clean, serialize, to_onnx
-from export.unroll import unroll
-from imaging import phantoms
-from models.front import Front, InputContract
-from models.liquid import LTC, FoldedLTC
+from liquidlens import models
+from liquidlens.export.complete import ood
+from liquidlens.export.complete.deployed import CompleteModel
+from liquidlens.export.graph.trace import clean, serialize, to_onnx
+from liquidlens.export.graph.unroll import unroll
+from liquidlens.imaging import phantoms
+from liquidlens.models.front import Front, InputContract
+from liquidlens.models.layers.liquid import LTC, FoldedLTC
 
 M = TypeVar("M", bound=nn.Module)
 

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from imaging import LiquidLensError
-from serve import bench, pretrained
-from serve.devices import DeviceError
-from serve.predictor import Predictor
+from liquidlens.errors import LiquidLensError
+from liquidlens.serve import bench
+from liquidlens.serve.predict import pretrained
+from liquidlens.serve.predict.devices import DeviceError
+from liquidlens.serve.predict.predictor import Predictor
 
 TOLERANCE = 1e-3
 DEVICES = ("cuda", "tensorrt")

@@ -16,7 +16,7 @@ from ncps.wirings import AutoNCP, FullyConnected
 from rich.console import Console
 from rich.table import Table
 
-from models.liquid import LTC
+from liquidlens.models.layers.liquid import LTC
 
 BATCH, STEPS, FEATURES = 64, 28, 400
 

@@ -22,11 +22,11 @@ from urllib.parse import urlsplit
 import numpy as np
 from rich.console import Console
 
-from serve import pretrained
-from serve.app import name_of
-from serve.inference import HEADER_LENGTH
-from serve.manifest import Manifest
-from serve.predictor import Predictor
+from liquidlens.manifest import Manifest
+from liquidlens.serve.predict import pretrained
+from liquidlens.serve.predict.predictor import Predictor
+from liquidlens.serve.server.app import name_of
+from liquidlens.serve.server.codec import HEADER_LENGTH
 
 USERS, FIRST, ALL = 50, 100, 1_000
 #: Sides of the scans, in pixels: a crop to a small CT volume, a thumbnail to a radiograph.

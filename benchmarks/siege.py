@@ -26,9 +26,9 @@ from rich.table import Table
 
 from benchmarks import siege_requests
 from benchmarks.load import _address_of
-from serve import pretrained
-from serve.app import name_of
-from serve.predictor import Predictor
+from liquidlens.serve.predict import pretrained
+from liquidlens.serve.predict.predictor import Predictor
+from liquidlens.serve.server.app import name_of
 
 REQUESTS, CLIENTS = 10_000, 20
 #: Seconds between two looks at the memory; how long the server may rest before the last one.

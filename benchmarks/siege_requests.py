@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from imaging import Scan
-from serve.inference import HEADER_LENGTH
-from serve.predictor import Predictor
+from liquidlens.imaging import Scan
+from liquidlens.serve.predict.predictor import Predictor
+from liquidlens.serve.server.codec import HEADER_LENGTH
 from tests.fuzz import mutate, seeds
 
 #: Different scans among the good requests, and their sides.

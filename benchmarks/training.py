@@ -14,12 +14,12 @@ from rich.table import Table
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-import models
 from benchmarks.exported import with_ncps
 from benchmarks.liquid import alternate
-from models import Classifier
-from train import datasets
-from train.fit import resolve, settings_for, splits
+from liquidlens import models
+from liquidlens.models import Classifier
+from liquidlens.train import datasets
+from liquidlens.train.loop.fit import resolve, settings_for, splits
 
 ROWS = {
     "two convolutions, AutoNCP": ("LiqExp1N2", "LiqExp1N6", "LiqExp3N4", "LiqExp3N5", "LiqExp5N1"),

@@ -26,10 +26,11 @@ from playwright.sync_api import Browser, sync_playwright
 from rich.console import Console
 from rich.table import Table
 
-from imaging import Scan
-from imaging.phantoms import chest_xray, vessel3d
-from serve import pretrained, site
-from serve.predictor import Predictor
+from liquidlens.imaging import Scan
+from liquidlens.imaging.phantoms import chest_xray, vessel3d
+from liquidlens.serve.predict import pretrained
+from liquidlens.serve.predict.predictor import Predictor
+from liquidlens.serve.web import site
 
 CHROMIUM = "/usr/bin/chromium"
 ARGUMENTS = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
@@ -79,7 +80,7 @@ def main() -> None:
         )
         table = Table("model", "scan", "Python, 1 thread", "browser", "threads", "ratio")
         for name in names:
-            predictor = Predictor(pretrained.find(name), "cpu", threads=1)
+            predictor = Predictor(name, "cpu", threads=1)
             pixels = _pixels(predictor)
             here, there = [], []
             for _ in range(arguments.rounds):
@@ -139,7 +140,7 @@ def _browser(
 def _first_answer(browser: Browser, folder: Path, name: str) -> float:
     """Seconds from the load event of a first visit to the answer for a generated scan."""
     scan = folder.parent / "scan.npy"
-    np.save(scan, _pixels(Predictor(pretrained.find(name), "cpu")))
+    np.save(scan, _pixels(Predictor(name, "cpu")))
     with _hosted(folder, isolated=False) as address:
         context = browser.new_context()
         page = context.new_page()

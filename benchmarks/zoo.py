@@ -15,17 +15,17 @@ import numpy as np
 import torch
 from rich.console import Console
 
-import models
-from export import Options
-from export.facts import Profile
-from export.operating import Rule
-from export.options import is_liquid
-from export.pipeline import export_with
-from imaging import LiquidLensError
-from models.hse2024 import SliceClassifier
-from train.datasets import Dataset
-from train.fit import measure, settings_for, splits
-from train.run import RunFolder, RunMetrics, RunRecipe
+from liquidlens import models
+from liquidlens.errors import LiquidLensError
+from liquidlens.export import Options
+from liquidlens.export.facts import Profile
+from liquidlens.export.measure.operating import Rule
+from liquidlens.export.options import is_liquid
+from liquidlens.export.pipeline import export_with
+from liquidlens.models.papers.hse2024 import SliceClassifier
+from liquidlens.train.datasets import Dataset
+from liquidlens.train.loop.fit import measure, settings_for, splits
+from liquidlens.train.run import RunFolder, RunMetrics, RunRecipe
 
 SCANS = 16
 

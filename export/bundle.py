@@ -21,14 +21,14 @@ from pathlib import Path
 import onnx
 from pydantic_core import to_json as to_json_bytes
 
-from export.audit import graph_digest, stored, stored_parameters
-from export.facts import Document, FileAudit, Initializer, Variant
-from export.graph import serialize
-from export.parity import AuditError
-from export.report import audit_html, model_card
-from imaging import LiquidLensError
-from serve import signing
-from serve.manifest import Manifest
+from liquidlens import signing
+from liquidlens.errors import LiquidLensError
+from liquidlens.export.checks.audit import graph_digest, stored, stored_parameters
+from liquidlens.export.checks.parity import AuditError
+from liquidlens.export.facts import Document, FileAudit, Initializer, Variant
+from liquidlens.export.graph.trace import serialize
+from liquidlens.export.pages.report import audit_html, model_card
+from liquidlens.manifest import Manifest
 
 
 @dataclass(frozen=True)

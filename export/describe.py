@@ -4,16 +4,16 @@ import hashlib
 from dataclasses import asdict
 from importlib.metadata import version
 
-import models
-from export import ood
-from export.facts import Operating as OperatingFigures
-from export.options import Options
-from export.provenance import effective_parameters
-from export.wiring import wirings
-from serve.manifest import Input, Manifest, Operating, OutOfDistribution, Parameters, Provenance
-from train import datasets
-from train.recipes import changed
-from train.run import WEIGHT_FILES, RunFolder, WeightsMetrics
+from liquidlens import models
+from liquidlens.export.complete import ood
+from liquidlens.export.complete.wiring import wirings
+from liquidlens.export.facts import Operating as OperatingFigures
+from liquidlens.export.graph.provenance import effective_parameters
+from liquidlens.export.options import Options
+from liquidlens.manifest import Input, Manifest, Operating, OutOfDistribution, Parameters, Provenance
+from liquidlens.train import datasets
+from liquidlens.train.recipes import changed
+from liquidlens.train.run import WEIGHT_FILES, RunFolder, WeightsMetrics
 
 
 def describe(

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-import models
-from export.facts import PRECISIONS, Precision, Profile
-from export.graph import OPSET, check_opset
-from export.operating import Rule
-from imaging import LiquidLensError
-from models.cfc import CfC
-from models.liquid import LTC
-from train.run import RunRecipe, Weights
+from liquidlens import models
+from liquidlens.errors import LiquidLensError
+from liquidlens.export.facts import PRECISIONS, Precision, Profile
+from liquidlens.export.graph.trace import OPSET, check_opset
+from liquidlens.export.measure.operating import Rule
+from liquidlens.models.layers.cfc import CfC
+from liquidlens.models.layers.liquid import LTC
+from liquidlens.train.run import RunRecipe, Weights
 
 
 @dataclass(frozen=True)

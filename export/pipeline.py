@@ -10,32 +10,32 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-import models
-from export import ood, precision
-from export.audit import audit, manifest_of
-from export.bundle import Bundle, Files, staged, write_papers
-from export.complete import CompleteModel
-from export.describe import describe
-from export.facts import PRECISIONS, Document, Initializer, Parity, Precision
-from export.golden import golden, pack, verify
-from export.graph import Traced, trace
-from export.measure import calibration, operating_figures, operating_point
-from export.options import Options, check_exportable
-from export.parity import AuditError, check
-from export.provenance import explain_converted, unused_parameters
-from export.step import check_step, trace_step
-from export.unroll import unroll
-from export.variants import Candidate, compare
-from export.wiring import pairs, wirings
-from imaging import LiquidLensError
-from models.four_directions import Sweep
-from models.front import Front
-from serve import metrics
-from train import datasets
-from train.datasets import Dataset, Scans, picked
-from train.fit import measure, raw_splits, splits
-from train.prepare import chunks
-from train.run import RunFolder, RunRecipe, WeightsMetrics
+from liquidlens import metrics, models
+from liquidlens.errors import LiquidLensError
+from liquidlens.export.bundle import Bundle, Files, staged, write_papers
+from liquidlens.export.checks.audit import audit, manifest_of
+from liquidlens.export.checks.golden import golden, pack, verify
+from liquidlens.export.checks.parity import AuditError, check
+from liquidlens.export.complete import ood
+from liquidlens.export.complete.deployed import CompleteModel
+from liquidlens.export.complete.wiring import pairs, wirings
+from liquidlens.export.describe import describe
+from liquidlens.export.facts import PRECISIONS, Document, Initializer, Parity, Precision
+from liquidlens.export.graph import precision
+from liquidlens.export.graph.provenance import explain_converted, unused_parameters
+from liquidlens.export.graph.step import check_step, trace_step
+from liquidlens.export.graph.trace import Traced, trace
+from liquidlens.export.graph.unroll import unroll
+from liquidlens.export.measure.accuracy import calibration, operating_figures, operating_point
+from liquidlens.export.measure.variants import Candidate, compare
+from liquidlens.export.options import Options, check_exportable
+from liquidlens.models.front import Front
+from liquidlens.models.layers.four_directions import Sweep
+from liquidlens.train import datasets
+from liquidlens.train.datasets import Dataset, Scans, picked
+from liquidlens.train.loop.fit import measure, raw_splits, splits
+from liquidlens.train.loop.prepare import chunks
+from liquidlens.train.run import RunFolder, RunRecipe, WeightsMetrics
 
 Say = Callable[[str], None]
 #: Other batches and threads change the last digits of an AUC, other weights more than that.

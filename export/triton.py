@@ -13,8 +13,8 @@ from pathlib import Path
 
 import onnx
 
-from imaging import LiquidLensError
-from serve.manifest import Manifest
+from liquidlens.errors import LiquidLensError
+from liquidlens.manifest import Manifest
 
 #: Batches that Triton should prefer to form.
 PREFERRED = (8, 32, 64)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Any, BinaryIO
 
-from imaging.errors import LiquidLensError, unknown
+from liquidlens.errors import LiquidLensError, unknown
 
 #: Below this, unpacked bytes do no harm whatever their ratio: an empty mask is packed a thousand to one.
 _HARMLESS = 16 * 2**20

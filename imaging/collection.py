@@ -13,15 +13,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from imaging.archives import Member, open_folder, open_zip
-from imaging.arrays import chosen, item_of, members, stored
-from imaging.budget import DEFAULT, Budget, size_of
-from imaging.errors import LiquidLensError, reading
-from imaging.items import Collection, Item, in_arrays, in_stack, single, whole
-from imaging.kinds import Kind
-from imaging.read import item_name, kind_of_file, kind_of_member, read_file
-from imaging.request import Request
-from imaging.scan import Scan
+from liquidlens.errors import LiquidLensError, reading
+from liquidlens.imaging.budget import DEFAULT, Budget, size_of
+from liquidlens.imaging.formats.archives import Member, open_folder, open_zip
+from liquidlens.imaging.formats.arrays import chosen, item_of, members, stored
+from liquidlens.imaging.formats.items import Collection, Item, in_arrays, in_stack, single, whole
+from liquidlens.imaging.formats.kinds import Kind
+from liquidlens.imaging.read import item_name, kind_of_file, kind_of_member, read_file
+from liquidlens.imaging.request import Request
+from liquidlens.imaging.scan import Scan
 
 #: The kinds of files in a folder or an archive that are scans.
 READABLE: tuple[Kind, ...] = ("NPY", "NPZ", "NIfTI", "image", "DICOM")
@@ -174,15 +174,15 @@ def _number(file: BinaryIO, kind: Kind, budget: Budget, axes: int) -> int:
     file.seek(0)
     with contextlib.suppress(Exception):  # whatever is wrong with it, its reader says it better
         if kind == "NIfTI" and axes == 3:
-            from imaging.nifti import volumes
+            from liquidlens.imaging.formats.nifti import volumes
 
             return volumes(file)
         if kind == "image" and axes == 2:
-            from imaging.images import pages
+            from liquidlens.imaging.formats.images import pages
 
             return pages(file, budget)
         if kind == "DICOM" and axes == 2:
-            from imaging.series import frames
+            from liquidlens.imaging.formats.series import frames
 
             return frames(file, budget)
     return 1
@@ -211,7 +211,7 @@ def _in_members(
 
 
 def _in_series(members: Sequence[Member], request: Request) -> Iterator[Item]:
-    from imaging.series import Image, find_series, read_series
+    from liquidlens.imaging.formats.series import Image, find_series, read_series
 
     series, broken, others = find_series(members, request.budget)
 

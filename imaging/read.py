@@ -11,13 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from imaging.archives import Member, open_folder, open_zip
-from imaging.arrays import read_npy, read_npz
-from imaging.budget import DEFAULT, Budget, size_of
-from imaging.errors import LiquidLensError, reading
-from imaging.kinds import ENDINGS, Kind, kind_by_content, kind_of
-from imaging.request import Request
-from imaging.scan import Scan
+from liquidlens.errors import LiquidLensError, reading
+from liquidlens.imaging.budget import DEFAULT, Budget, size_of
+from liquidlens.imaging.formats.archives import Member, open_folder, open_zip
+from liquidlens.imaging.formats.arrays import read_npy, read_npz
+from liquidlens.imaging.formats.kinds import ENDINGS, Kind, kind_by_content, kind_of
+from liquidlens.imaging.request import Request
+from liquidlens.imaging.scan import Scan
 
 __all__ = ["kind_of", "read"]
 
@@ -87,15 +87,15 @@ def read_file(file: BinaryIO, kind: Kind, request: Request) -> Scan:
         case "ZIP":
             return _read_members(open_zip(file, request.budget), request)
         case "NIfTI":
-            from imaging.nifti import read_nifti
+            from liquidlens.imaging.formats.nifti import read_nifti
 
             return read_nifti(file, request)
         case "image":
-            from imaging.images import read_image
+            from liquidlens.imaging.formats.images import read_image
 
             return read_image(file, request)
         case "DICOM":
-            from imaging.series import read_dicom
+            from liquidlens.imaging.formats.series import read_dicom
 
             return read_dicom(file, request)
 
@@ -111,7 +111,7 @@ def _read_members(members: Sequence[Member], request: Request) -> Scan:
     kinds = [(member, kind_of_member(member)) for member in members]
     slices = [member for member, kind in kinds if kind == "DICOM"]
     if slices:
-        from imaging.series import read_only_series
+        from liquidlens.imaging.formats.series import read_only_series
 
         scan = read_only_series(slices, request)
         if scan is not None:

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from imaging.budget import DEFAULT, Budget
-from imaging.collection import Found, Place, named
-from imaging.errors import LiquidLensError
-from imaging.worker import Started, Worker, WorkerError
+from liquidlens.errors import LiquidLensError
+from liquidlens.imaging.budget import DEFAULT, Budget
+from liquidlens.imaging.collection import Found, Place, named
+from liquidlens.imaging.worker import Started, Worker, WorkerError
 
 K = TypeVar("K")
 

@@ -6,8 +6,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from imaging.budget import Budget
-from imaging.errors import LiquidLensError
+from liquidlens.errors import LiquidLensError
+from liquidlens.imaging.budget import Budget
 
 
 def fill(array: NDArray, file: BinaryIO) -> bool:

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from imaging.errors import LiquidLensError
+from liquidlens.errors import LiquidLensError
 
 
 @dataclass(frozen=True, eq=False)

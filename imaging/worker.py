@@ -27,16 +27,15 @@ from typing import Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 
-from imaging.budget import DEFAULT, Budget
-from imaging.collection import Found, Place, each
-from imaging.errors import LiquidLensError
-from imaging.read import read
-from imaging.request import fill
-from imaging.scan import Scan
+from liquidlens.errors import LiquidLensError
+from liquidlens.imaging.budget import DEFAULT, Budget
+from liquidlens.imaging.collection import Found, Place, each
+from liquidlens.imaging.read import read
+from liquidlens.imaging.request import fill
+from liquidlens.imaging.scan import Scan
 
-_ROOT = Path(__file__).parents[1]
 #: One thread each: the pools of NumPy's libraries would only take address space.
-_ENVIRONMENT = {"PYTHONPATH": str(_ROOT), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 #: Bytes that every system's pipes hold.
 _FITS = 4096
 #: Bytes of a line that a worker may answer, and letters of an error: some name all that an archive holds.
@@ -90,7 +89,7 @@ class Worker:
         self._unsent: deque[bytes] = deque()
         self._open = 0  # questions that were sent, and not answered to the end
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "imaging.worker"],  # -P: the current folder may hold a numpy.py
+            [sys.executable, "-P", "-m", "liquidlens.imaging.worker"],  # -P: the current folder may hold a numpy.py
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # C libraries complain there, perhaps about the patient

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from models.decision import Classifier
+from liquidlens.models.decision import Classifier
 
 
 @dataclass(frozen=True)

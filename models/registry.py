@@ -5,9 +5,9 @@ from difflib import get_close_matches
 
 import torch
 
-from models import cmu, hse2024, kth2021, liquidlens, truong2022, tum2018
-from models.decision import Classifier
-from models.entry import Entry
+from liquidlens.models.decision import Classifier
+from liquidlens.models.entry import Entry
+from liquidlens.models.papers import cmu, hse2024, kth2021, liquidlens, truong2022, tum2018
 
 _ZOO = {
     entry.name: entry for paper in (hse2024, truong2022, tum2018, cmu, kth2021, liquidlens) for entry in paper.ENTRIES

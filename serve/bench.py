@@ -13,10 +13,10 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from imaging import LiquidLensError
-from serve.devices import CPU, CUDA, first_line
-from serve.devices import session as open_session
-from serve.manifest import Input, Manifest
+from liquidlens.errors import LiquidLensError
+from liquidlens.manifest import Input, Manifest
+from liquidlens.serve.predict.devices import CPU, CUDA, first_line
+from liquidlens.serve.predict.devices import session as open_session
 
 LOADS = 5
 _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int64)": np.int64}

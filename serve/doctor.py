@@ -19,7 +19,7 @@ from typing import get_args
 
 import numpy as np
 
-from imaging import LiquidLensError
+from liquidlens.errors import LiquidLensError
 
 #: What the two environments are made of, with what each is for.
 PACKAGES = {
@@ -93,7 +93,7 @@ def _packages() -> Iterator[Finding]:
 def _onnx_runtime() -> Iterator[Finding]:
     """The package, and every device: tried."""
     try:
-        from serve import devices  # here, because a broken ONNX Runtime must not stop the doctor
+        from liquidlens.serve.predict import devices  # here, because a broken ONNX Runtime must not stop the doctor
     except Exception as error:  # a half overwritten package fails in its own ways
         yield Finding("ONNX Runtime", "cannot be imported", f"{error}; install it anew.")
         return
@@ -161,15 +161,15 @@ def _data() -> Finding:
 
 def _models() -> Iterator[Finding]:
     """Every pretrained model: compared with its SHA-256, loaded and run on the CPU."""
-    from serve import pretrained
+    from liquidlens.serve.predict import pretrained
 
     if not pretrained.names():
         yield Finding("pretrained models", f"none in {pretrained.FOLDER}")
     for name in pretrained.names():
         try:
-            from serve.predictor import Predictor
+            from liquidlens.serve.predict.predictor import Predictor
 
-            predictor = Predictor(pretrained.find(name), device="cpu")
+            predictor = Predictor(name, device="cpu")
             listed = predictor.path.with_name("SHA256SUMS").is_file()
             yield Finding(f"model {name}", f"sound: {predictor.manifest.model}" + ("" if listed else ", no SHA256SUMS"))
         except (LiquidLensError, ImportError) as error:

@@ -5,8 +5,8 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from imaging import LiquidLensError
-from imaging.budget import DEFAULT, Budget
+from liquidlens.errors import LiquidLensError
+from liquidlens.imaging.budget import DEFAULT, Budget
 
 #: Where the password comes from: never the command line, which every user of the machine can read.
 PASSWORD = "LIQUIDLENS_PASSWORD"  # noqa: S105  (a variable's name)
@@ -21,8 +21,8 @@ class Settings:
     upload_bytes: the largest request, and so the largest upload.  A CT series of 500 slices has about 260 MB.
     queue_size: how many requests may wait, of the demo and of the protocol each; the next one is told to come later.
     concurrency: how many of them are worked on at once.  Each inference uses several cores already.
-    device, threads: as `serve.predictor.Predictor` takes them.
-    public_key: whose signature every model has to have, see `serve.signing`; None asks for none.
+    device, threads: as `serve.predict.predictor.Predictor` takes them.
+    public_key: whose signature every model has to have, see `liquidlens.signing`; None asks for none.
     budget: what one uploaded scan may ask of the machine while it is read.
     """
 

@@ -9,10 +9,9 @@ from pathlib import Path
 import onnx
 import pytest
 
-import export
-import train
-from serve.manifest import KEY, metadata
-from train.run import RunFolder
+from liquidlens import export, train
+from liquidlens.manifest import KEY, metadata
+from liquidlens.train.run import RunFolder
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     # Shells let what they start in the background ignore Ctrl-C; it would be passed on to the commands under test.

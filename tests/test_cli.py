@@ -14,9 +14,9 @@ import onnx
 import pytest
 from PIL import Image
 
-import liquidlens as cli
-from imaging import phantoms
-from serve.manifest import KEY
+from liquidlens import commands as cli
+from liquidlens.imaging import phantoms
+from liquidlens.manifest import KEY
 from tests.conftest import changed_metadata
 
 

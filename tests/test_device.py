@@ -8,7 +8,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from imaging import phantoms
+from liquidlens.imaging import phantoms
 
 DEVICE = Path(__file__).parents[1] / ".venv-serve" / "bin"
 
@@ -26,8 +26,8 @@ def test_the_workshops_packages_are_not_there(package):
 
 
 def test_it_predicts_a_nifti_scan_like_the_workshop(liquid_bundle, tmp_path):
-    from imaging import read
-    from serve.predictor import Predictor
+    from liquidlens.imaging import read
+    from liquidlens.serve.predict.predictor import Predictor
 
     volume = phantoms.vessel3d(splits={"test": 1})["test_images"][0]
     path = tmp_path / "vessel.nii.gz"

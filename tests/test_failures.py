@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from imaging import LiquidLensError, phantoms
-from imaging.files import replacing
-from serve import pretrained
-from train.run import RunFolder
+from liquidlens.errors import LiquidLensError
+from liquidlens.files import replacing
+from liquidlens.imaging import phantoms
+from liquidlens.serve.predict import pretrained
+from liquidlens.train.run import RunFolder
 
 MODEL = pretrained.find("vessel")
 
@@ -100,13 +101,13 @@ def test_a_bundle_is_replaced_whole_or_not_at_all(disk, liquid_run, liquid_bundl
     assert content(disk.after) == content(disk.before)
 
 
-@pytest.mark.parametrize("command", ["audit", "explain", "predict"])
+@pytest.mark.parametrize("command", ["audit", "explain", "batch"])
 @pytest.mark.parametrize("options", ["rw", "ro"])
 def test_a_page_or_table_is_written_whole_or_not_at_all(disk, scan, command, options):
     arguments = {
         "audit": (MODEL, "--html", disk.path / "old.html"),
         "explain": (MODEL, scan, "--out", disk.path / "old.html"),
-        "predict": (MODEL, scan, "--overwrite", "--out", disk.path / "old.csv"),
+        "batch": (MODEL, scan, "--overwrite", "--out", disk.path / "old.csv"),
     }
     for name in ("old.html", "old.csv"):
         (disk.before / name).write_text("what was there")

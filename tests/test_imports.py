@@ -1,4 +1,4 @@
-"""Imports point one way: imaging < serve < train < export, and models < train."""
+"""Imports point one way: imaging < serve < train < export, models < train, and all may use what `liquidlens` shares."""
 
 import ast
 from pathlib import Path
@@ -6,26 +6,42 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-OURS = ("imaging", "models", "serve", "train", "export", "benchmarks", "liquidlens")
+ROOMS = ("imaging", "models", "serve", "train", "export")
+#: What a room may import of the others.
 ALLOWED = {
     "imaging": set(),
     "models": set(),
     "serve": {"imaging"},
-    "train": {"models", "imaging", "serve.metrics"},
+    "train": {"models", "imaging"},
     "export": {"models", "imaging", "serve", "train"},
-    "benchmarks": set(OURS),
 }
-#: What a package must not need, because it is not there where the package runs.
+#: The rooms inside `serve`, each with what it may import of the others.
+SERVE = {
+    "settings": set(),
+    "predict": set(),
+    "bench": {"predict"},
+    "doctor": {"predict"},
+    "explain": {"predict"},
+    "batch": {"predict"},
+    "evaluate": {"predict", "batch"},
+    "web": {"predict"},
+    "demo": {"predict", "explain", "settings"},
+    "server": {"predict", "demo", "settings"},
+}
+SERVE["commands"] = set(SERVE)
+#: What a room must not need, because it is not there where the room is used.
 FORBIDDEN = {
+    "liquidlens": {"torch", "onnx", "onnxruntime", "ncps", "medmnist"},
     "imaging": {"torch", "onnx", "onnxruntime", "ncps", "medmnist"},
     "serve": {"torch", "onnx", "ncps", "medmnist", "lightning"},
 }
 
 
-def imports(path: Path) -> set[str]:
-    """Every module that a file imports, ``from a import b`` as a.b."""
+def imports(path: Path, everywhere: bool = True) -> set[str]:
+    """Every module that a file imports, ``from a import b`` as a.b; or only those of its top level."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree) if everywhere else tree.body:
         if isinstance(node, ast.Import):
             found |= {name.name for name in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -34,14 +50,47 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("package", ALLOWED)
-def test_a_package_imports_only_what_lies_below_it(package):
-    files = sorted((ROOT / package).rglob("*.py"))
-    assert files
-    for path in files:
+def files(folder: str) -> list[Path]:
+    found = sorted((ROOT / folder).rglob("*.py"))
+    assert found, folder
+    return found
+
+
+@pytest.mark.parametrize("room", ALLOWED)
+def test_a_room_imports_only_what_lies_below_it(room):
+    for path in files(room):
         for module in imports(path):
-            top = module.split(".")[0]
-            assert top not in FORBIDDEN.get(package, ()), f"{path} imports {module}"
-            if top in OURS and top != package:
-                allowed = any(module == a or module.startswith(f"{a}.") for a in ALLOWED[package])
-                assert allowed, f"{path} imports {module}"
+            top, _, rest = module.partition(".")
+            assert top not in (*ROOMS, "benchmarks", "scripts", "tests"), f"{path} imports {module}"
+            assert top not in FORBIDDEN.get(room, ()), f"{path} imports {module}"
+            other = rest.split(".")[0]
+            if top == "liquidlens" and other in (*ROOMS, "commands"):
+                assert other in ALLOWED[room] | {room}, f"{path} imports {module}"
+
+
+def test_the_rooms_of_serve_are_those_that_are_named_here():
+    names = {path.name.removesuffix(".py") for path in (ROOT / "serve").iterdir()}
+    assert names - {"__init__", "__pycache__"} == set(SERVE)
+
+
+@pytest.mark.parametrize("room", SERVE)
+def test_inside_serve_no_arrow_runs_back_up(room):
+    inside = files(f"serve/{room}") if (ROOT / "serve" / room).is_dir() else [ROOT / "serve" / f"{room}.py"]
+    for path in inside:
+        for module in imports(path):
+            if module.startswith("liquidlens.serve."):
+                assert module.split(".")[2] in SERVE[room] | {room}, f"{path} imports {module}"
+
+
+def test_the_shared_part_imports_no_room_before_it_is_needed():
+    for path in files("liquidlens"):
+        for module in imports(path, everywhere=path.parent.name == "drawing"):
+            top, _, rest = module.partition(".")
+            assert top not in FORBIDDEN["liquidlens"], f"{path} imports {module}"
+            if path.parent.name != "commands":
+                assert not (top == "liquidlens" and rest.split(".")[0] in ROOMS), f"{path} imports {module}"
+
+
+@pytest.mark.parametrize("room", ["serve", "export"])
+def test_a_room_stays_small_enough_to_be_seen_at_once(room):
+    assert len([path for path in (ROOT / room).iterdir() if path.name != "__pycache__"]) <= 14

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError
 
-from imaging.errors import LiquidLensError, unknown
+from liquidlens.errors import LiquidLensError, unknown
 
 
 class Training(BaseModel):
@@ -48,8 +48,8 @@ class Training(BaseModel):
 
     #: What the best epoch has: the lowest validation loss, or the highest validation accuracy.
     select: Literal["loss", "accuracy"] = "loss"
-    #: When training ends before `max_epochs`, see `train.callbacks`: "rise" after `patience` epochs that are worse than
-    #: the best by more than `tolerance`; "no-gain" after more than `patience` epochs since the best.
+    #: When training ends before `max_epochs`, see `train.loop.callbacks`: "rise" after `patience` epochs that are worse
+    #: than the best by more than `tolerance`; "no-gain" after more than `patience` epochs since the best.
     stop: Literal["never", "rise", "no-gain"] = "never"
     patience: int = Field(default=10, gt=0)
     tolerance: float = Field(default=0.0, ge=0)
@@ -67,11 +67,11 @@ class Training(BaseModel):
     normalise: Literal["none", "dataset"] | tuple[float, float] = "none"
 
     #: "jitter": moved by up to `shift` pixels, scaled by up to `scale`; "mirror": mirrored along all axes, moved by up
-    #: to `shift` whole pixels (train.augment).  "truong-2022": that paper's list for chest images (train.radiograph).
+    #: to `shift` whole pixels (loop.augment).  "truong-2022": that paper's list for chest images (loop.radiograph).
     augmentation: Literal["none", "jitter", "mirror", "truong-2022"] = "none"
     shift: float = Field(default=2.0, ge=0)
     scale: float = Field(default=0.1, ge=0, lt=1)
-    #: Start liquid models at the share of each class: see `train.initialise`.
+    #: Start liquid models at the share of each class: see `train.loop.initialise`.
     initialise_from_labels: bool = False
     #: After every epoch, measure the training scans in evaluation mode, too.
     measure_training: bool = False

@@ -20,14 +20,14 @@ import safetensors
 import torch
 from safetensors.torch import load_file, save
 
-import models
-from imaging import LiquidLensError
-from imaging.files import replacing
-from models.front import InputContract
-from train.datasets import POSE, Dataset, Task, picked
-from train.optimizer import parameter_groups
-from train.prepare import prepare
-from train.recipes import Training, rule
+from liquidlens import models
+from liquidlens.errors import LiquidLensError
+from liquidlens.files import replacing
+from liquidlens.models.front import InputContract
+from liquidlens.train.datasets import POSE, Dataset, Task, picked
+from liquidlens.train.loop.optimizer import parameter_groups
+from liquidlens.train.loop.prepare import prepare
+from liquidlens.train.recipes import Training, rule
 
 T = TypeVar("T", bound=pydantic.BaseModel)
 Weights = Literal["best", "last"]
@@ -200,7 +200,7 @@ _METRICS = pydantic.ConfigDict(ser_json_inf_nan="strings")
 
 class WeightsMetrics(pydantic.BaseModel):
     """Figures of one set of weights: the temperature fitted on validation, and per split those of
-    `train.figures.final_figures`, at threshold 0.5."""
+    `train.loop.evaluate.final_figures`, at threshold 0.5."""
 
     model_config = _METRICS
 

@@ -3,8 +3,8 @@
 They are for trying the software, and no statement about real vessels, chests or rooms.
 """
 
-from imaging.phantoms.chest import CHEST_LABELS, chest_xray
-from imaging.phantoms.pose import pose
-from imaging.phantoms.vessel import VESSEL_LABELS, vessel3d, vessel3d_bulges
+from liquidlens.imaging.phantoms.chest import CHEST_LABELS, chest_xray
+from liquidlens.imaging.phantoms.pose import pose
+from liquidlens.imaging.phantoms.vessel import VESSEL_LABELS, vessel3d, vessel3d_bulges
 
 __all__ = ["CHEST_LABELS", "VESSEL_LABELS", "chest_xray", "pose", "vessel3d", "vessel3d_bulges"]

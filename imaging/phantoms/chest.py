@@ -8,7 +8,7 @@ Anatomy, exposure and noise differ from image to image, so that brightness alone
 import numpy as np
 from numpy.typing import NDArray
 
-from imaging.phantoms.draw import draw
+from liquidlens.imaging.phantoms.draw import draw
 
 CHEST_LABELS = ("normal", "pneumonia")
 SPLITS = {"train": 600, "val": 150, "test": 200}

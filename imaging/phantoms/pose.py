@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from imaging.phantoms.draw import draw
+from liquidlens.imaging.phantoms.draw import draw
 
 SPLITS = {"train": 400, "val": 100, "test": 100}
 NEAREST, FARTHEST = np.array([-20.0, -6.0, 4.0]), np.array([20.0, 2.0, 20.0])  # the box of the landmarks

@@ -7,7 +7,7 @@ radius, may branch, has a rough surface; an aneurysm is a round bulge on its wal
 import numpy as np
 from numpy.typing import NDArray
 
-from imaging.phantoms.draw import draw
+from liquidlens.imaging.phantoms.draw import draw
 
 VESSEL_LABELS = ("vessel", "aneurysm")
 SPLITS = {"train": 1000, "val": 200, "test": 300}

@@ -18,16 +18,16 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from imaging import LiquidLensError
-from imaging.collection import Place
-from serve.batch import tables
-from serve.batch.engine import Options, predict
-from serve.batch.inputs import Inputs
-from serve.batch.job import State, Summary, is_done, job_of, journal_of, parts_of
-from serve.batch.journal import Job, lock
-from serve.batch.parts import cut, file_of, open_folder, rows_of
-from serve.batch.session import cause_of, import_ray, session
-from serve.predictor import Predictor
+from liquidlens.errors import LiquidLensError
+from liquidlens.imaging.collection import Place
+from liquidlens.serve.batch import tables
+from liquidlens.serve.batch.engine import Options, predict
+from liquidlens.serve.batch.inputs import Inputs
+from liquidlens.serve.batch.job import State, Summary, is_done, job_of, journal_of, parts_of
+from liquidlens.serve.batch.journal import Job, lock
+from liquidlens.serve.batch.ray_session import cause_of, import_ray, session
+from liquidlens.serve.batch.table_parts import cut, file_of, open_folder, rows_of
+from liquidlens.serve.predict.predictor import Predictor
 
 KEPT = "What is done is kept, and --resume goes on from there."
 

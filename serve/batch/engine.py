@@ -11,15 +11,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from imaging import Budget, LiquidLensError, Scan
-from imaging.budget import DEFAULT
-from imaging.collection import Found, Place, named
-from imaging.readers import read_many
-from serve.batch.journal import Position
-from serve.batch.tables import Row, columns
-from serve.devices import usable_cores
-from serve.prediction import Prediction
-from serve.predictor import Predictor
+from liquidlens.errors import LiquidLensError
+from liquidlens.imaging import Budget, Scan
+from liquidlens.imaging.budget import DEFAULT
+from liquidlens.imaging.collection import Found, Place, named
+from liquidlens.imaging.readers import read_many
+from liquidlens.serve.batch.journal import Position
+from liquidlens.serve.batch.tables import Row, columns
+from liquidlens.serve.predict.devices import usable_cores
+from liquidlens.serve.predict.prediction import Prediction
+from liquidlens.serve.predict.predictor import Predictor
 
 #: Batches per window: scans of mixed shapes find others of their shape.
 _BATCHES = 4

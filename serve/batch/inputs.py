@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from imaging import LiquidLensError
-from imaging.collection import Place
-from imaging.kinds import Kind, kind_by_content, kind_of
-from imaging.read import exists, split
+from liquidlens.errors import LiquidLensError
+from liquidlens.imaging.collection import Place
+from liquidlens.imaging.formats.kinds import Kind, kind_by_content, kind_of
+from liquidlens.imaging.read import exists, split
 
 #: Standard input as an input: a path per line.
 STDIN = "-"

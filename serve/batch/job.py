@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from imaging import LiquidLensError
-from serve.batch import tables
-from serve.batch.engine import Options, predict, text
-from serve.batch.inputs import Inputs
-from serve.batch.journal import Job, Journal
-from serve.batch.tables import Row
-from serve.predictor import Predictor
+from liquidlens.errors import LiquidLensError
+from liquidlens.serve.batch import tables
+from liquidlens.serve.batch.engine import Options, predict, text
+from liquidlens.serve.batch.inputs import Inputs
+from liquidlens.serve.batch.journal import Job, Journal
+from liquidlens.serve.batch.tables import Row
+from liquidlens.serve.predict.predictor import Predictor
 
 #: Errors that a summary quotes.
 _QUOTED = 5

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass, replace
 from io import FileIO
 from pathlib import Path
 
-from imaging import LiquidLensError
-from imaging.collection import Place
-from serve.batch.tables import Row
+from liquidlens.errors import LiquidLensError
+from liquidlens.imaging.collection import Place
+from liquidlens.serve.batch.tables import Row
 
 #: Seconds after which what was written is to be on the disk, in case the machine itself goes down.
 _SYNC = 5.0

@@ -4,11 +4,11 @@ import heapq
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from imaging import LiquidLensError
-from imaging.collection import named
-from serve.batch import tables
-from serve.batch.job import Summary
-from serve.batch.tables import Row
+from liquidlens.errors import LiquidLensError
+from liquidlens.imaging.collection import named
+from liquidlens.serve.batch import tables
+from liquidlens.serve.batch.job import Summary
+from liquidlens.serve.batch.tables import Row
 
 
 def merge(parts: Sequence[Path], out: Path, overwrite: bool = False) -> Summary:

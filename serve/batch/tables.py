@@ -22,8 +22,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from imaging import LiquidLensError
-from imaging.files import replacing
+from liquidlens.errors import LiquidLensError
+from liquidlens.files import replacing
 
 FORMATS = (".csv", ".jsonl", ".parquet")
 #: Rows per group of a Parquet file.

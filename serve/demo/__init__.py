@@ -1,8 +1,8 @@
 """The demo: a page on which a person gives a model a scan and sees the answer, and what moved it.
 
-`build` makes the page, `looks` how it looks; `serve.app` mounts both.  One tab takes X-rays, one volumes, a third shows
-the models.  Nothing is written to disk: uploads are read and deleted, pictures and results are part of the page, and
-what Gradio keeps of a page is dropped when it is closed (`serve.demo.tidy`).
+`build` makes the page, `looks` how it looks; `serve.server.app` mounts both.  One tab takes X-rays, one volumes,
+a third shows the models.  Nothing is written to disk: uploads are read and deleted, pictures and results are part of
+the page, and what Gradio keeps of a page is dropped when it is closed (`serve.demo.tidy`).
 """
 
 from collections.abc import Mapping
@@ -11,13 +11,13 @@ from typing import Any
 
 import gradio as gr
 
-from serve.demo import endpoints, models_page, tidy
-from serve.demo.case import NOTICE, TABS
-from serve.demo.html import html
-from serve.demo.tab import Tab
-from serve.examples import generated, real
-from serve.predictor import Predictor
-from serve.settings import Settings
+from liquidlens.serve.demo import endpoints, models_page, tidy
+from liquidlens.serve.demo.case import NOTICE, TABS
+from liquidlens.serve.demo.html import html
+from liquidlens.serve.demo.tab import Tab
+from liquidlens.serve.predict.examples import generated, real
+from liquidlens.serve.predict.predictor import Predictor
+from liquidlens.serve.settings import Settings
 
 HERE = Path(__file__).parent
 HEADER = '<div class="head"><h1>LiquidLens</h1><p>Compact image classifiers, and what they looked at</p></div>'

@@ -4,8 +4,8 @@ import base64
 import re
 from html import escape
 
-from serve.demo.case import Case
-from serve.manifest import Manifest
+from liquidlens.manifest import Manifest
+from liquidlens.serve.demo.case import Case
 
 #: What a valid input is, by the kind of values that a model reads.
 INPUTS = {

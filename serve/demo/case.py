@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imaging import LiquidLensError, Scan, read_safely
-from imaging.budget import Budget
-from serve import explain
-from serve.demo.viewer import Window, presets
-from serve.predictor import Prediction, Predictor
+from liquidlens.errors import LiquidLensError
+from liquidlens.imaging import Scan, read_safely
+from liquidlens.imaging.budget import Budget
+from liquidlens.serve import explain
+from liquidlens.serve.demo.viewer import Window, presets
+from liquidlens.serve.predict.predictor import Prediction, Predictor
 
 NOTICE = "Research use only. Not a medical device."
 #: The tab that takes scans of 2 and of 3 axes.

@@ -9,10 +9,10 @@ from typing import Any
 
 import gradio as gr
 
-from imaging import LiquidLensError
-from serve.demo.case import TABS, Case, read_upload
-from serve.predictor import Predictor
-from serve.settings import Settings
+from liquidlens.errors import LiquidLensError
+from liquidlens.serve.demo.case import TABS, Case, read_upload
+from liquidlens.serve.predict.predictor import Predictor
+from liquidlens.serve.settings import Settings
 
 
 def build(predictors: Mapping[int, Mapping[str, Predictor]], settings: Settings) -> None:

@@ -4,8 +4,8 @@ from html import escape
 
 import numpy as np
 
-from serve import explain_drawing
-from serve.demo.case import Case
+from liquidlens.serve.demo.case import Case
+from liquidlens.serve.explain import drawing
 
 INTRODUCTION = (
     '<p class="small">Hides one part of the scan after the other and looks how the answer changes; of models that '
@@ -27,9 +27,9 @@ def page(case: Case) -> str:
         f"the part hidden that lowers it most. {found.tried} of {found.patches} parts held anything to hide.</p>"
     )
     if case.slices is not None:
-        html += f"<h3>Each slice's vote for “{escape(case.slices.label)}”</h3>{explain_drawing.slices_svg(case.slices)}"
+        html += f"<h3>Each slice's vote for “{escape(case.slices.label)}”</h3>{drawing.slices_svg(case.slices)}"
     for trace in case.traces:
-        html += f"<h3>Neurons of the layer {escape(trace.wiring.layer)}</h3>{explain_drawing.trace_svg(trace)}"
+        html += f"<h3>Neurons of the layer {escape(trace.wiring.layer)}</h3>{drawing.trace_svg(trace)}"
     return f'<div class="explanation">{html}</div>'
 
 
@@ -44,4 +44,4 @@ def wiring(case: Case, step: int) -> str:
     """The first liquid layer's wiring with its states at one step; empty for models without any."""
     if not case.traces:
         return ""
-    return f'<div class="explanation">{explain_drawing.wiring_svg(case.traces[0], step)}</div>'
+    return f'<div class="explanation">{drawing.wiring_svg(case.traces[0], step)}</div>'

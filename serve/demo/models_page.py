@@ -5,10 +5,10 @@ from collections.abc import Mapping
 
 import gradio as gr
 
-from serve.demo import answer
-from serve.demo.html import html
-from serve.manifest import Manifest, Wiring
-from serve.predictor import Predictor
+from liquidlens.manifest import Manifest, Wiring
+from liquidlens.serve.demo import answer
+from liquidlens.serve.demo.html import html
+from liquidlens.serve.predict.predictor import Predictor
 
 #: The files of a bundle that a person may want, in the order in which they are offered.
 FILES = ("CARD.md", "AUDIT.html", "audit.json", "SHA256SUMS")

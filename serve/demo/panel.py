@@ -5,10 +5,10 @@ from typing import Any
 
 import gradio as gr
 
-from serve.demo import viewer
-from serve.demo.case import Case
-from serve.demo.html import html
-from serve.demo.viewer import PLANES, Plane, Window
+from liquidlens.serve.demo import viewer
+from liquidlens.serve.demo.case import Case
+from liquidlens.serve.demo.html import html
+from liquidlens.serve.demo.viewer import PLANES, Plane, Window
 
 EMPTY = '<figure class="slice"><div class="stage empty"><span>{}</span></div></figure>'
 #: Of events that only draw: they wait for no model, and while one is under way only the newest is kept.

@@ -6,8 +6,8 @@ from skimage.filters import threshold_otsu
 from skimage.measure import marching_cubes
 from skimage.transform import downscale_local_mean
 
-from imaging import Scan
-from serve.demo.viewer import is_mask
+from liquidlens.imaging import Scan
+from liquidlens.serve.demo.viewer import is_mask
 
 #: Voxels along each axis at most: beyond, the page slows down and the shape looks the same.
 FINEST = 64

@@ -8,16 +8,17 @@ from typing import Any
 
 import gradio as gr
 
-from imaging import LiquidLensError, Scan
-from serve.demo import answer, explanation, viewer
-from serve.demo.case import Case, read_upload
-from serve.demo.html import html
-from serve.demo.panel import DRAWS, Changes, Panel
-from serve.demo.surface import level_range, surface
-from serve.demo.viewer import Window
-from serve.examples import Example
-from serve.predictor import Predictor
-from serve.settings import Settings
+from liquidlens.errors import LiquidLensError
+from liquidlens.imaging import Scan
+from liquidlens.serve.demo import answer, explanation, viewer
+from liquidlens.serve.demo.case import Case, read_upload
+from liquidlens.serve.demo.html import html
+from liquidlens.serve.demo.panel import DRAWS, Changes, Panel
+from liquidlens.serve.demo.surface import level_range, surface
+from liquidlens.serve.demo.viewer import Window
+from liquidlens.serve.predict.examples import Example
+from liquidlens.serve.predict.predictor import Predictor
+from liquidlens.serve.settings import Settings
 
 #: The first look at a new scan, before the person moves a slider.
 OPACITY = 0.7

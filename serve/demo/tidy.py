@@ -15,7 +15,7 @@ import gradio as gr
 from gradio.route_utils import GradioMultiPartParser
 from starlette.datastructures import FormData
 
-from serve.demo.case import Case
+from liquidlens.serve.demo.case import Case
 
 #: Open pages that are remembered, the bytes that their scans and maps may take together, and how long one is
 #: remembered that nobody uses.

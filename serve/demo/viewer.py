@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from imaging import Scan
+from liquidlens.imaging import Scan
 
 Plane = Literal["axial", "coronal", "sagittal"]
 #: Which axis of (slices, rows, columns) each plane cuts across.
@@ -125,7 +125,7 @@ def figure(
 ) -> str:
     """One slice of a volume, or an image (plane None), as an HTML figure.
 
-    index: the slice, counted from 0.  overlay: values on the scan's voxels, as of `serve.explain.Occlusion.map`.
+    index: the slice, counted from 0.  overlay: values on the scan's voxels, as of `serve.explain.occlusion`.
     """
     scale = float(np.abs(overlay).max()) if overlay is not None else 0.0
     if plane is None:

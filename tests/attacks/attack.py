@@ -10,7 +10,7 @@ from typing import Literal
 
 #: What a person opens: one scan (`imaging.read_safely`, or `imaging.read` as with ``--trust``, where nothing but the
 #: reader itself stands in the way), all that a place holds as volumes or as images (the readers of `liquidlens predict
-#: --out`), an exported file (`serve.predictor.Predictor`, which then judges an empty scan), or a run folder
+#: --out`), an exported file (`serve.predict.predictor.Predictor`, which then judges an empty scan), or a run folder
 #: (`train.run.RunFolder`).
 Opener = Literal["scan", "trusted", "volumes", "images", "model", "run"]
 

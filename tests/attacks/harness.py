@@ -67,10 +67,11 @@ class Harness:
 
 
 def _scan(trusted: bool = False) -> Callable[[str], list[Answer]]:
-    from imaging import LiquidLensError, read, read_safely
+    from liquidlens.errors import LiquidLensError
+    from liquidlens.imaging import read, read_safely
 
     if trusted:
-        from imaging import dicom, images, nifti  # noqa: F401  (which `read` imports when they are needed)
+        from liquidlens.imaging.formats import dicom, images, nifti  # noqa: F401  (which `read` imports when they are needed)
 
     def open_scan(source: str) -> list[Answer]:
         try:
@@ -91,9 +92,10 @@ def _words(scan: Any) -> tuple[str, ...]:
 
 
 def _place(axes: int) -> Callable[[str], list[Answer]]:
-    from imaging import LiquidLensError, Scan
-    from imaging.readers import read_many
-    from serve.batch.inputs import Inputs
+    from liquidlens.errors import LiquidLensError
+    from liquidlens.imaging import Scan
+    from liquidlens.imaging.readers import read_many
+    from liquidlens.serve.batch.inputs import Inputs
 
     def open_place(source: str) -> list[Answer]:
         try:
@@ -113,8 +115,9 @@ def _place(axes: int) -> Callable[[str], list[Answer]]:
 def _model() -> Callable[[str], list[Answer]]:
     import numpy as np
 
-    from imaging import LiquidLensError, Scan
-    from serve.predictor import Predictor
+    from liquidlens.errors import LiquidLensError
+    from liquidlens.imaging import Scan
+    from liquidlens.serve.predict.predictor import Predictor
 
     def open_model(source: str) -> list[Answer]:
         try:
@@ -128,8 +131,8 @@ def _model() -> Callable[[str], list[Answer]]:
 
 
 def _run() -> Callable[[str], list[Answer]]:
-    from imaging import LiquidLensError
-    from train.run import RunFolder
+    from liquidlens.errors import LiquidLensError
+    from liquidlens.train.run import RunFolder
 
     def open_run(source: str) -> list[Answer]:
         run = RunFolder(Path(source))

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from imaging import Scan
-from imaging.phantoms import vessel3d
-from serve.explain_page import page
-from serve.predictor import Predictor
+from liquidlens.imaging import Scan
+from liquidlens.imaging.phantoms import vessel3d
+from liquidlens.serve.explain.page import page
+from liquidlens.serve.predict.predictor import Predictor
 from tests.attacks.attack import SECRET, Attack, corpus
 from tests.attacks.corpus import model_manifest
 from tests.attacks.harness import Harness

@@ -14,7 +14,7 @@ import pytest
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 
-from imaging.phantoms import chest_xray
+from liquidlens.imaging.phantoms import chest_xray
 
 if importlib.util.find_spec("gradio") is None:  # the workshop, whose tests lie above
     collect_ignore_glob = ["*"]
@@ -43,8 +43,8 @@ def data_root() -> Path:
 @pytest.fixture(scope="session")
 def model() -> Path:
     """An exported model of volumes: the one in $LIQUIDLENS_TEST_MODEL, or a pretrained one."""
-    from serve import pretrained
-    from serve.predictor import Predictor
+    from liquidlens.serve.predict import pretrained
+    from liquidlens.serve.predict.predictor import Predictor
 
     given = os.environ.get("LIQUIDLENS_TEST_MODEL")
     candidates = [Path(given)] if given else [pretrained.find(name) for name in pretrained.names()]
@@ -59,8 +59,8 @@ def server(model: Path) -> Iterator[Callable[..., str]]:
 
     Their applications are in `start.applications`.
     """
-    from serve import app
-    from serve.settings import Settings
+    from liquidlens.serve.server import app
+    from liquidlens.serve.settings import Settings
 
     running, applications = [], []
 

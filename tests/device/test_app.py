@@ -15,11 +15,11 @@ from pathlib import Path
 import anyio
 import pytest
 
-import liquidlens as cli
-from imaging import LiquidLensError
-from serve import app
-from serve.guards import HEALTH, SECURITY_HEADERS
-from serve.settings import Settings, read_password
+from liquidlens import commands as cli
+from liquidlens.errors import LiquidLensError
+from liquidlens.serve.server import app
+from liquidlens.serve.server.guards import HEALTH, SECURITY_HEADERS
+from liquidlens.serve.settings import Settings, read_password
 from tests.device.conftest import ask
 
 

@@ -17,13 +17,13 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
-from imaging import Scan
-from imaging.phantoms import vessel3d
-from serve import pretrained
-from serve.demo import answer
-from serve.demo.case import Case
-from serve.inference import HEADER_LENGTH
-from serve.predictor import Predictor
+from liquidlens.imaging import Scan
+from liquidlens.imaging.phantoms import vessel3d
+from liquidlens.serve.demo import answer
+from liquidlens.serve.demo.case import Case
+from liquidlens.serve.predict import pretrained
+from liquidlens.serve.predict.predictor import Predictor
+from liquidlens.serve.server.codec import HEADER_LENGTH
 from tests.attacks.attack import SECRET, Attack, Refused, corpus
 from tests.attacks.corpus.names import SCRIPT
 from tests.device.conftest import ask
@@ -51,7 +51,7 @@ def good() -> Iterator[tuple[bytes, np.ndarray]]:
     scans = vessel3d(seed=3, splits={"test": 1})["test_images"].astype(np.float32)
     tensor = {"name": "scan", "shape": list(scans.shape), "datatype": "FP32", "data": scans.ravel().tolist()}
     wanted = {"inputs": [tensor], "outputs": [{"name": "probabilities"}]}
-    return json.dumps(wanted).encode(), Predictor(pretrained.find("vessel")).run(scans)["probabilities"]
+    return json.dumps(wanted).encode(), Predictor("vessel").run(scans)["probabilities"]
 
 
 def check_that_it_serves(address: str, good: tuple[bytes, np.ndarray]) -> None:
@@ -89,7 +89,7 @@ def test_a_hostile_upload_ends_in_a_sentence(client, address, good, attack: Atta
 def test_names_that_are_scripts_are_never_shown_as_such():
     """What the page's own events answer with, which is HTML."""
     scan = vessel3d(splits={"test": 1})["test_images"][0].astype(np.float32)
-    predictor = Predictor(pretrained.find("vessel"))
+    predictor = Predictor("vessel")
     predictor.manifest = predictor.manifest.model_copy(update={"labels": (SCRIPT, f"b{SCRIPT}")})
     case = Case.judged(Scan(scan, notes=(SCRIPT,)), f"{SCRIPT}.npy", SCRIPT, predictor)
     shown = [answer.answer(case), answer.facts(case), answer.about(predictor.manifest), answer.message(SCRIPT)]

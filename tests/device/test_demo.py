@@ -15,16 +15,17 @@ from gradio.state_holder import StateHolder
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
-from imaging import LiquidLensError, Scan
-from imaging.budget import Budget
-from imaging.phantoms import vessel3d
-from serve import pretrained
-from serve.app import name_of
-from serve.demo import answer, tidy
-from serve.demo.case import Case, read_upload, thinned
-from serve.demo.models_page import facts, without_front_matter
-from serve.examples import generated, real
-from serve.predictor import Predictor
+from liquidlens.errors import LiquidLensError
+from liquidlens.imaging import Scan
+from liquidlens.imaging.budget import Budget
+from liquidlens.imaging.phantoms import vessel3d
+from liquidlens.serve.demo import answer, tidy
+from liquidlens.serve.demo.case import Case, read_upload, thinned
+from liquidlens.serve.demo.models_page import facts, without_front_matter
+from liquidlens.serve.predict import pretrained
+from liquidlens.serve.predict.examples import generated, real
+from liquidlens.serve.predict.predictor import Predictor
+from liquidlens.serve.server.app import name_of
 
 
 @pytest.fixture(scope="module")
@@ -209,7 +210,7 @@ def test_the_models_know_what_the_generated_scans_are():
         "Generated vessel: healthy": "vessel",
         "Generated vessel: aneurysm": "aneurysm",
     }
-    predictors = [Predictor(pretrained.find(name)) for name in pretrained.names()]
+    predictors = [Predictor(name) for name in pretrained.names()]
     for example in generated():
         fitting = [each for each in predictors if each.manifest.provenance.dataset == example.dataset]
         assert fitting

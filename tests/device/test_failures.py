@@ -19,11 +19,12 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
-from imaging import LiquidLensError
-from imaging.phantoms import vessel3d
-from serve import app, pretrained
-from serve.demo import tidy
-from serve.predictor import Predictor
+from liquidlens.errors import LiquidLensError
+from liquidlens.imaging.phantoms import vessel3d
+from liquidlens.serve.demo import tidy
+from liquidlens.serve.predict import pretrained
+from liquidlens.serve.predict.predictor import Predictor
+from liquidlens.serve.server import app
 from tests.device.conftest import ask
 
 

@@ -22,9 +22,9 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from serve.app import name_of
-from serve.inference import HEADER_LENGTH
-from serve.predictor import Predictor
+from liquidlens.serve.predict.predictor import Predictor
+from liquidlens.serve.server.app import name_of
+from liquidlens.serve.server.codec import HEADER_LENGTH
 from tests.device.conftest import ask
 from tests.fuzz import seeds
 from tests.fuzz.child import changed

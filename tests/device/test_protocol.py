@@ -10,11 +10,11 @@ import pytest
 import tritonclient.http as triton
 from starlette.exceptions import HTTPException
 
-from imaging import phantoms
-from serve import protocol
-from serve.app import name_of
-from serve.inference import HEADER_LENGTH
-from serve.predictor import Predictor
+from liquidlens.imaging import phantoms
+from liquidlens.serve.predict.predictor import Predictor
+from liquidlens.serve.server import protocol
+from liquidlens.serve.server.app import name_of
+from liquidlens.serve.server.codec import HEADER_LENGTH
 from tests.device.conftest import ask
 
 

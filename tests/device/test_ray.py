@@ -15,14 +15,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from imaging import LiquidLensError
-from imaging.phantoms import vessel3d
-from serve import pretrained
-from serve.batch import cluster, job, parts, tables
-from serve.batch.cluster import Cluster
-from serve.batch.engine import Options
-from serve.batch.inputs import Inputs
-from serve.predictor import Predictor
+from liquidlens.errors import LiquidLensError
+from liquidlens.imaging.phantoms import vessel3d
+from liquidlens.serve.batch import cluster, job, tables
+from liquidlens.serve.batch import table_parts as parts
+from liquidlens.serve.batch.cluster import Cluster
+from liquidlens.serve.batch.engine import Options
+from liquidlens.serve.batch.inputs import Inputs
+from liquidlens.serve.predict import pretrained
+from liquidlens.serve.predict.predictor import Predictor
 
 pytest.importorskip("ray")
 
@@ -59,7 +60,7 @@ def in_folder(here: Path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def predictor() -> Predictor:
-    return Predictor(pretrained.find("vessel"), "cpu", 1)
+    return Predictor("vessel", "cpu", 1)
 
 
 @pytest.fixture(scope="module")
@@ -121,9 +122,10 @@ def actors() -> list[dict]:
 
 
 def command(*arguments: str) -> list[str]:
-    """``liquidlens predict`` with small parts."""
-    script = f"import liquidlens; from serve.batch import parts; parts.SCANS = {PART}; liquidlens.main()"
-    return [sys.executable, "-c", script, "predict", "vessel", *SOURCES, "--batch-size", "2", *arguments]
+    """``liquidlens batch`` with small parts."""
+    small = f"from liquidlens.serve.batch import table_parts; table_parts.SCANS = {PART}"
+    script = f"{small}; from liquidlens.commands import main; main()"
+    return [sys.executable, "-c", script, "batch", "vessel", *SOURCES, "--batch-size", "2", *arguments]
 
 
 def family(process: int) -> set[int]:
@@ -224,7 +226,7 @@ def test_a_killed_job_goes_on_with_the_missing_parts(joined, here, predictor, pl
     with pytest.raises(LiquidLensError, match="holds rows of other inputs"):
         run(predictor, out, joined, ["folder"], resume=True)
     with pytest.raises(LiquidLensError, match=r"holds rows of another model: LiquidLens-S"):
-        run(Predictor(pretrained.find("adrenal"), "cpu", 1), out, joined, resume=True)
+        run(Predictor("adrenal", "cpu", 1), out, joined, resume=True)
 
     next(iter(folder.glob("part-*"))).write_bytes(b"cut off")  # as if the machine had gone down
     kept = sum(1 for file in folder.glob("part-*") if file.read_bytes() != b"cut off")

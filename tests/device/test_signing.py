@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from imaging import LiquidLensError
-from serve import app, pretrained, signing
-from serve.predictor import Predictor
-from serve.settings import Settings
+from liquidlens import signing
+from liquidlens.errors import LiquidLensError
+from liquidlens.serve.predict import pretrained
+from liquidlens.serve.predict.predictor import Predictor
+from liquidlens.serve.server import app
+from liquidlens.serve.settings import Settings
 
 
 @pytest.fixture(scope="module")

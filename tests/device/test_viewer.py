@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imaging import Scan
-from serve.demo.surface import level_range, surface
-from serve.demo.viewer import AGAINST, FOR, Window, cut, figure, is_mask, paint, presets, proportions
+from liquidlens.imaging import Scan
+from liquidlens.serve.demo.surface import level_range, surface
+from liquidlens.serve.demo.viewer import AGAINST, FOR, Window, cut, figure, is_mask, paint, presets, proportions
 
 
 def volume(**facts) -> Scan:

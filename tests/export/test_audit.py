@@ -9,19 +9,18 @@ import pytest
 import torch
 from onnx.numpy_helper import from_array, to_array
 
-import export
-import models
-from export import provenance
-from export.audit import audit
-from export.cost import cost, full_scan
-from export.facts import FileAudit
-from export.parity import AuditError
-from export.wiring import pairs, synapses, wirings
-from imaging import LiquidLensError
-from models.hse2024 import TABLE_1
-from serve import pretrained
-from serve.predictor import Predictor
-from train.run import RunFolder
+from liquidlens import export, models
+from liquidlens.errors import LiquidLensError
+from liquidlens.export.checks.audit import audit
+from liquidlens.export.checks.cost import cost, full_scan
+from liquidlens.export.checks.parity import AuditError
+from liquidlens.export.complete.wiring import pairs, synapses, wirings
+from liquidlens.export.facts import FileAudit
+from liquidlens.export.graph import provenance
+from liquidlens.models.papers.hse2024 import TABLE_1
+from liquidlens.serve.predict import pretrained
+from liquidlens.serve.predict.predictor import Predictor
+from liquidlens.train.run import RunFolder
 
 LAYER = "network.head.steps.0.layer"
 

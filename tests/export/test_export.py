@@ -14,19 +14,19 @@ import onnxruntime
 import pytest
 import torch
 
-import export
-import models
-import train
-from export import ood, parity
-from export.complete import CompleteModel
-from export.graph import serialize, to_onnx, trace
-from export.provenance import unused_parameters
-from imaging import LiquidLensError, Scan, phantoms
-from models.front import Front, InputContract
-from serve.predictor import Predictor
-from train import datasets
-from train.datasets import Dataset
-from train.run import RunFolder
+from liquidlens import export, models, train
+from liquidlens.errors import LiquidLensError
+from liquidlens.export.checks import parity
+from liquidlens.export.complete import ood
+from liquidlens.export.complete.deployed import CompleteModel
+from liquidlens.export.graph.provenance import unused_parameters
+from liquidlens.export.graph.trace import serialize, to_onnx, trace
+from liquidlens.imaging import Scan, phantoms
+from liquidlens.models.front import Front, InputContract
+from liquidlens.serve.predict.predictor import Predictor
+from liquidlens.train import datasets
+from liquidlens.train.datasets import Dataset
+from liquidlens.train.run import RunFolder
 
 FP32 = export.Options(precisions=())
 SIZES = [(1, 28, 28, 28), (2, 28, 28, 28), (7, 5, 40, 33), (1, 64, 64, 64), (64, 28, 28, 28), (2, 1, 1, 1)]

@@ -10,12 +10,13 @@ import pytest
 import torch
 from onnx.numpy_helper import from_array, to_array
 
-import models
-from export import golden, ood
-from export.complete import CompleteModel
-from export.graph import serialize, to_onnx
-from imaging import LiquidLensError
-from models.front import Front, InputContract
+from liquidlens import models
+from liquidlens.errors import LiquidLensError
+from liquidlens.export.checks import golden
+from liquidlens.export.complete import ood
+from liquidlens.export.complete.deployed import CompleteModel
+from liquidlens.export.graph.trace import serialize, to_onnx
+from liquidlens.models.front import Front, InputContract
 
 CONTRACTS = {
     "mask volume": InputContract("mask", (28, 28, 28)),

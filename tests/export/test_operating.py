@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from export.operating import abstain_band, abstain_margin, for_sensitivity, parse_rule, youden
-from imaging import LiquidLensError
-from serve import metrics
+from liquidlens import metrics
+from liquidlens.errors import LiquidLensError
+from liquidlens.export.measure.operating import abstain_band, abstain_margin, for_sensitivity, parse_rule, youden
 
 
 def two_classes(positive):

@@ -16,12 +16,13 @@ import torch
 from onnx.helper import make_graph, make_model, make_node, make_opsetid, make_tensor_value_info
 from onnx.numpy_helper import from_array, to_array
 
-from export import ood
-from export.complete import CompleteModel
-from export.graph import to_onnx
-from export.precision import Converted, to_fp16, to_int8_dynamic, to_int8_static
-from export.unroll import unroll
-from imaging import LiquidLensError, phantoms
+from liquidlens.errors import LiquidLensError
+from liquidlens.export.complete import ood
+from liquidlens.export.complete.deployed import CompleteModel
+from liquidlens.export.graph.precision import Converted, to_fp16, to_int8_dynamic, to_int8_static
+from liquidlens.export.graph.trace import to_onnx
+from liquidlens.export.graph.unroll import unroll
+from liquidlens.imaging import phantoms
 from tests.export.test_export import complete
 
 #: What ONNX Runtime computes instead of Conv, MatMul and Gemm once it has read an int8 file.
@@ -275,7 +276,7 @@ def test_gemms_of_any_layout():
 
 SCRIPT = """
 import hashlib, sys, numpy as np, onnx
-from export.precision import to_int8_dynamic, to_int8_static
+from liquidlens.export.graph.precision import to_int8_dynamic, to_int8_static
 proto, scans = onnx.load(sys.argv[1]), np.load(sys.argv[2])
 for variant in (to_int8_dynamic(proto), to_int8_static(proto, [scans])):
     print(hashlib.sha256(variant.proto.SerializeToString(deterministic=True)).hexdigest())

@@ -11,11 +11,14 @@ import pytest
 import yaml
 from ncps.wirings import AutoNCP, FullyConnected
 
-from export import drawing, facts, formats, limits
-from export.formats import DASH
-from export.report import audit_html, model_card
-from serve import drawing_wiring
-from serve.manifest import Manifest
+from liquidlens.drawing import wiring as drawing_wiring
+from liquidlens.export import facts
+from liquidlens.export.pages import caveats as limits
+from liquidlens.export.pages import drawing
+from liquidlens.export.pages import numbers as formats
+from liquidlens.export.pages.numbers import DASH
+from liquidlens.export.pages.report import audit_html, model_card
+from liquidlens.manifest import Manifest
 
 SHAPES = {
     "network.trunk.0.weight": (6, 1, 5, 5),

@@ -10,12 +10,13 @@ import pytest
 import torch
 from onnx.numpy_helper import from_array, to_array
 
-import models
-from export import golden, ood
-from export.complete import CompleteModel
-from export.graph import serialize, to_onnx
-from export.unroll import unroll
-from models.front import Front, InputContract
+from liquidlens import models
+from liquidlens.export.checks import golden
+from liquidlens.export.complete import ood
+from liquidlens.export.complete.deployed import CompleteModel
+from liquidlens.export.graph.trace import serialize, to_onnx
+from liquidlens.export.graph.unroll import unroll
+from liquidlens.models.front import Front, InputContract
 
 NODE = Path(__file__).parents[1] / "node"
 

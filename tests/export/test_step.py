@@ -6,9 +6,10 @@ import onnxruntime
 import pytest
 import torch
 
-from export.graph import serialize
-from export.step import check_step, trace_step
-from imaging import LiquidLensError, phantoms
+from liquidlens.errors import LiquidLensError
+from liquidlens.export.graph.step import check_step, trace_step
+from liquidlens.export.graph.trace import serialize
+from liquidlens.imaging import phantoms
 from tests.export.test_export import complete
 
 SCANS = phantoms.vessel3d(splits={"val": 9})["val_images"]

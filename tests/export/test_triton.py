@@ -8,8 +8,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from export import triton
-from imaging import LiquidLensError
+from liquidlens.errors import LiquidLensError
+from liquidlens.export import triton
 
 DEVICE = Path(__file__).parents[2] / ".venv-serve" / "bin" / "python"
 PARSE = """

@@ -10,9 +10,9 @@ import onnxruntime
 import pytest
 from onnx.helper import make_graph, make_model, make_node, make_opsetid, make_tensor_value_info
 
-from export.graph import to_onnx
-from export.unroll import unroll
-from imaging import phantoms
+from liquidlens.export.graph.trace import to_onnx
+from liquidlens.export.graph.unroll import unroll
+from liquidlens.imaging import phantoms
 from tests.export.test_export import complete
 
 

@@ -5,12 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-import export
-import train
-from export.facts import Interval, Variant
-from export.variants import choose, why_rejected, why_strange
-from serve.predictor import Predictor
-from train import datasets
+from liquidlens import export, train
+from liquidlens.export.facts import Interval, Variant
+from liquidlens.export.measure.variants import choose, why_rejected, why_strange
+from liquidlens.serve.predict.predictor import Predictor
+from liquidlens.train import datasets
 
 
 def variant(precision, size, fastest, auc=0.9, rejected=None) -> Variant:

@@ -20,7 +20,7 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.pixels import compress
 
-from serve.manifest import KEY
+from liquidlens.manifest import KEY
 from tests.imaging.dicoms import enhanced, image, phantom, save, series
 
 ROOT = Path(__file__).parents[2]

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from imaging import LiquidLensError, Scan, read, read_safely
-from imaging.collection import Place, each
-from imaging.read import split
-from serve import pretrained
-from serve.batch import inputs
-from serve.manifest import Manifest, metadata
-from serve.prediction import conclude
+from liquidlens.errors import LiquidLensError
+from liquidlens.imaging import Scan, read, read_safely
+from liquidlens.imaging.collection import Place, each
+from liquidlens.imaging.read import split
+from liquidlens.manifest import Manifest, metadata
+from liquidlens.serve.batch import inputs
+from liquidlens.serve.predict.prediction import conclude
 from tests.fuzz import seeds
 
 #: What a request may unpack to here.
@@ -121,9 +121,9 @@ def paths(data: bytes) -> bool:
 
 @functools.cache
 def predictor() -> Any:
-    from serve.predictor import Predictor
+    from liquidlens.serve.predict.predictor import Predictor
 
-    return Predictor(pretrained.find("vessel"), "cpu", threads=1)
+    return Predictor("vessel", "cpu", threads=1)
 
 
 def request(data: bytes) -> bool:
@@ -131,8 +131,8 @@ def request(data: bytes) -> bool:
     or with a refusal that is no server error."""
     from starlette.exceptions import HTTPException
 
-    from serve.guards import refuse
-    from serve.inference import HEADER_LENGTH, answer, inflated
+    from liquidlens.serve.server.codec import HEADER_LENGTH, answer, inflated
+    from liquidlens.serve.server.guards import refuse
 
     head, _, body = data.partition(b"\n")
     length, _, encoding = head.decode("latin-1").partition(" ")  # as HTTP servers decode headers

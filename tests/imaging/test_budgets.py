@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 from pydicom import uid
 
-from imaging import Budget, LiquidLensError, read
+from liquidlens.errors import LiquidLensError
+from liquidlens.imaging import Budget, read
 from tests.imaging.dicoms import image, save
 
 MEGABYTE = 2**20

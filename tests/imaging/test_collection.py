@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imaging import Budget, LiquidLensError, Scan, read
-from imaging.budget import DEFAULT
-from imaging.collection import Found, Place, each, named
+from liquidlens.errors import LiquidLensError
+from liquidlens.imaging import Budget, Scan, read
+from liquidlens.imaging.budget import DEFAULT
+from liquidlens.imaging.collection import Found, Place, each, named
 from tests.imaging.dicoms import enhanced, image, phantom, save, save_series, series
 
 STACK = np.random.default_rng(1).integers(0, 255, (4, 3, 5, 6)).astype(np.uint8)

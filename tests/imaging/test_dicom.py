@@ -13,8 +13,9 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.pixels import apply_modality_lut, compress
 
-from imaging import LiquidLensError, read
-from imaging.kinds import kind_of
+from liquidlens.errors import LiquidLensError
+from liquidlens.imaging import read
+from liquidlens.imaging.formats.kinds import kind_of
 from tests.imaging.dicoms import image, phantom, save, save_series, series
 
 RANDOM = np.random.default_rng(0)

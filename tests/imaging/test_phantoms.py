@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from imaging import phantoms
+from liquidlens.imaging import phantoms
 
-pose = import_module("imaging.phantoms.pose")  # whose name in the package is that of its function
+pose = import_module("liquidlens.imaging.phantoms.pose")  # whose name in the package is that of its function
 
 
 def test_schema_is_that_of_medmnist():

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imaging import LiquidLensError, Scan, read
+from liquidlens.errors import LiquidLensError
+from liquidlens.imaging import Scan, read
 
 
 @pytest.fixture

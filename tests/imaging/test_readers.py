@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from imaging import Budget, LiquidLensError, Scan
-from imaging.budget import DEFAULT
-from imaging.collection import Found, Place, each
-from imaging.readers import read_many
+from liquidlens.errors import LiquidLensError
+from liquidlens.imaging import Budget, Scan
+from liquidlens.imaging.budget import DEFAULT
+from liquidlens.imaging.collection import Found, Place, each
+from liquidlens.imaging.readers import read_many
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="needs signals and a shell")
@@ -26,9 +27,10 @@ PYTHON = sys.executable
 #: its place, says how.
 TRAPS = r"""
 import os, signal, sys, time
-import imaging.arrays, imaging.collection, imaging.items, imaging.worker
+from liquidlens.imaging import collection, worker
+from liquidlens.imaging.formats import arrays, items
 
-plain, kind_of_file, limit_time = imaging.arrays.to_float32, imaging.collection.kind_of_file, imaging.worker._limit_time
+plain, kind_of_file, limit_time = arrays.to_float32, collection.kind_of_file, worker._limit_time
 later = []
 
 def die(name):
@@ -65,9 +67,9 @@ def limit(budget):
     if later: die(later[0])
     limit_time(budget)
 
-imaging.arrays.to_float32 = imaging.items.to_float32 = to_float32
-imaging.collection.kind_of_file, imaging.worker._limit_time = kind_of, limit
-imaging.worker._main()
+arrays.to_float32 = items.to_float32 = to_float32
+collection.kind_of_file, worker._limit_time = kind_of, limit
+worker._main()
 """
 
 
@@ -405,8 +407,8 @@ def test_a_caller_that_is_killed_leaves_no_reader(tmp_path):
     """Not even one that hangs."""
     place = stack(tmp_path / "a.npy", 1, 203)
     code = f"""
-from imaging.collection import Place
-from imaging.readers import read_many
+from liquidlens.imaging.collection import Place
+from liquidlens.imaging.readers import read_many
 from tests.imaging.test_readers import children
 found = read_many([(i, Place({place.path!r})) for i in range(2)], 2, axes=2)
 next(found)
@@ -435,8 +437,8 @@ def test_ctrl_c_is_for_the_caller(tmp_path):
     place = stack(tmp_path / "a.npy", *range(5), size=200)
     code = f"""
 import signal
-from imaging.collection import Place
-from imaging.readers import read_many
+from liquidlens.imaging.collection import Place
+from liquidlens.imaging.readers import read_many
 caught = []
 signal.signal(signal.SIGINT, lambda *_: caught.append(1))
 found = read_many([(i, Place({place.path!r})) for i in range(30)], 2, axes=2)

@@ -9,7 +9,8 @@ import pytest
 import SimpleITK
 from pydicom.pixels import apply_modality_lut
 
-from imaging import LiquidLensError, Scan, read, read_safely
+from liquidlens.errors import LiquidLensError
+from liquidlens.imaging import Scan, read, read_safely
 
 PYDICOM = Path(pydicom.__file__).parent / "data"
 NIBABEL = Path(nibabel.__file__).parent

@@ -9,7 +9,8 @@ import pytest
 import SimpleITK
 from pydicom import uid
 
-from imaging import Budget, LiquidLensError, read
+from liquidlens.errors import LiquidLensError
+from liquidlens.imaging import Budget, read
 from tests.imaging.dicoms import (
     AXIAL,
     CORONAL,

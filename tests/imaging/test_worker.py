@@ -9,7 +9,8 @@ import numpy as np
 import pydicom
 import pytest
 
-from imaging import Budget, LiquidLensError, read, read_safely
+from liquidlens.errors import LiquidLensError
+from liquidlens.imaging import Budget, read, read_safely
 from tests.imaging.dicoms import enhanced, image, phantom, save
 
 
@@ -86,12 +87,12 @@ def test_a_worker_that_dies_is_a_sentence(tmp_path, monkeypatch, death, sentence
 
 
 def test_the_worker_imports_nothing_large():
-    code = "import sys, imaging.worker; print(*sys.modules)"
+    code = "import sys, liquidlens.imaging.worker; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True
     )
     loaded = set(done.stdout.split())
-    assert "imaging.read" in loaded
+    assert "liquidlens.imaging.read" in loaded
     assert not loaded & {"torch", "gradio", "onnxruntime", "pydicom", "nibabel", "PIL", "highdicom"}
 
 

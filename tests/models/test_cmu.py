@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from models import cmu
+from liquidlens.models.papers import cmu
 
 ENTRIES = {entry.name: entry for entry in cmu.ENTRIES}
 

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-import models
-from models import hse2024
-from models.cfc import CfC
-from models.liquid import LTC
+from liquidlens import models
+from liquidlens.models.layers.cfc import CfC
+from liquidlens.models.layers.liquid import LTC
+from liquidlens.models.papers import hse2024
 
 LSTM_ROWS = [name for name in models.names() if "source_layout" in models.entry(name).flags]
 

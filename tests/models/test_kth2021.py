@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from models import kth2021
+from liquidlens.models.papers import kth2021
 
 ENTRIES = {entry.name: entry for entry in kth2021.ENTRIES}
 LETTERS = {

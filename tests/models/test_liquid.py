@@ -1,4 +1,4 @@
-"""models.liquid against ncps, which defines what is right."""
+"""models.layers.liquid against ncps, which defines what is right."""
 
 import copy
 
@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ncps.wirings import NCP, AutoNCP, FullyConnected, Random
 
-from models.bidirectional import BidirectionalLTC, FoldedBidirectionalLTC
-from models.liquid import LTC, FoldedLTC
+from liquidlens.models.layers.bidirectional import BidirectionalLTC, FoldedBidirectionalLTC
+from liquidlens.models.layers.liquid import LTC, FoldedLTC
 
 WIRINGS = {
     "auto": lambda: AutoNCP(12, 3),

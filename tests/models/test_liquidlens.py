@@ -6,10 +6,10 @@ import torch
 from scipy import ndimage
 from torch.nn import functional as F
 
-import models
-from imaging import phantoms
-from models.erosions import Erosions, PooledErosions
-from models.liquidlens import _with_a_third_missing
+from liquidlens import models
+from liquidlens.imaging import phantoms
+from liquidlens.models.layers.erosions import Erosions, PooledErosions
+from liquidlens.models.papers.liquidlens import _with_a_third_missing
 
 NAMES = ("LiquidLens-S", "LiquidLens-M", "LiquidLens-CNN")
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-import models
-from models import truong2022
-from models.liquid import LTC
+from liquidlens import models
+from liquidlens.models.layers.liquid import LTC
+from liquidlens.models.papers import truong2022
 
 
 @pytest.mark.parametrize(

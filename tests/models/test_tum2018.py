@@ -4,9 +4,17 @@ import pytest
 import torch
 from torch import nn
 
-from models import tum2018
-from models.four_directions import FourDirections, Sweep
-from models.tum2018 import MNIST, Network, Spatial, equal_parameters, exact_pairs, fully_connected, parameters
+from liquidlens.models.layers.four_directions import FourDirections, Sweep
+from liquidlens.models.papers import tum2018
+from liquidlens.models.papers.tum2018 import (
+    MNIST,
+    Network,
+    Spatial,
+    equal_parameters,
+    exact_pairs,
+    fully_connected,
+    parameters,
+)
 
 ENTRIES = {entry.name: entry for entry in tum2018.ENTRIES}
 CELLS = {nn.LSTM: nn.LSTMCell, nn.GRU: nn.GRUCell, nn.RNN: nn.RNNCell}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-import models
+from liquidlens import models
 
 COUNTS = Path(__file__).with_name("counts.csv")
 #: Built after the papers' ideas, not printed or worked out from them.

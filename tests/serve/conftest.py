@@ -2,8 +2,7 @@
 
 import pytest
 
-import export
-import train
+from liquidlens import export, train
 
 
 @pytest.fixture(scope="session")

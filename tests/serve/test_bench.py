@@ -10,9 +10,9 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from imaging import LiquidLensError
-from serve import bench
-from serve.manifest import KEY, Input
+from liquidlens.errors import LiquidLensError
+from liquidlens.manifest import KEY, Input
+from liquidlens.serve import bench
 
 from ..conftest import changed_metadata
 
@@ -135,7 +135,7 @@ def test_what_cannot_be_measured_is_said(folder, tmp_path, liquid_bundle):
 def test_the_device_environment_can_measure(folder):
     if not DEVICE.is_file():
         pytest.skip("needs the device environment: make environments")
-    code = "import sys; from serve.bench import measure; print(*measure(sys.argv[1:], (1,), repeats=1), sep='\\n')"
+    code = "import sys; from liquidlens.serve import bench; print(*bench.measure(sys.argv[1:], (1,), repeats=1))"
     done = subprocess.run([DEVICE, "-c", code, folder], check=True, capture_output=True, text=True)
     assert "LiqExp1N2" in done.stdout
     assert done.stderr == ""

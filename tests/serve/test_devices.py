@@ -9,9 +9,11 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from imaging import LiquidLensError, phantoms
-from serve import devices, runs
-from serve.predictor import Predictor
+from liquidlens.errors import LiquidLensError
+from liquidlens.imaging import phantoms
+from liquidlens.serve.predict import bounded_run as runs
+from liquidlens.serve.predict import devices
+from liquidlens.serve.predict.predictor import Predictor
 
 
 @pytest.fixture(scope="module")

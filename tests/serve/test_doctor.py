@@ -9,7 +9,8 @@ from pathlib import Path
 import onnx
 import pytest
 
-from serve import doctor, pretrained
+from liquidlens.serve import doctor
+from liquidlens.serve.predict import pretrained
 
 ENVIRONMENTS = {"workshop": Path(sys.executable), "device": Path(__file__).parents[2] / ".venv-serve/bin/python"}
 
@@ -41,7 +42,7 @@ def test_without_the_cpu_it_cannot_predict():
 
 
 def test_a_data_folder_that_is_not_there(tmp_path):
-    code = "from serve.doctor import examine; print(*(f for f in examine() if f.about == 'LIQUIDLENS_DATA'))"
+    code = "from liquidlens.serve.doctor import examine; print(*(f for f in examine() if f.about == 'LIQUIDLENS_DATA'))"
     environment = {**os.environ, "LIQUIDLENS_DATA": str(tmp_path / "none")}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert "there is no such folder" in done.stdout

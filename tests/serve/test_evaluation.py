@@ -17,10 +17,10 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from imaging import LiquidLensError
-from serve import metrics
-from serve.batch import tables
-from serve.evaluation import evaluate, read_labels, summary, write
+from liquidlens import metrics
+from liquidlens.errors import LiquidLensError
+from liquidlens.serve.batch import tables
+from liquidlens.serve.evaluate.run import evaluate, read_labels, summary, write
 
 TWO = ("vessel", "aneurysm")
 FOUR = ("mucus", "stroma", "debris", "$\\alpha$ a rather long name that is wrapped")

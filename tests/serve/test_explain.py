@@ -13,13 +13,16 @@ import torch
 from onnx import numpy_helper
 from scipy.stats import spearmanr
 
-from imaging import LiquidLensError, Scan, phantoms
-from models.front import Front, InputContract
-from serve import explain, explain_drawing, metrics
-from serve.explain_page import page, pictures
-from serve.grid import on_grid, positions, resized
-from serve.manifest import Input, Wiring
-from serve.predictor import Predictor
+from liquidlens import metrics
+from liquidlens.errors import LiquidLensError
+from liquidlens.imaging import Scan, phantoms
+from liquidlens.manifest import Input, Wiring
+from liquidlens.models.front import Front, InputContract
+from liquidlens.serve import explain
+from liquidlens.serve.explain import drawing
+from liquidlens.serve.explain.page import page, pictures
+from liquidlens.serve.predict.predictor import Predictor
+from liquidlens.serve.predict.presentation import on_grid, positions, resized
 
 SPLITS, SEED = {"test": 60}, 7
 
@@ -244,11 +247,11 @@ def parsed(svg: str) -> ElementTree.Element:
 
 def test_a_heat_map_shows_every_state_with_its_sign(liquid, aneurysms):
     (trace,) = explain.trace(liquid, aneurysms[0][0])
-    root = parsed(explain_drawing.trace_svg(trace, step=3))
+    root = parsed(drawing.trace_svg(trace, step=3))
     cells = {"above": 0, "below": 0}
     for path in root.iter("{http://www.w3.org/2000/svg}path"):
         cells[path.get("class")] += path.get("d").count("z")
-    level = np.round(explain_drawing.LEVELS * trace.states.astype(float) / np.abs(trace.states).max())
+    level = np.round(drawing.LEVELS * trace.states.astype(float) / np.abs(trace.states).max())
     assert cells == {"above": (level > 0).sum(), "below": (level < 0).sum()}
     words = [text.text for text in root.iter("{http://www.w3.org/2000/svg}text")]
     assert [word for word in words if word in ("inter", "command", "motor")] == ["inter", "command", "motor"]
@@ -256,13 +259,13 @@ def test_a_heat_map_shows_every_state_with_its_sign(liquid, aneurysms):
 
 def test_the_wiring_shows_the_states_of_a_step(liquid, aneurysms):
     (trace,) = explain.trace(liquid, aneurysms[0][0])
-    svg = explain_drawing.wiring_svg(trace, 13)
+    svg = drawing.wiring_svg(trace, 13)
     parsed(svg)
     shown = {int(n): float(value) for n, value in re.findall(r"<title>neuron (\d+) \(\w+\): (\S+)</title>", svg)}
     assert shown == {n: pytest.approx(float(state), abs=6e-4) for n, state in enumerate(trace.states[13])}
     assert "after step 14" in svg
     with pytest.raises(IndexError):
-        explain_drawing.wiring_svg(trace, 28)
+        drawing.wiring_svg(trace, 28)
 
 
 def test_large_layers_and_silent_ones_are_drawn(liquid):
@@ -277,7 +280,7 @@ def test_large_layers_and_silent_ones_are_drawn(liquid):
         recurrent=("+" * 104,) * 104,
     )
     trace = explain.NeuronTrace(np.zeros((196, 104), np.float32), wiring, None)
-    for svg in (explain_drawing.trace_svg(trace), explain_drawing.wiring_svg(trace, 0)):
+    for svg in (drawing.trace_svg(trace), drawing.wiring_svg(trace, 0)):
         parsed(svg)
         assert "&lt;large&gt;" in svg
     assert "10,816 synapses between neurons are not drawn" in svg
@@ -287,7 +290,7 @@ def test_large_layers_and_silent_ones_are_drawn(liquid):
 def test_bars_are_as_long_as_contributions(values):
     contribution = np.array(values)
     found = explain.SliceContribution("a <b>", np.zeros((len(values), 2)), contribution, np.arange(len(values)))
-    root = parsed(explain_drawing.slices_svg(found))
+    root = parsed(drawing.slices_svg(found))
     bars = [bar for bar in root.iter("{http://www.w3.org/2000/svg}rect") if bar.get("class") in ("above", "below")]
     signed = [float(bar.get("height")) * (1 if bar.get("class") == "above" else -1) for bar in bars]
     scale = np.ptp([*values, 0]) or 1

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, f1_score, recall_score, roc_auc_score
 
-from serve import metrics
+from liquidlens import metrics
 
 
 def binary(*positive):

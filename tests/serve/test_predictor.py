@@ -11,10 +11,11 @@ import numpy as np
 import onnx
 import pytest
 
-from imaging import LiquidLensError, Scan, phantoms
-from serve.manifest import KEY, Input, Manifest, Operating, OutOfDistribution, Parameters, Provenance, abstains
-from serve.prediction import conclude
-from serve.predictor import Predictor
+from liquidlens.errors import LiquidLensError
+from liquidlens.imaging import Scan, phantoms
+from liquidlens.manifest import KEY, Input, Manifest, Operating, OutOfDistribution, Parameters, Provenance, abstains
+from liquidlens.serve.predict.prediction import conclude
+from liquidlens.serve.predict.predictor import Predictor
 from tests.conftest import changed_metadata
 
 
@@ -90,7 +91,7 @@ MEMORY = """
 import ctypes, sys
 import numpy as np
 from imaging import Scan
-from serve.predictor import Predictor
+from liquidlens.serve.predict.predictor import Predictor
 predictor = Predictor(sys.argv[1], "cpu", threads=1)
 random = np.random.default_rng(0)
 for i in range(1, 241):
@@ -299,10 +300,8 @@ def test_the_manifest_survives_the_file(liquid_bundle, predictor):
 
 def test_official_64_voxel_files_through_a_28_voxel_model(medmnist_root, tmp_path):
     """The mask contract: the finer official files give the AUC of the 28-voxel files, within 0.01."""
-    import export
-    import train
-    from serve import metrics
-    from train import datasets
+    from liquidlens import export, metrics, train
+    from liquidlens.train import datasets
 
     run = train.train("LiqExp1N2", "vesselmnist3d", "quick", changes={"max_epochs": 12}, runs=tmp_path, progress=False)
     predictor = Predictor(export.export(run.path, tmp_path / "bundle").model)

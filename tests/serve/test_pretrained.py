@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import skimage.data
 
-from imaging import LiquidLensError, Scan, phantoms, read
-from serve import pretrained
-from serve.predictor import Predictor
-from train import datasets
+from liquidlens.errors import LiquidLensError
+from liquidlens.imaging import Scan, phantoms, read
+from liquidlens.serve.predict import pretrained
+from liquidlens.serve.predict.predictor import Predictor
+from liquidlens.train import datasets
 
 NAMES = pretrained.names()
 SEED = 0
@@ -53,7 +54,7 @@ VOLUMES = {
 
 @pytest.fixture(scope="module", params=NAMES)
 def predictor(request) -> Predictor:
-    return Predictor(pretrained.find(request.param))
+    return Predictor(request.param)
 
 
 def test_there_are_models():
@@ -98,7 +99,7 @@ def test_few_real_test_scans_are_flagged(predictor, data_root):
 @pytest.mark.skipif("chest-xray" not in NAMES, reason="no model of chest X-rays")
 def test_a_radiograph_of_twelve_bits_is_judged_like_its_picture():
     """DICOM files hold more than a picture shows; the network learnt from pictures."""
-    predictor = Predictor(pretrained.find("chest-xray"))
+    predictor = Predictor("chest-xray")
     picture = phantoms.chest_xray(splits={"test": 1})["test_images"][0].astype(np.float32)
     picture = (picture - picture.min()) * (255 / np.ptp(picture))
     expected = predictor.predict(Scan(picture))

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from imaging import LiquidLensError, read
-from serve import pretrained, site
-from serve.predictor import Predictor
+from liquidlens.errors import LiquidLensError
+from liquidlens.imaging import read
+from liquidlens.serve.predict import pretrained
+from liquidlens.serve.predict.predictor import Predictor
+from liquidlens.serve.web import site
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,7 +44,7 @@ def test_a_site_brings_generated_scans_for_its_models(tmp_path):
     site.write(["vessel-cnn"], tmp_path / "site")
     examples = json.loads((tmp_path / "site" / "models.json").read_text())["examples"]
     assert [example["name"] for example in examples] == ["Generated vessel: healthy", "Generated vessel: aneurysm"]
-    predictor = Predictor(pretrained.find("vessel-cnn"))
+    predictor = Predictor("vessel-cnn")
     labels = [predictor.predict(read(tmp_path / "site" / example["path"])).label for example in examples]
     assert labels == ["vessel", "aneurysm"]
     site.write(["adrenal-cnn"], tmp_path / "site")

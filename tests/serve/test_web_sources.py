@@ -13,13 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from imaging import LiquidLensError, Scan
-from serve import pretrained, site
-from serve.explain import positions
-from serve.grid import presented
-from serve.manifest import Manifest
-from serve.prediction import conclude
-from serve.predictor import Predictor
+from liquidlens.errors import LiquidLensError
+from liquidlens.imaging import Scan
+from liquidlens.manifest import Manifest
+from liquidlens.serve.explain.occlusion import positions
+from liquidlens.serve.predict.prediction import conclude
+from liquidlens.serve.predict.predictor import Predictor
+from liquidlens.serve.predict.presentation import presented
+from liquidlens.serve.web import site
 from tests.serve.test_web import tree
 
 WEB = site.PAGE.parent
@@ -83,7 +84,7 @@ def test_the_lock_file_names_no_host():
 
 def variants() -> list[Manifest]:
     """Manifests of every kind of answer."""
-    one = Predictor(pretrained.find("vessel-cnn"), "cpu").manifest
+    one = Predictor("vessel-cnn", "cpu").manifest
 
     def changed(labels: tuple[str, ...], task: str, **operating: object) -> Manifest:
         document = json.loads(one.to_json())
@@ -139,7 +140,7 @@ def conclusions() -> tuple[list[dict], list[dict | str]]:
 def presentations() -> tuple[list[dict], list[list[float] | str]]:
     rng = np.random.default_rng(0)
     cases, expected = [], []
-    predictors = {name: Predictor(pretrained.find(name), "cpu") for name in ("chest-xray", "nodule", "vessel-cnn")}
+    predictors = {name: Predictor(name, "cpu") for name in ("chest-xray", "nodule", "vessel-cnn")}
     for predictor in predictors.values():
         for shape in ((5, 6), (3, 5, 6)):
             for told in (

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from train import augment
+from liquidlens.train.loop import augment
 
 
 def ball(center, size=28, radius=6.0):

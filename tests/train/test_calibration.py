@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from serve.metrics import expected_calibration_error, probabilities, sigmoid
-from train.calibration import fit_temperature, negative_log_likelihood
+from liquidlens.metrics import expected_calibration_error, probabilities, sigmoid
+from liquidlens.train.loop.calibration import fit_temperature, negative_log_likelihood
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])

@@ -10,13 +10,13 @@ import numpy as np
 import pooch
 import pytest
 
-from imaging import LiquidLensError
-from imaging.phantoms.chest import SPLITS as CHESTS
-from imaging.phantoms.pose import SPLITS as POSES
-from imaging.phantoms.vessel import SPLITS as VESSELS
-from train import datasets
-from train.datasets import places
-from train.datasets.dataset import md5_of_file
+from liquidlens.errors import LiquidLensError
+from liquidlens.imaging.phantoms.chest import SPLITS as CHESTS
+from liquidlens.imaging.phantoms.pose import SPLITS as POSES
+from liquidlens.imaging.phantoms.vessel import SPLITS as VESSELS
+from liquidlens.train import datasets
+from liquidlens.train.datasets import places
+from liquidlens.train.datasets.dataset import md5_of_file
 
 
 @pytest.fixture(autouse=True)

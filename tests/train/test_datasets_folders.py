@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imaging import LiquidLensError
-from train import datasets
-from train.datasets import places
-from train.datasets.folders import patient_of
+from liquidlens.errors import LiquidLensError
+from liquidlens.train import datasets
+from liquidlens.train.datasets import places
+from liquidlens.train.datasets.folders import patient_of
 
 
 @pytest.fixture(autouse=True)

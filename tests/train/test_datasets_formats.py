@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imaging import LiquidLensError
-from train import datasets
-from train.datasets import places
-from train.datasets.dataset import md5_of_file
+from liquidlens.errors import LiquidLensError
+from liquidlens.train import datasets
+from liquidlens.train.datasets import places
+from liquidlens.train.datasets.dataset import md5_of_file
 
 rng = np.random.default_rng(0)
 

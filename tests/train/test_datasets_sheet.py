@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from train.datasets import Dataset
-from train.datasets.contact_sheet import BACKGROUND, GAP, LABELS, MARGIN, TILE, contact_sheet
+from liquidlens.train.datasets import Dataset
+from liquidlens.train.datasets.contact_sheet import BACKGROUND, GAP, LABELS, MARGIN, TILE, contact_sheet
 
 rng = np.random.default_rng(0)
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import train
-from imaging import LiquidLensError
-from train import fit, initialise
-from train.callbacks import Recorder
-from train.run import RunFolder
+from liquidlens import train
+from liquidlens.errors import LiquidLensError
+from liquidlens.train.loop import fit, initialise
+from liquidlens.train.loop.callbacks import Recorder
+from liquidlens.train.run import RunFolder
 
 MODEL, DATA = "CNNExp4N1", "phantom-vessel3d"
 
@@ -165,7 +165,7 @@ def test_run_folders_with_broken_files(liquid_run, tmp_path, name, content, sent
 
 
 def test_initialisation_starts_at_the_share_of_the_class():
-    import models
+    from liquidlens import models
 
     torch.manual_seed(0)
     model = models.build("LiqExp1N2")

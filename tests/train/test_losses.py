@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from train import losses
+from liquidlens.train.loop import losses
 
 
 def logit(p):

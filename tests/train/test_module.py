@@ -5,13 +5,13 @@ import math
 import pytest
 import torch
 
-from imaging import LiquidLensError
-from train.callbacks import EarlyStop, badness
-from train.figures import epoch_figures, pose_errors
-from train.fit import draw_subset
-from train.losses import cross_entropy, double_softmax
-from train.module import ShuffledBatches, loader
-from train.recipes import training
+from liquidlens.errors import LiquidLensError
+from liquidlens.train.loop.callbacks import EarlyStop, badness
+from liquidlens.train.loop.evaluate import epoch_figures, pose_errors
+from liquidlens.train.loop.fit import draw_subset
+from liquidlens.train.loop.losses import cross_entropy, double_softmax
+from liquidlens.train.loop.module import ShuffledBatches, loader
+from liquidlens.train.recipes import training
 
 HSE, TUM = training("hse-2024"), training("tum-2018", {"patience": 3})
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
-import export
-import train
-from imaging import LiquidLensError
-from train import datasets, fit, module
-from train.prepare import prepare
-from train.run import RunRecipe
+from liquidlens import export, train
+from liquidlens.errors import LiquidLensError
+from liquidlens.train import datasets
+from liquidlens.train.loop import fit, module
+from liquidlens.train.loop.prepare import prepare
+from liquidlens.train.run import RunRecipe
 
 
 def run(tmp_path, model, data, recipe=None, flags=(), size=None, seed=0, **changes):

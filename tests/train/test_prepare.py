@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from imaging import LiquidLensError
-from models.front import InputContract
-from train import prepare
-from train.datasets import joined, picked
+from liquidlens.errors import LiquidLensError
+from liquidlens.models.front import InputContract
+from liquidlens.train.datasets import joined, picked
+from liquidlens.train.loop import prepare
 
 GREY = InputContract("grey", (4, 4))
 

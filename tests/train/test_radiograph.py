@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from train.radiograph import ChestAugmentation
+from liquidlens.train.loop.radiograph import ChestAugmentation
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-import models
-from imaging import LiquidLensError
-from train.optimizer import configure, parameter_groups
-from train.recipes import RECIPES, changed, parse_changes, training
+from liquidlens import models
+from liquidlens.errors import LiquidLensError
+from liquidlens.train.loop.optimizer import configure, parameter_groups
+from liquidlens.train.recipes import RECIPES, changed, parse_changes, training
 
 
 def test_every_paper_has_a_recipe_of_its_name():

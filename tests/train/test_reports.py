@@ -9,14 +9,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imaging import LiquidLensError
-from train.plans import CMU_EPOCHS, KTH_EPOCHS, PLANS, RATES, TRUONG_EPOCHS, TRUONG_RATE, TUM_VALIDATION
-from train.published import Printed
-from train.reports import write
-from train.reports.hse2024 import AUC
-from train.reports.markdown import difference, ours, replaced, searched, table
-from train.reports.rows import Summary, best_by_validation, summaries
-from train.results import ResultsTable
+from liquidlens.errors import LiquidLensError
+from liquidlens.train.studies.plans import (
+    CMU_EPOCHS,
+    KTH_EPOCHS,
+    PLANS,
+    RATES,
+    TRUONG_EPOCHS,
+    TRUONG_RATE,
+    TUM_VALIDATION,
+)
+from liquidlens.train.studies.published import Printed
+from liquidlens.train.studies.reports import write
+from liquidlens.train.studies.reports.hse2024 import AUC
+from liquidlens.train.studies.reports.markdown import difference, ours, replaced, searched, table
+from liquidlens.train.studies.reports.rows import Summary, best_by_validation, summaries
+from liquidlens.train.studies.results import ResultsTable
 
 DOCS = Path(__file__).parents[2] / "docs"
 STUDIED = sorted(path.stem for path in (DOCS / "results").glob("*.csv"))

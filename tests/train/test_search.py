@@ -6,9 +6,10 @@ import json
 import numpy as np
 import pytest
 
-from imaging import LiquidLensError
-from train import fit, search
-from train.datasets import HELD_OUT, load
+from liquidlens.errors import LiquidLensError
+from liquidlens.train.datasets import HELD_OUT, load
+from liquidlens.train.loop import fit
+from liquidlens.train.studies import search
 
 DATA = "phantom-vessel3d"
 OVER = {"learning_rate": "0.0001..0.01", "batch_size": "32,64"}

@@ -6,7 +6,7 @@ import pytest
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-import train
+from liquidlens import train
 
 
 def test_statistics_of_every_layer_and_epoch(tmp_path):

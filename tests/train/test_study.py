@@ -12,14 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import models
-from imaging import LiquidLensError, phantoms
-from models import hse2024
-from train import plans, study
-from train.fit import settings_for
-from train.published import HSE_COLUMNS, TABLES, Printed, published
-from train.results import ResultsTable
-from train.run import RunFolder
+from liquidlens import models
+from liquidlens.errors import LiquidLensError
+from liquidlens.imaging import phantoms
+from liquidlens.models.papers import hse2024
+from liquidlens.train.loop.fit import settings_for
+from liquidlens.train.run import RunFolder
+from liquidlens.train.studies import plans, study
+from liquidlens.train.studies.published import HSE_COLUMNS, TABLES, Printed, published
+from liquidlens.train.studies.results import ResultsTable
 
 MODEL, EPOCHS, SEEDS = "CNNExp2N4", 20, (0, 1)
 

@@ -5,9 +5,10 @@ import csv
 import pytest
 from PIL import Image
 
-from imaging import LiquidLensError
-from train import fit, sweep
-from train.run import RunFolder
+from liquidlens.errors import LiquidLensError
+from liquidlens.train.loop import fit
+from liquidlens.train.run import RunFolder
+from liquidlens.train.studies import sweep
 
 
 def run(tmp_path, rates=(1e-3, 1e-2)):

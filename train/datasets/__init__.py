@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imaging import LiquidLensError
-from imaging.errors import unknown
-from train.datasets import folders, places
-from train.datasets.dataset import (
+from liquidlens.errors import LiquidLensError, unknown
+from liquidlens.train.datasets import folders, places
+from liquidlens.train.datasets.dataset import (
     HELD_OUT,
     POSE,
     SPLITS,
@@ -30,8 +29,8 @@ from train.datasets.dataset import (
     md5_of,
     picked,
 )
-from train.datasets.places import Arrays
-from train.datasets.registry import PHANTOM, SOURCES, Source
+from liquidlens.train.datasets.places import Arrays
+from liquidlens.train.datasets.registry import PHANTOM, SOURCES, Source
 
 __all__ = [
     "HELD_OUT", "PHANTOM", "POSE", "SPLITS", "DataUnavailableError", "Dataset", "Listing", "Scans", "Task", "joined",

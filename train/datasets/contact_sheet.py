@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from train.datasets.dataset import SPLITS, Dataset
-from train.datasets.registry import SOURCES
+from liquidlens.train.datasets.dataset import SPLITS, Dataset
+from liquidlens.train.datasets.registry import SOURCES
 
 if TYPE_CHECKING:
     from PIL.Image import Image

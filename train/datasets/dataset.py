@@ -9,8 +9,8 @@ from typing import Any, Generic, Literal, TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from imaging import LiquidLensError
-from models.front import Values
+from liquidlens.errors import LiquidLensError
+from liquidlens.models.front import Values
 
 SPLITS = ("train", "val", "test")
 #: The label names of poses: the camera's position in metres and its unit quaternion.

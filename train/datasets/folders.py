@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-import imaging
-from imaging import LiquidLensError
-from imaging.read import kind_of
-from train.datasets.dataset import SPLITS, Dataset, Decoded, md5_of, md5_of_file
+from liquidlens import imaging
+from liquidlens.errors import LiquidLensError
+from liquidlens.imaging.read import kind_of
+from liquidlens.train.datasets.dataset import SPLITS, Dataset, Decoded, md5_of, md5_of_file
 
 #: How file names give the patient: person123_bacteria_4, IM-0115-0001, NORMAL2-IM-1427-0001, LIDC-IDRI-0001_R_1,
 #: patient_12_slice_3, sub-01_T1w.

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from train.datasets.dataset import SPLITS, Decoded, Scans
-from train.datasets.places import Arrays
+from liquidlens.train.datasets.dataset import SPLITS, Decoded, Scans
+from liquidlens.train.datasets.places import Arrays
 
 HU = (-1000.0, 400.0)  # what the 8-bit values 0 and 255 of the LIDC file stand for
 

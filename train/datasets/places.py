@@ -12,8 +12,8 @@ from pathlib import Path
 
 from medmnist.info import DEFAULT_ROOT
 
-from imaging import LiquidLensError
-from train.datasets.dataset import DataUnavailableError, Scans, md5_of_file
+from liquidlens.errors import LiquidLensError
+from liquidlens.train.datasets.dataset import DataUnavailableError, Scans, md5_of_file
 
 SUBFOLDERS = ("medmnist", "vision", "cxr", "lidc")
 

@@ -6,11 +6,11 @@ from functools import partial
 
 from medmnist.info import INFO
 
-from imaging import phantoms
-from models.front import Values
-from train.datasets import formats
-from train.datasets.dataset import POSE, Task
-from train.datasets.places import Arrays, Container, File
+from liquidlens.imaging import phantoms
+from liquidlens.models.front import Values
+from liquidlens.train.datasets import formats
+from liquidlens.train.datasets.dataset import POSE, Task
+from liquidlens.train.datasets.places import Arrays, Container, File
 
 PHANTOM = "phantom-vessel3d"
 

@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from serve import pretrained
+from liquidlens.serve.predict import pretrained
 from tests.attacks.attack import Attack, Reads, Refused
 
 WHOLE = pretrained.find("vessel").read_bytes()

@@ -12,8 +12,8 @@ from typing import Any
 
 import onnx
 
-from serve import pretrained
-from serve.manifest import KEY, metadata
+from liquidlens.manifest import KEY, metadata
+from liquidlens.serve.predict import pretrained
 from tests.attacks.attack import Attack, Reads, Refused
 
 SCRIPT = "<script>alert(1)</script>"

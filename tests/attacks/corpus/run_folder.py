@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from serve import pretrained
+from liquidlens.serve.predict import pretrained
 from tests.attacks.attack import Attack, Reads, Refused
 from tests.attacks.corpus.absurd_array import Payload
 

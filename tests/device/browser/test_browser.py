@@ -18,9 +18,9 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
-from imaging.phantoms import vessel3d
-from serve import pretrained
-from serve.predictor import Predictor
+from liquidlens.imaging.phantoms import vessel3d
+from liquidlens.serve.predict import pretrained
+from liquidlens.serve.predict.predictor import Predictor
 
 CHROMIUM = Path("/usr/bin/chromium")
 #: Software rendering, because the 3D view needs WebGL and a test machine has no graphics card.

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from imaging.phantoms import vessel3d
-from serve import site
+from liquidlens.imaging.phantoms import vessel3d
+from liquidlens.serve.web import site
 
 CHROMIUM = Path("/usr/bin/chromium")
 #: Software rendering, because the viewer needs WebGL and a test machine has no graphics card.

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
-from imaging import read
-from serve import pretrained
-from serve.explain import slices, trace
-from serve.predictor import Predictor
+from liquidlens.imaging import read
+from liquidlens.serve.explain.occlusion import slices, trace
+from liquidlens.serve.predict.predictor import Predictor
 
 
 def choose(page: Page, model: str) -> None:
@@ -57,7 +56,7 @@ def result(page: Page) -> dict:
 
 def assert_same_answer(page: Page, model: str, file: Path) -> dict:
     """Everything that the page found is what Python finds."""
-    predictor, scan = Predictor(pretrained.find(model), "cpu"), read(file)
+    predictor, scan = Predictor(model, "cpu"), read(file)
     expected, found = predictor.predict(scan, file.name).to_json(), result(page)
     told = found["prediction"]
     assert told["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-4)

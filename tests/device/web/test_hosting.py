@@ -6,7 +6,7 @@ import time
 import pytest
 from playwright.sync_api import expect
 
-from serve import site
+from liquidlens.serve.web import site
 from tests.device.web.conftest import loaded
 from tests.device.web.person import answered, assert_same_answer, choose, drop
 

@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from imaging.phantoms import vessel3d
-from serve import pretrained
-from serve.predictor import Predictor
+from liquidlens.imaging.phantoms import vessel3d
+from liquidlens.serve.predict import pretrained
+from liquidlens.serve.predict.predictor import Predictor
 from tests.device.web.conftest import loaded
 from tests.device.web.person import answered, assert_same_answer, choose, choose_and_open, drop
 
@@ -42,7 +42,7 @@ def test_a_dropped_vessel_has_the_answer_of_the_predictor(page, vessel):
 
 def test_every_pretrained_model_answers_as_the_predictor(page, vessel, xray):
     for model in pretrained.names():
-        file = vessel if len(Predictor(pretrained.find(model)).manifest.input.size) == 3 else xray
+        file = vessel if len(Predictor(model).manifest.input.size) == 3 else xray
         choose(page, model)
         drop(page, file)
         expect(page.locator("#answer")).to_contain_text(f"{model} says of {file.name}")

@@ -19,7 +19,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page
 
-from imaging import LiquidLensError, Scan, read
+from liquidlens.errors import LiquidLensError
+from liquidlens.imaging import Scan, read
 from tests.attacks.attack import SECRET, Refused, corpus
 from tests.device.web.conftest import Host, loaded, read_in_browser
 

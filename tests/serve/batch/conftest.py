@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from imaging.phantoms import vessel3d
-from serve import pretrained
-from serve.predictor import Predictor
+from liquidlens.imaging.phantoms import vessel3d
+from liquidlens.serve.predict.predictor import Predictor
 
 
 @pytest.fixture(scope="session")
 def predictor() -> Predictor:
-    return Predictor(pretrained.find("vessel"), "cpu", threads=1)
+    return Predictor("vessel", "cpu", threads=1)
 
 
 @pytest.fixture(scope="session")

@@ -13,11 +13,11 @@ import numpy as np
 import pydicom
 import pytest
 
-from imaging import Budget
-from serve.batch import tables
-from serve.batch.engine import Options
-from serve.batch.inputs import Inputs
-from serve.batch.job import run
+from liquidlens.imaging import Budget
+from liquidlens.serve.batch import tables
+from liquidlens.serve.batch.engine import Options
+from liquidlens.serve.batch.inputs import Inputs
+from liquidlens.serve.batch.job import run
 from tests.imaging.dicoms import image, save
 
 GOOD, EACH = 5_000, 50

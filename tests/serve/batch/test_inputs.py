@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from imaging import LiquidLensError
-from imaging.collection import Place
-from serve.batch.inputs import Inputs, Shard
+from liquidlens.errors import LiquidLensError
+from liquidlens.imaging.collection import Place
+from liquidlens.serve.batch.inputs import Inputs, Shard
 from tests.imaging.dicoms import image, phantom, save
 
 

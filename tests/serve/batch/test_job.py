@@ -14,15 +14,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from imaging import Budget, LiquidLensError, read
-from imaging.collection import named
-from serve import pretrained
-from serve.batch import tables
-from serve.batch.engine import Options
-from serve.batch.inputs import Inputs, Shard
-from serve.batch.job import State, journal_of, run
-from serve.batch.merge import merge
-from serve.predictor import Predictor
+from liquidlens.errors import LiquidLensError
+from liquidlens.imaging import Budget, read
+from liquidlens.imaging.collection import named
+from liquidlens.serve.batch import tables
+from liquidlens.serve.batch.engine import Options
+from liquidlens.serve.batch.inputs import Inputs, Shard
+from liquidlens.serve.batch.job import State, journal_of, run
+from liquidlens.serve.batch.merge import merge
+from liquidlens.serve.predict.predictor import Predictor
 
 OPTIONS = Options(batch_size=4, readers=2)
 ROOT = Path(__file__).parents[3]
@@ -40,7 +40,7 @@ def rows(path: Path) -> list[tables.Row]:
 
 def command(*arguments, **others) -> subprocess.Popen:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    line = [sys.executable, "-m", "serve.batch", *map(str, arguments)]
+    line = [sys.executable, "-m", "liquidlens", "batch", *map(str, arguments)]
     return subprocess.Popen(
         line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=ROOT, **others
     )
@@ -388,7 +388,7 @@ def test_624_xrays_from_files_give_the_figures_of_the_export(data_root, tmp_path
     answer = json.loads(said)
     assert (answer["scans"], answer["errors"]) == (624, 0)
     figures = answer["evaluation"]["figures"]
-    exported = Predictor(pretrained.find("chest-xray")).manifest.metrics["test"]
+    exported = Predictor("chest-xray").manifest.metrics["test"]
     assert figures["auc"]["value"] == pytest.approx(exported["auc"], abs=1e-5)
     assert figures["accuracy_most_probable"]["value"] == pytest.approx(exported["accuracy"], abs=1e-6)
     assert figures["ece"]["value"] == pytest.approx(exported["ece_calibrated"], abs=1e-4)

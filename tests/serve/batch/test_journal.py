@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from imaging import LiquidLensError
-from imaging.collection import Place
-from serve.batch.journal import Job, Journal
+from liquidlens.errors import LiquidLensError
+from liquidlens.imaging.collection import Place
+from liquidlens.serve.batch.journal import Job, Journal
 
 JOB = Job("LiqExp1N2", "ab" * 32, "cd" * 32, "1/1")
 WINDOWS = [

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from imaging import LiquidLensError
-from serve.batch import tables
+from liquidlens.errors import LiquidLensError
+from liquidlens.serve.batch import tables
 
 KINDS = tables.columns(("no", "yes, perhaps"))
 

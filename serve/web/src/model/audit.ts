@@ -2,7 +2,7 @@
 import { sha256, type Manifest } from "./manifest.ts";
 import { tensorsOf } from "./onnx.ts";
 
-/** Digits of a tensor's digest, as of `export.audit`. */
+/** Digits of a tensor's digest, as of `export.checks.audit`. */
 const DIGITS = 32;
 
 export interface Audit {

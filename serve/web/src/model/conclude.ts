@@ -1,4 +1,4 @@
-/** What a model says about one scan: everything after the graph.  The same as `serve.prediction`. */
+/** What a model says about one scan: everything after the graph.  The same as `serve.predict.prediction`. */
 import { Refusal } from "../read/refusal.ts";
 import type { Manifest } from "./manifest.ts";
 

@@ -1,4 +1,4 @@
-/** What the file itself puts out beside its answer: a decision per slice, and neurons' states; as `serve.explain`. */
+/** What the file itself puts out beside its answer: a decision per slice, and neurons' states; as `serve.explain.occlusion`. */
 import type { Output, Prediction } from "./conclude.ts";
 import type { Manifest, Wiring } from "./manifest.ts";
 

@@ -1,4 +1,4 @@
-/** The manifest: the JSON inside an exported file that says what it is and how to read a scan for it; `serve.manifest`. */
+/** The manifest: the JSON inside an exported file that says what it is and how to read a scan for it; `liquidlens.manifest`. */
 import { Refusal } from "../read/refusal.ts";
 import { product } from "../read/scan.ts";
 

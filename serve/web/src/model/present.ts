@@ -1,4 +1,4 @@
-/** What a model's file is given for a scan: everything before the graph.  The same as `serve.predictor` and `serve.grid`. */
+/** What a model's file is given for a scan: everything before the graph.  The same as `serve.predict.predictor` and `serve.predict.presentation`. */
 import { range, type Scan } from "../read/scan.ts";
 import { Refusal } from "../read/refusal.ts";
 import type { Manifest } from "./manifest.ts";

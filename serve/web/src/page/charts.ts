@@ -1,4 +1,4 @@
-/** Explanations as drawings: slices' contributions, and states of neurons over the steps; as `serve.explain_drawing`. */
+/** Explanations as drawings: slices' contributions, and states of neurons over the steps; as `serve.explain.drawing`. */
 import type { NeuronTrace, SliceContribution } from "../messages.ts";
 import { element, figure, svg } from "./dom.ts";
 

@@ -1,5 +1,5 @@
 /**
- * Reading DICOM: from the stored pixels to grey values, frame by frame, as `imaging.dicom` does with pydicom.
+ * Reading DICOM: from the stored pixels to grey values, frame by frame, as `imaging.formats.dicom` does with pydicom.
  *
  * What leaves this module are pixels, lengths and codes of the standard; no attribute of a patient.
  */

@@ -1,5 +1,5 @@
 /**
- * Where pixels lie in the patient: slices in order, and every volume turned to one convention; as `imaging.geometry`.
+ * Where pixels lie in the patient: slices in order, and every volume turned to one convention; as `imaging.formats.geometry`.
  * World coordinates are DICOM's, in millimetres: x to the patient's left, y to the back, z to the head (LPS).
  */
 import { Refusal } from "./refusal.ts";

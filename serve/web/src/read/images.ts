@@ -1,4 +1,4 @@
-/** Reading PNG and JPEG images of 8 and 16 bits, with the numbers that `imaging.images` gets from Pillow. */
+/** Reading PNG and JPEG images of 8 and 16 bits, with the numbers that `imaging.formats.images` gets from Pillow. */
 import { bytesOf, joined } from "./bytes.ts";
 import { convertIndexedToRgb, decode as decodePng } from "fast-png";
 import { checkInflated, checkPixels } from "./budget.ts";

@@ -1,4 +1,4 @@
-/** What kind of file it is: by its ending where that says it, else by its first bytes; as `imaging.kinds`. */
+/** What kind of file it is: by its ending where that says it, else by its first bytes; as `imaging.formats.kinds`. */
 import { bytesOf } from "./bytes.ts";
 
 export type Kind = "NPY" | "NPZ" | "NIfTI" | "image" | "DICOM" | "ZIP";
@@ -73,7 +73,7 @@ export function isNifti(start: Uint8Array): boolean {
   return ["n+1\0", "ni1\0"].includes(text.slice(344, 348)) || ["n+2\0", "ni2\0"].includes(text.slice(4, 8));
 }
 
-/** Whether bytes look like a DICOM data set without its preamble; as `imaging.kinds` judges. */
+/** Whether bytes look like a DICOM data set without its preamble; as `imaging.formats.kinds` judges. */
 export function isBareDicom(start: Uint8Array): boolean {
   const [group, high, , elementHigh, , , third, fourth] = start;
   const isEarly = (group === 2 || group === 8) && high === 0 && elementHigh === 0;

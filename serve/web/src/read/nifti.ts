@@ -1,5 +1,5 @@
 /**
- * Reading NIfTI-1 and NIfTI-2 volumes, packed or not, as `imaging.nifti` does with nibabel.  The header is read here and
+ * Reading NIfTI-1 and NIfTI-2 volumes, packed or not, as `imaging.formats.nifti` does with nibabel.  The header is read here and
  * not by a library because nibabel's rules need both of its matrices, of which npm's reader keeps one.
  */
 import { bytesOf, joined } from "./bytes.ts";

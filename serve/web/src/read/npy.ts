@@ -1,4 +1,4 @@
-/** Reading NumPy arrays, .npy, as `imaging.arrays` does: versions 1 and 2 of the format, numbers only. */
+/** Reading NumPy arrays, .npy, as `imaging.formats.arrays` does: versions 1 and 2 of the format, numbers only. */
 import { checkPixels } from "./budget.ts";
 import { latin } from "./kinds.ts";
 import { isNumberKind, numbersAt, widthOf } from "./numbers.ts";

@@ -1,4 +1,4 @@
-/** What a person can mend, said in one sentence: the page's form of `imaging.LiquidLensError`. */
+/** What a person can mend, said in one sentence: the page's form of `liquidlens.LiquidLensError`. */
 export class Refusal extends Error {
   constructor(sentence: string) {
     // Sentences quote names of files, which strangers chose: nothing in them may end a line.

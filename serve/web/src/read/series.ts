@@ -1,4 +1,4 @@
-/** Reading DICOM scans of one or many frames and files, as `imaging.series`. */
+/** Reading DICOM scans of one or many frames and files, as `imaging.formats.series`. */
 import { bytesOf } from "./bytes.ts";
 import type { DataSet } from "dicom-parser";
 import { checkFile, checkPixels, checkSlices } from "./budget.ts";

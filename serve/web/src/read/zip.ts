@@ -1,4 +1,4 @@
-/** Archives as lists of files, hidden ones left out; as `imaging.archives`.  .npz files are archives of .npy files. */
+/** Archives as lists of files, hidden ones left out; as `imaging.formats.archives`.  .npz files are archives of .npy files. */
 import { bytesOf } from "./bytes.ts";
 import { unzipSync } from "fflate";
 import { checkInflated, LIMITS } from "./budget.ts";

@@ -1,0 +1,204 @@
+"""The audit of a file: what it holds, byte by byte, and whether that is what its manifest says.
+
+Works on any one file of a bundle by itself, and as far as it goes on an ONNX file from elsewhere.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx.numpy_helper import to_array
+
+from liquidlens.errors import LiquidLensError
+from liquidlens.export.checks.cost import cost, full_scan
+from liquidlens.export.complete.wiring import missing, synapses
+from liquidlens.export.facts import Counts, FileAudit, Initializer
+from liquidlens.export.graph.provenance import graphs
+from liquidlens.manifest import KEY, Manifest, Stored, Wiring
+from liquidlens.serve.predict.predictor import check_sum
+from liquidlens.serve.predict.pretrained import find
+
+DIGITS = 32
+
+
+def digest(tensor: onnx.TensorProto) -> str:
+    """SHA-256 of an initializer, 128 bits of it: data type, shape, and the values in little-endian order."""
+    value = to_array(tensor)
+    described = f"{value.dtype.name} {value.shape} ".encode()
+    return hashlib.sha256(described + value.astype(value.dtype.newbyteorder("<")).tobytes()).hexdigest()[:DIGITS]
+
+
+def graph_digest(proto: onnx.ModelProto) -> str:
+    """SHA-256, 128 bits of it, of everything but the initializers' values and the metadata."""
+    rest = onnx.ModelProto()
+    rest.CopyFrom(proto)
+    del rest.metadata_props[:]
+    del rest.graph.initializer[:]
+    return hashlib.sha256(rest.SerializeToString(deterministic=True)).hexdigest()[:DIGITS]
+
+
+def stored(proto: onnx.ModelProto, initializers: list[Initializer]) -> dict[str, Stored]:
+    """The manifest's record of every initializer; none may be unexplained."""
+    tensors = {tensor.name: tensor for tensor in proto.graph.initializer}
+    return {
+        record.name: Stored(
+            digest=digest(tensors[record.name]),
+            kind=record.kind,  # type: ignore[arg-type]  # pydantic refuses "unexplained"
+            sources=record.sources,
+            how=record.how,
+        )
+        for record in initializers
+    }
+
+
+def stored_parameters(initializers: list[Initializer] | tuple[Initializer, ...]) -> int:
+    """Numbers in initializers that are weights."""
+    return sum(int(np.prod(record.shape)) for record in initializers if record.kind == "weights")
+
+
+def audit(path: str | Path) -> FileAudit:
+    """Audit one ONNX file: its path, that of a bundle, or the name of a pretrained model.
+
+    Every initializer is looked up in the file's manifest; extra, missing and changed ones, a changed graph, synapses
+    that the wiring has and the tables do not, and a checksum that differs from the ``SHA256SUMS`` beside it are its
+    problems.  Raises LiquidLensError if this is no ONNX file, or one with parts in other files.
+    """
+    path = find(path)
+    if not path.is_file():
+        raise LiquidLensError(f"{path}: there is no such file.")
+    content = path.read_bytes()
+    problems, notes = [], []
+    try:
+        check_sum(path, hashlib.sha256(content).hexdigest())
+    except LiquidLensError as error:
+        problems.append(str(error))
+    proto = _parse(path, content)
+    manifest = None
+    if any(entry.key == KEY for entry in proto.metadata_props):
+        try:
+            manifest = Manifest.from_metadata({entry.key: entry.value for entry in proto.metadata_props})
+        except LiquidLensError as error:
+            problems.append(f"{path}: {error}")
+    else:
+        notes.append("The file carries no LiquidLens manifest: where its numbers come from is unknown.")
+    initializers = [_initializer(tensor, manifest) for tensor in _tensors(proto)]
+    if manifest is not None:
+        problems += _differences(proto, initializers, manifest)
+    try:
+        spent = cost(content, full_scan(content, manifest.input.size if manifest else ()))
+    except Exception as error:  # ONNX Runtime raises a dozen unrelated types
+        spent = None
+        what = "its inputs have free sizes" if isinstance(error, StopIteration | RuntimeError) else str(error)
+        notes.append(f"What a scan costs was not counted: {what[:200]}.")
+    return FileAudit(
+        file=path.name,
+        bytes=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        model=None if manifest is None else manifest.model,
+        opset={opset.domain or "ai.onnx": opset.version for opset in proto.opset_import},
+        operators=dict(Counter(node.op_type for graph in graphs(proto.graph) for node in graph.node).most_common()),
+        initializers=tuple(initializers),
+        bytes_by_class=_bytes_by_class(proto, initializers, len(content)),
+        parameters=_counts(manifest, initializers),
+        cost=spent,
+        synapses=tuple(map(synapses, manifest.wiring)) if manifest else (),
+        problems=tuple(problems),
+        notes=tuple(notes),
+    )
+
+
+def manifest_of(path: Path) -> Manifest:
+    """The manifest of an ONNX file that has one."""
+    return Manifest.from_metadata({entry.key: entry.value for entry in onnx.load(path).metadata_props})
+
+
+def _parse(path: Path, content: bytes) -> onnx.ModelProto:
+    try:
+        proto = onnx.load_model_from_string(content)
+        elsewhere = any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _tensors(proto))
+        if not elsewhere:
+            onnx.checker.check_model(proto)
+    except Exception as error:  # protobuf's and the checker's own types
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise LiquidLensError(f"{path}: not a readable ONNX file ({reason}).") from error
+    if elsewhere:
+        raise LiquidLensError(f"{path}: its weights lie in other files; only files that are complete can be audited.")
+    return proto
+
+
+def _tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Every tensor that is stored: initializers, and the values of Constant nodes, named after their output."""
+    for graph in graphs(proto.graph):
+        yield from graph.initializer
+        for node in graph.node:
+            for attribute in node.attribute:
+                if node.op_type == "Constant" and attribute.HasField("t"):
+                    tensor = onnx.TensorProto()
+                    tensor.CopyFrom(attribute.t)
+                    tensor.name = node.output[0]
+                    yield tensor
+
+
+def _initializer(tensor: onnx.TensorProto, manifest: Manifest | None) -> Initializer:
+    value = to_array(tensor)
+    record = manifest.initializers.get(tensor.name) if manifest else None
+    return Initializer(
+        name=tensor.name,
+        kind=record.kind if record else "unexplained",
+        dtype=value.dtype.name,
+        shape=tuple(value.shape),
+        bytes=value.nbytes,
+        sources=record.sources if record else (),
+        how=record.how if record else ("no record in the manifest" if manifest else ""),
+    )
+
+
+def _differences(proto: onnx.ModelProto, found: list[Initializer], manifest: Manifest) -> Iterator[str]:
+    """What is in the file and not in its manifest, or the reverse, one sentence each."""
+    tensors = {tensor.name: tensor for tensor in _tensors(proto)}
+    for name, tensor in tensors.items():
+        if name not in manifest.initializers:
+            yield f"{name}: an initializer that the manifest does not know ({tuple(tensor.dims)})."
+        elif digest(tensor) != manifest.initializers[name].digest:
+            yield f"{name}: its values are not those that were exported."
+    for name in sorted(manifest.initializers.keys() - tensors.keys()):
+        yield f"{name}: the manifest lists this initializer, and the file lacks it."
+    if graph_digest(proto) != manifest.graph_digest:
+        yield "The graph (nodes, inputs or outputs) is not the one that was exported."
+    if (count := stored_parameters(found)) != manifest.parameters.stored:
+        yield f"The file stores {count:,} numbers of weights, its manifest says {manifest.parameters.stored:,}."
+    for wiring in manifest.wiring:
+        if tables := _tables(wiring, tensors):
+            yield from missing(wiring, tables)
+
+
+def _tables(wiring: Wiring, tensors: dict[str, onnx.TensorProto]) -> dict[str, NDArray] | None:
+    """The tables of an LTC; None for other cells, and where they are stored as integers."""
+    tables = {}
+    for table in ("gain", "weight", "sensory_weight"):
+        name = f"{wiring.layer}.{table}"
+        tensor = tensors.get(name, tensors.get(f"{name}.float16"))
+        if wiring.cell != "LTC" or tensor is None:
+            return None
+        tables[table] = to_array(tensor).astype(np.float32)
+    return tables
+
+
+def _counts(manifest: Manifest | None, initializers: list[Initializer]) -> Counts:
+    if manifest is None:  # all that can be told is how many numbers there are
+        floats = sum(int(np.prod(record.shape)) for record in initializers if "float" in record.dtype)
+        return Counts(None, None, None, floats)
+    counted = manifest.parameters
+    return Counts(counted.published, counted.trainable, counted.effective, stored_parameters(initializers))
+
+
+def _bytes_by_class(proto: onnx.ModelProto, initializers: list[Initializer], total: int) -> dict[str, int]:
+    sizes = dict.fromkeys(("weights", "masks", "constants", "unexplained"), 0)
+    for record in initializers:
+        sizes[record.kind] += record.bytes
+    metadata = sum(entry.ByteSize() for entry in proto.metadata_props)
+    return {**sizes, "metadata": metadata, "graph": total - sum(sizes.values()) - metadata}

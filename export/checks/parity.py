@@ -1,0 +1,125 @@
+"""Parity: the exported file against the torch model it came from, on real scans."""
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+
+from liquidlens import metrics
+from liquidlens.errors import LiquidLensError
+from liquidlens.export.complete.deployed import CompleteModel
+from liquidlens.export.facts import Parity
+from liquidlens.train.datasets import Scans
+from liquidlens.train.loop.prepare import chunks
+
+TOLERANCE = 1e-4
+OOD_TOLERANCE = 1e-3
+#: A distance of 40 needs no four decimals, nor the logit of a slice that counts for the whole volume and is 100.
+UNBOUNDED = ("ood", "slice_logits")
+BATCH_SIZES = (1, 2, 7, 64)
+
+
+class AuditError(LiquidLensError):
+    """The exported file is not what it should be."""
+
+    exit_code = 1
+
+
+class Comparison:
+    """The largest differences between a file's outputs and torch's, batch by batch."""
+
+    def __init__(self, model: CompleteModel, threshold: float = 0.5):
+        self.multi_label, self.threshold = model.multi_label, threshold
+        self.worst: dict[str, float] = {}
+        self.changed = 0
+        self.sizes: set[tuple[int, ...]] = set()
+        self.batch_sizes: set[int] = set()
+
+    def add(self, found: dict[str, NDArray], expected: dict[str, torch.Tensor], size: tuple[int, ...]) -> None:
+        """Compare the outputs for one batch of scans of one size."""
+        self.sizes.add(size)
+        self.batch_sizes.add(len(found["logits"]))
+        for name, tensor in expected.items():
+            ours, theirs = found[name], tensor.numpy()
+            if ours.shape != theirs.shape:
+                raise AuditError(f"Its output {name} is {ours.shape} where torch gives {theirs.shape}.")
+            difference = np.abs(ours - theirs)
+            if name in UNBOUNDED:
+                difference /= np.maximum(1, np.abs(theirs))
+            self.worst[name] = float(np.maximum(self.worst.get(name, 0.0), difference.max()))  # keeps NaN
+        decisions = (
+            metrics.decided(outputs, self.threshold, self.multi_label)
+            for outputs in (found["probabilities"], expected["probabilities"].numpy())
+        )
+        self.changed += int((next(decisions) != next(decisions)).sum())
+
+    def conclude(self, scans: int, file: str) -> Parity:
+        """The result for `scans` different scans.
+
+        Raises AuditError if a logit or a state differs by more than 1e-4, the logit of a slice by more than 1e-4 of
+        itself where it exceeds 1, an out-of-distribution score likewise by more than 1e-3, or if a label changes.
+        """
+        broken = [
+            f"{name} differs by up to {worst:.2g} (allowed: {_tolerance(name):.0e})"
+            for name, worst in self.worst.items()
+            if not worst <= _tolerance(name)
+        ]
+        if self.changed:
+            broken.append(f"{self.changed} labels change")
+        if broken:
+            raise AuditError(f"{file} disagrees with torch: {', '.join(broken)}. Nothing was written.")
+        return Parity(
+            scans=scans,
+            sizes=tuple(sorted(self.sizes)),
+            batch_sizes=tuple(sorted(self.batch_sizes)),
+            max_logit_difference=self.worst["logits"],
+            max_difference=self.worst,
+            changed_labels=self.changed,
+        )
+
+
+def check(
+    content: bytes, model: CompleteModel, scans: Scans, threshold: float = 0.5, file: str = "The exported file"
+) -> Parity:
+    """Compare a file that reads whole scans with the unfolded torch model on all of `scans`, raw.
+
+    Every scan goes through in batches of up to 64; batches of 1, 2 and 7 follow, and a batch of 2 enlarged to
+    twice and reduced to half its size.  On these the states of liquid layers are compared, too: with those of the
+    folded model, since the unfolded one does not say them.  Raises AuditError as `Comparison.conclude` says.
+    """
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    model.eval()
+    twin = model.folded()
+    comparison = Comparison(model, threshold)
+    whole = ((batch, model) for batch in chunks(scans, BATCH_SIZES[-1]))
+    others = ((batch, twin) for batch in _other_batches(scans, len(model.front.contract.size)))
+    for batch, reference in itertools.chain(whole, others):
+        with torch.no_grad():
+            expected = model(torch.from_numpy(batch))
+            if reference is twin:
+                expected = twin(torch.from_numpy(batch)) | expected
+        names = list(expected)
+        found = dict(zip(names, session.run(names, {"scan": batch}), strict=True))
+        comparison.add(found, expected, batch.shape[1:])
+    return comparison.conclude(len(scans), file)
+
+
+def _tolerance(output: str) -> float:
+    return OOD_TOLERANCE if output == "ood" else TOLERANCE
+
+
+def _other_batches(scans: Scans, axes: int) -> Iterator[NDArray[np.float32]]:
+    """Batches of 1, 2 and 7, and a batch of 2 enlarged to twice and reduced to half its size."""
+    first = next(chunks(scans, BATCH_SIZES[2]))
+    if len(first) < BATCH_SIZES[2]:
+        first = np.repeat(first[:1], BATCH_SIZES[2], 0)
+    for size in BATCH_SIZES[:-1]:
+        yield first[:size]
+    enlarged = first[:2]
+    for axis in range(1, 1 + axes):
+        enlarged = enlarged.repeat(2, axis)
+    yield enlarged
+    yield first[(slice(0, 2), *[slice(None, None, 2)] * axes)]

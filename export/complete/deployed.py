@@ -1,0 +1,131 @@
+"""The complete model: raw pixels in, calibrated probabilities out, as one torch module."""
+
+import contextlib
+import copy
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from liquidlens.export.complete.ood import OodScore
+from liquidlens.models import Classifier
+from liquidlens.models.front import Front
+from liquidlens.models.layers.bidirectional import BidirectionalLTC, FoldedBidirectionalLTC
+from liquidlens.models.layers.cfc import CfC, FoldedCfC
+from liquidlens.models.layers.erosions import Erosions, PooledErosions
+from liquidlens.models.layers.liquid import LTC, FoldedLayer, FoldedLTC
+
+#: Pixels that break the input contract by 5 % of the range on average double the usual score of about 1.
+VIOLATION_WEIGHT = 20.0
+
+
+class CompleteModel(nn.Module):
+    """Front, network, temperature and out-of-distribution score: everything the exported file does.
+
+    Maps scans (batch, *any size) to logits (batch, K), probabilities (batch, classes), the out-of-distribution score
+    (batch,), where the model decides per slice slice logits (batch, slices, K), and, once folded, the states
+    (batch, steps, neurons) of each liquid layer.  All logits are divided by the temperature, so that probabilities are
+    their sigmoid (of K = 1 that of the second class; of multi-label models one each) or their softmax.
+    """
+
+    temperature: Tensor
+
+    def __init__(self, front: Front, network: Classifier, temperature: float, ood: OodScore, multi_label: bool = False):
+        super().__init__()
+        self.front, self.network, self.ood = front, network, ood
+        self.multi_label = multi_label
+        self.register_buffer("temperature", torch.tensor(temperature))  # a buffer, so that the file names it
+
+    def forward(self, scan: Tensor) -> dict[str, Tensor]:
+        with _recorded_states(self.network) as states:
+            decision = self.network.decide(self.front(scan))
+        logits = decision.logits / self.temperature
+        outputs = {
+            "logits": logits,
+            "probabilities": self.probabilities(logits),
+            "ood": self.ood(decision.activations) + VIOLATION_WEIGHT * self.front.violation(scan),
+        }
+        if decision.slice_logits is not None:
+            outputs["slice_logits"] = decision.slice_logits / self.temperature
+        return outputs | dict(zip(state_names(len(states)), states, strict=True))
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Probabilities (batch, classes) of logits (batch, K) that were divided by the temperature."""
+        if self.multi_label:
+            return torch.sigmoid(logits)
+        if logits.shape[1] > 1:
+            return torch.softmax(logits, 1)
+        positive = torch.sigmoid(logits)
+        return torch.cat([1 - positive, positive], 1)
+
+    def folded(self) -> "CompleteModel":
+        """A copy in the form that is traced to ONNX: liquid layers are folded, adaptive max-pooling, which has no ONNX
+        operator, gathers its windows, and erosions are written as pooling.  The same answers to rounding."""
+        twin = copy.deepcopy(self)
+        for module in list(twin.modules()):
+            for name, child in module.named_children():
+                if type(child) in _FORMS:
+                    setattr(module, name, _FORMS[type(child)](child))
+        return twin.eval()
+
+
+def state_names(layers: int) -> list[str]:
+    """Names of the outputs with the states of so many liquid layers."""
+    return ["states"] if layers == 1 else [f"states_{i}" for i in range(1, layers + 1)]
+
+
+@contextlib.contextmanager
+def _recorded_states(network: nn.Module) -> Iterator[list[Tensor]]:
+    """Collect the states of all folded liquid layers that run meanwhile, in the order in which they run."""
+    states: list[Tensor] = []
+    hooks = [
+        module.register_forward_hook(lambda _module, _inputs, outputs: states.append(outputs[1]))
+        for module in network.modules()
+        if isinstance(module, FoldedLayer)
+    ]
+    try:
+        yield states
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+class WindowMax(nn.Module):
+    """``nn.AdaptiveMaxPool2d`` as a gather of each window and its maximum.
+
+    The positions become buffers in the first call, which says how large the maps are.
+    """
+
+    def __init__(self, pool: nn.AdaptiveMaxPool2d):
+        super().__init__()
+        self.size = int(pool.output_size)  # type: ignore[arg-type]  # the zoo's are square
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(batch, channels, rows, columns) to (batch, channels, size, size)."""
+        for axis, name in ((2, "rows"), (3, "columns")):
+            if not hasattr(self, name):
+                self.register_buffer(name, _windows(maps.shape[axis], self.size))
+            windows = getattr(self, name)
+            gathered = maps.index_select(axis, windows.flatten()).unflatten(axis, windows.shape)
+            maps = gathered.amax(axis + 1)
+        return maps
+
+
+def _windows(length: int, size: int) -> Tensor:
+    """(size, widest window) positions out of `length`; narrow windows repeat their last position."""
+    starts = [i * length // size for i in range(size)]
+    ends = [-(-(i + 1) * length // size) for i in range(size)]
+    widest = max(end - start for start, end in zip(starts, ends, strict=True))
+    return torch.tensor(
+        [[min(start + k, end - 1) for k in range(widest)] for start, end in zip(starts, ends, strict=True)]
+    )
+
+
+#: What is replaced, and by what.
+_FORMS: dict[type[nn.Module], Callable[..., nn.Module]] = {
+    LTC: FoldedLTC,
+    BidirectionalLTC: FoldedBidirectionalLTC,
+    CfC: FoldedCfC,
+    nn.AdaptiveMaxPool2d: WindowMax,
+    Erosions: PooledErosions,
+}

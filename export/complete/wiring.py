@@ -1,0 +1,125 @@
+"""The synapses of liquid layers: read from trained networks, and from the tables of exported files."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from liquidlens.export.complete.deployed import state_names
+from liquidlens.export.facts import Synapses
+from liquidlens.manifest import Wiring
+from liquidlens.models.layers.bidirectional import BidirectionalLTC
+from liquidlens.models.layers.cfc import CfC
+from liquidlens.models.layers.liquid import LTC
+
+_LIQUID = LTC | CfC | BidirectionalLTC
+TYPES = {"m": "motor", "c": "command", "i": "inter"}
+
+
+def wirings(network: torch.nn.Module) -> tuple[Wiring, ...]:
+    """The wiring of every liquid layer, in the order in which they run; signs are those of the trained weights."""
+    layers = [(name, module) for name, module in network.named_modules() if isinstance(module, _LIQUID)]
+    parts = {part for _, module in layers for part in module.children()}  # of a bidirectional layer
+    layers = [(name, module) for name, module in layers if module not in parts]
+    return tuple(
+        _wiring(f"network.{name}", layer, output)
+        for (name, layer), output in zip(layers, state_names(len(layers)), strict=True)
+    )
+
+
+def _wiring(name: str, layer: LTC | CfC | BidirectionalLTC, output: str) -> Wiring:
+    if isinstance(layer, BidirectionalLTC):
+        return _side_by_side(*(_wiring(name, one, output) for one in (layer.ahead, layer.back)))
+    wiring = layer.rnn_cell._wiring
+    if isinstance(layer, LTC):
+        cell = layer.rnn_cell
+        sensory = (cell.sensory_sparsity_mask != 0).numpy()
+        recurrent = (cell.sparsity_mask * cell.erev.detach()).sign().numpy()
+    else:
+        sensory, recurrent = _connections(layer)
+    return Wiring(
+        layer=name,
+        cell="LTC" if isinstance(layer, LTC) else "CfC",
+        output=output,
+        features=sensory.shape[0],
+        neurons="".join(wiring.get_type_of_neuron(i)[0] for i in range(wiring.units)),
+        sensory_fan_in=tuple(map(int, sensory.sum(0))),
+        recurrent=tuple("".join(".+-"[int(sign)] for sign in row) for row in recurrent),
+    )
+
+
+def _side_by_side(ahead: Wiring, back: Wiring) -> Wiring:
+    """Both wirings as one, without synapses between them."""
+    none_ahead, none_back = "." * len(ahead.neurons), "." * len(back.neurons)
+    changes = {
+        "neurons": ahead.neurons + back.neurons,
+        "sensory_fan_in": ahead.sensory_fan_in + back.sensory_fan_in,
+        "recurrent": (*(row + none_back for row in ahead.recurrent), *(none_ahead + row for row in back.recurrent)),
+    }
+    return ahead.model_copy(update=changes)
+
+
+def _connections(layer: CfC) -> tuple[NDArray, NDArray]:
+    """Which inputs (features, neurons) and neurons (neurons, neurons) the maps ff1 and ff2 of a CfC read."""
+    wiring = layer.rnn_cell._wiring
+    sensory = np.zeros((wiring.input_dim, wiring.units), bool)
+    recurrent = np.zeros((wiring.units, wiring.units))
+    before: list[int] = []
+    for i in range(wiring.num_layers):
+        here = wiring.get_neurons_of_layer(i)
+        reads = getattr(layer.rnn_cell, f"layer_{i}").sparsity_mask.numpy().T != 0  # (sources, neurons of this layer)
+        if i == 0:
+            sensory[:, here] = reads[: -len(here)]
+        else:
+            recurrent[np.ix_(before, here)] = reads[: -len(here)]
+        recurrent[np.ix_(here, here)] = reads[-len(here) :]
+        before = here
+    return sensory, recurrent
+
+
+def synapses(wiring: Wiring) -> Synapses:
+    """A wiring with its synapses counted by the types of neurons that they join."""
+    counts: Counter[str] = Counter()
+    for type_, fan_in in zip(wiring.neurons, wiring.sensory_fan_in, strict=True):
+        counts[f"sensory -> {TYPES[type_]}"] += fan_in
+    for source, target in pairs(wiring):
+        counts[f"{TYPES[wiring.neurons[source]]} -> {TYPES[wiring.neurons[target]]}"] += 1
+    return Synapses(
+        layer=wiring.layer,
+        cell=wiring.cell,
+        features=wiring.features,
+        neurons=wiring.neurons,
+        sensory_fan_in=wiring.sensory_fan_in,
+        recurrent=wiring.recurrent,
+        by_type={name: count for name, count in counts.items() if count},
+    )
+
+
+def pairs(wiring: Wiring) -> list[tuple[int, int]]:
+    """The recurrent synapses as (neuron where it starts, neuron where it ends)."""
+    return [(i, j) for i, row in enumerate(wiring.recurrent) for j, sign in enumerate(row) if sign != "."]
+
+
+def missing(wiring: Wiring, tables: dict[str, NDArray]) -> Iterator[str]:
+    """What the tables of an LTC in a file lack of its wiring, one sentence each.
+
+    tables: ``gain``, ``weight`` and ``sensory_weight`` of `models.layers.liquid.Folded`.
+    """
+    units = len(wiring.neurons)
+    strength = tables["weight"][:, units:]  # (synapses, units) the part that is w alone
+    found = Counter(
+        (int(np.abs(gain).argmax()), int(w.argmax()))
+        for gain, w in zip(tables["gain"].T, strength, strict=True)
+        if w.any()
+    )
+    for source, target in (Counter(pairs(wiring)) - found).elements():
+        yield (
+            f"{wiring.layer}: the synapse from neuron {source} ({TYPES[wiring.neurons[source]]}) to neuron {target} "
+            f"({TYPES[wiring.neurons[target]]}) is missing."
+        )
+    expected = [count for count in wiring.sensory_fan_in if count]
+    sensory = (tables["sensory_weight"][:, 1] != 0).sum(1).tolist()
+    if sorted(expected) != sorted(sensory):
+        yield f"{wiring.layer}: the file holds {sum(sensory)} sensory synapses, its wiring has {sum(expected)}."

@@ -1,0 +1,1 @@
+"""From torch module to ONNX graph, in its profiles and precisions."""

@@ -1,0 +1,147 @@
+"""From torch module to clean ONNX: one file, no traces of the machine it was made on, the same bytes every time."""
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+from typing import NamedTuple, cast
+
+import numpy as np
+import onnx
+import torch
+from onnx.numpy_helper import from_array, to_array
+from torch import nn
+
+from liquidlens.errors import LiquidLensError
+from liquidlens.export.complete.deployed import CompleteModel
+from liquidlens.export.facts import Initializer
+from liquidlens.export.graph.provenance import SMALL, explain, graphs
+
+SIZE_NAMES = {3: ("batch", "depth", "height", "width"), 2: ("batch", "height", "width")}
+
+#: Versions of ONNX's operator set that can be asked for.  18 is what the exporter speaks; ONNX Runtime 1.31 and the
+#: older runtimes on devices understand the default.
+OPSETS = range(18, 24)
+OPSET = 20
+
+
+def check_opset(opset: int) -> None:
+    """Raise LiquidLensError for an operator set that files cannot be written in."""
+    if opset not in OPSETS:
+        age = "old" if opset < OPSETS[0] else "new"
+        raise LiquidLensError(f"Operator set {opset} is too {age}: files are written for {OPSETS[0]} to {OPSETS[-1]}.")
+
+
+class Traced(NamedTuple):
+    """A graph, and where its initializers come from."""
+
+    proto: onnx.ModelProto
+    initializers: list[Initializer]
+
+
+def trace(model: CompleteModel, opset: int = OPSET) -> Traced:
+    """Trace the folded model: input ``scan``, float32 and dynamic in every size; liquid layers become one ONNX Scan."""
+    contract = model.front.contract
+    dimensions = SIZE_NAMES[len(contract.size)]
+    # At least two scans: torch.export takes a batch of one for a constant.  Distinct sizes keep the axes apart.
+    example = torch.rand(2, *(30 + 3 * axis for axis in range(len(dimensions) - 1)))
+    if contract.channels == 3:
+        example = example[..., None].repeat(1, 1, 1, 3)
+    twin = model.folded()
+    return trace_module(twin, {"scan": example}, {"scan": dict(enumerate(dimensions))}, twin, opset)
+
+
+def to_onnx(model: CompleteModel, opset: int = OPSET) -> onnx.ModelProto:
+    """The graph of `trace`."""
+    return trace(model, opset).proto
+
+
+def trace_module(
+    module: nn.Module,
+    example: dict[str, torch.Tensor],
+    dynamic: dict[str, dict[int, str]],
+    twin: CompleteModel,
+    opset: int,
+) -> Traced:
+    """Trace a module that returns a dict of outputs and that is made of parts of `twin`."""
+    arguments = tuple(example.values())
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            module,
+            arguments,
+            dynamo=True,
+            opset_version=opset,
+            input_names=list(example),
+            output_names=list(module(*arguments)),
+            dynamic_shapes=tuple(dynamic[name] for name in example),
+            verbose=False,
+        )
+    proto = cast(torch.onnx.ONNXProgram, program).model_proto
+    clean(proto)
+    _narrow_indices(proto.graph)
+    initializers = explain(proto, twin)
+    onnx.checker.check_model(proto, full_check=True)
+    return Traced(proto, initializers)
+
+
+def serialize(proto: onnx.ModelProto, metadata: dict[str, str]) -> bytes:
+    """The file's bytes, with `metadata` as its only metadata."""
+    del proto.metadata_props[:]
+    onnx.helper.set_model_props(proto, metadata)
+    return proto.SerializeToString(deterministic=True)
+
+
+def _narrow_indices(graph: onnx.GraphProto) -> None:
+    """Store long lists of positions in 32 bits: the exporter widens those that Gather reads to 64."""
+    for tensor in graph.initializer:
+        readers = [node for inner in graphs(graph) for node in inner.node if tensor.name in node.input]
+        if tensor.data_type == onnx.TensorProto.INT64 and {node.op_type for node in readers} == {"Gather"}:
+            values = to_array(tensor)
+            if values.size > SMALL:
+                tensor.CopyFrom(from_array(values.astype(np.int32), tensor.name))
+                for described in (value for value in graph.value_info if value.name == tensor.name):
+                    described.type.tensor_type.elem_type = onnx.TensorProto.INT32
+
+
+def clean(proto: onnx.ModelProto) -> None:
+    """Remove what the exporter notes about source files and stack traces, everywhere in the file."""
+    proto.doc_string = ""
+    del proto.metadata_props[:]
+    for function in proto.functions:
+        _clean_body(function)
+    _clean_graph(proto.graph)
+
+
+def _clean_graph(graph: onnx.GraphProto) -> None:
+    for values in (graph.input, graph.output, graph.value_info, graph.initializer):
+        for value in values:
+            value.doc_string = ""
+            del value.metadata_props[:]
+    _clean_body(graph)
+
+
+def _clean_body(body: onnx.GraphProto | onnx.FunctionProto) -> None:
+    body.doc_string = ""
+    del body.metadata_props[:]
+    for node in body.node:
+        node.doc_string = ""
+        del node.metadata_props[:]
+        for attribute in node.attribute:
+            for graph in (attribute.g, *attribute.graphs) if attribute.HasField("g") else attribute.graphs:
+                _clean_graph(graph)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter's remarks are about its own insides (torchvision's operators, deprecated helpers)."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.onnx._internal.exporter._registration")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,1 @@
+"""What a file is worth: figures of each variant, and the operating point."""

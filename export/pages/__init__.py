@@ -1,0 +1,1 @@
+"""The bundle's pages for people."""

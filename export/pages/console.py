@@ -1,0 +1,98 @@
+"""What the command line says of bundles and of audits."""
+
+from liquidlens.console import console, print_columns
+from liquidlens.export.bundle import Bundle
+from liquidlens.export.facts import FileAudit
+
+
+def print_bundle(bundle: Bundle) -> None:
+    document, manifest = bundle.document, bundle.manifest
+    header = (
+        "variant",
+        "file",
+        "bytes",
+        "load",
+        "batch 1",
+        "AUC on test",
+        "95 % interval",
+        "max |dp|",
+        "labels changed",
+    )
+    rows = []
+    for variant in document.variants:
+        if variant.file is None:
+            rows.append((variant.precision, "rejected", *[""] * 7))
+            continue
+        area = variant.figures["test"]["auc"]
+        rows.append(
+            (
+                variant.precision,
+                variant.file,
+                f"{variant.bytes:,}",
+                f"{variant.load_milliseconds:.0f} ms",
+                f"{variant.milliseconds[1]:.2f} ms",
+                f"{area.value:.3f}",
+                f"{area.low:.3f}-{area.high:.3f}",
+                f"{variant.max_probability_difference:.0e}",
+                str(variant.changed_labels),
+            )
+        )
+    print_columns(header, rows, right={2, 3, 4, 5, 7, 8})
+    for reason in document.choice.reasons:
+        console.print(reason, soft_wrap=True)
+    for profile, parity in document.parity.items():
+        console.print(
+            f"Parity with torch ({profile}) on {parity.scans} scans: logits differ by at most "
+            f"{parity.max_logit_difference:.0e}, {parity.changed_labels} labels change.",
+            soft_wrap=True,
+        )
+    if document.calibration is not None:
+        before, after = document.calibration.before["test"], document.calibration.after["test"]
+        console.print(
+            f"Temperature {manifest.temperature:.2f}: {document.calibration.reason}; calibration error on test "
+            f"{before.ece:.3f} -> {after.ece:.3f}.",
+            soft_wrap=True,
+        )
+    if len(manifest.labels) == 2:
+        test = document.operating["test"].figures
+        console.print(
+            f"Threshold {manifest.operating.threshold:.3f} ({manifest.operating.rule}): on test, sensitivity "
+            f"{test['sensitivity'].value:.3f}, specificity {test['specificity'].value:.3f}.",
+            soft_wrap=True,
+        )
+    if not manifest.metrics["val"]["auc"] > 0.5:
+        console.print("The model is no better than chance: do not rely on what it says.", style="yellow")
+    console.print(f"{bundle.path}: model.onnx, AUDIT.html, CARD.md, ...", style="bold", soft_wrap=True)
+
+
+def print_audit(found: FileAudit) -> None:
+    opset = ", ".join(f"{domain} {number}" for domain, number in found.opset.items())
+    console.print(f"{found.file}: {found.model or 'a foreign ONNX file'}, {found.bytes:,} bytes, {opset}", style="bold")
+    rows = [
+        (i.name, i.kind, i.dtype, "x".join(map(str, i.shape)) or "1", f"{i.bytes:,}", i.how) for i in found.initializers
+    ]
+    print_columns(("initializer", "kind", "type", "shape", "bytes", "how"), rows, right={4})
+    console.print()
+    shares = ((name, f"{size:,}", f"{size / found.bytes:.1%}") for name, size in found.bytes_by_class.items() if size)
+    print_columns(("bytes", "", ""), tuple(shares), right={1, 2})
+    console.print()
+    counts = found.parameters
+    shown = ("published", "trainable", "effective", "stored")
+    print_columns(
+        ("parameters", ""),
+        [(name, "-" if (n := getattr(counts, name)) is None else f"{n:,}") for name in shown],
+        right={1},
+    )
+    for layer in found.synapses:
+        console.print(f"\n{layer.layer} ({layer.cell}, {len(layer.neurons)} neurons)", soft_wrap=True)
+        print_columns(("synapses", ""), [(name, f"{count:,}") for name, count in layer.by_type.items()], right={1})
+    if found.cost is not None:
+        console.print(
+            f"\nOne scan: {found.cost.macs:,} MACs, {found.cost.sigmoids:,} sigmoids, {found.cost.tanhs:,} tanhs, "
+            f"{found.cost.nodes:,} nodes executed.",
+            soft_wrap=True,
+        )
+    for note in found.notes:
+        console.print(f"Note: {note}", soft_wrap=True)
+    if not found.problems and found.model is not None:
+        console.print("Sound: every number is accounted for, and nothing was changed.", style="green")

@@ -1,0 +1,112 @@
+"""The commands that make and check files: `export`, `audit`."""
+
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import typer
+
+from liquidlens.commands.options import DataRoot
+from liquidlens.console import console, fail
+from liquidlens.errors import LiquidLensError
+from liquidlens.files import replacing
+
+T = TypeVar("T", bound=str)
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="A run folder that `liquidlens train` left.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for the bundle; by default bundles/NAME-OF-RUN.")] = None,
+    weights: Annotated[
+        Literal["best", "last"],
+        typer.Option(help="best: after the best epoch, as the recipe selects it. last: after the last one."),
+    ] = "best",
+    profiles: Annotated[
+        str, typer.Option(help="Also write a liquid model as: unrolled (no loop), step (one slice at a time), or both.")
+    ] = "",
+    variants: Annotated[
+        str, typer.Option(help="Precision variants besides fp32, separated by commas.")
+    ] = "fp16,int8-dynamic,int8-static",
+    calibration: Annotated[
+        Literal["minmax", "entropy", "percentile"],
+        typer.Option(help="How int8-static finds the ranges of activations."),
+    ] = "minmax",
+    calibration_scans: Annotated[int, typer.Option(help="On how many training scans.")] = 128,
+    threshold: Annotated[
+        str, typer.Option(help="Of a binary model: youden, a number, or a wanted sensitivity as in sensitivity=0.95.")
+    ] = "youden",
+    abstain: Annotated[float, typer.Option(help="Share of validation scans on which the model is to be unsure.")] = 0.1,
+    auc_budget: Annotated[
+        float, typer.Option(help="By how much the recommended variant's validation AUC may lie below that of fp32.")
+    ] = 0.005,
+    opset: Annotated[int, typer.Option(help="Version of ONNX's operator set, 18 to 23.")] = 20,
+    triton: Annotated[Path | None, typer.Option(help="Also write this NVIDIA Triton model repository.")] = None,
+    data_root: DataRoot = None,
+) -> None:
+    """Export a trained run to a bundle: complete ONNX files, compared with torch, audited and measured."""
+    from liquidlens.export import Options
+    from liquidlens.export import export as export_run
+    from liquidlens.export.facts import PRECISIONS, PROFILES
+    from liquidlens.export.measure.operating import parse_rule
+    from liquidlens.export.pages.console import print_bundle
+
+    options = Options(
+        weights=weights,
+        profiles=_choices(profiles, PROFILES, "--profiles"),
+        precisions=_choices(variants, PRECISIONS, "--variants"),
+        calibration=calibration,
+        calibration_scans=calibration_scans,
+        threshold=parse_rule(threshold),
+        abstain=abstain,
+        auc_budget=auc_budget,
+        opset=opset,
+    )
+    if triton is not None:
+        from liquidlens.export.triton import destination
+
+        destination(triton, (out or run).resolve().name)
+    with console.status("Loading") as status:
+        bundle = export_run(run, out, options, data_root, say=lambda step: status.update(step))
+    print_bundle(bundle)
+    if triton is not None:
+        from liquidlens.export.triton import write
+
+        write(bundle.model, triton, bundle.path.resolve().name, bundle.manifest)
+        console.print(f"Triton model repository: {triton}", soft_wrap=True)
+    if bundle.manifest.input.channels == 1:  # `predict` reads grey scans
+        console.print(f"Next: liquidlens predict {bundle.model} SCAN...", soft_wrap=True)
+
+
+def audit(
+    model: Annotated[
+        Path, typer.Argument(help="Any ONNX file: one of a bundle, or one from elsewhere; or a pretrained model.")
+    ],
+    html: Annotated[Path | None, typer.Option(help="Write the page for people here.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Say what an ONNX file holds and whether that is what was exported: exit code 1 if it is not."""
+    from liquidlens.export.bundle import to_json
+    from liquidlens.export.checks.audit import audit as audit_file
+    from liquidlens.export.pages.console import print_audit
+    from liquidlens.export.pages.report import audit_html
+
+    found = audit_file(model)
+    if html is not None:
+        with replacing(html) as partial:
+            partial.write_text(audit_html(found), encoding="utf-8")
+    if as_json:
+        print(to_json(found), end="")
+    else:
+        print_audit(found)
+        if html is not None:
+            console.print(f"Page: {html}", soft_wrap=True)
+    if found.problems:
+        fail(*found.problems, code=1)
+
+
+def _choices(text: str, allowed: tuple[T, ...], option: str) -> tuple[T, ...]:
+    """Names separated by commas."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    chosen = tuple(name for name in allowed if name in names)
+    if len(chosen) < len(set(names)):
+        raise LiquidLensError(f"{option} takes some of {', '.join(map(str, allowed))}, not {text!r}.")
+    return chosen

@@ -1,0 +1,61 @@
+"""The commands of the papers' studies: `study`, `tables`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from liquidlens.commands.options import DataRoot, Runs, parsed_changes
+from liquidlens.console import console, fail
+
+
+def study(
+    paper: Annotated[str, typer.Argument(help="hse-2024, tum-2018, kth-2021, cmu, truong-2022 or liquidlens.")],
+    datasets: Annotated[str, typer.Option(help="Separated by commas; by default the study's.")] = "",
+    models: Annotated[
+        str, typer.Option(help="Some of its models, separated by commas; with a flag as LSTMExp5N2+source_layout.")
+    ] = "",
+    seeds: Annotated[str, typer.Option(help="As in 0-4 or 0,2,5.")] = "0-4",
+    jobs: Annotated[int, typer.Option(min=1, help="How many runs at a time, each on one thread.")] = 2,
+    budget_hours: Annotated[float | None, typer.Option(min=0, help="No run is begun later than this.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Another limit of epochs than the recipe's.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the table.")] = Path("docs/results"),
+    data_root: DataRoot = None,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Train a paper's models on its datasets, seed after seed, into one table; an interrupted study goes on."""
+    from liquidlens.train.studies.study import parse_seeds
+    from liquidlens.train.studies.study import study as train_all
+
+    outcome = train_all(
+        paper,
+        [name for name in datasets.split(",") if name],
+        [name for name in models.split(",") if name],
+        parse_seeds(seeds),
+        jobs,
+        budget_hours,
+        parsed_changes(None, epochs),
+        out,
+        runs,
+        data_root,
+        say=lambda line: console.print(line, soft_wrap=True),
+    )
+    console.print(f"Table: {outcome.table}; runs left: {outcome.left}, failed: {len(outcome.failures)}", soft_wrap=True)
+    if outcome.failures:
+        fail(*outcome.failures)
+
+
+def tables(
+    papers: Annotated[list[str] | None, typer.Argument(help="By default all that have results.")] = None,
+    results: Annotated[Path, typer.Option(help="Folder of the tables that `liquidlens study` fills.")] = Path(
+        "docs/results"
+    ),
+    pages: Annotated[Path, typer.Option(help="Folder of the pages PAPER.md.")] = Path("docs/reproduction"),
+    pictures: Annotated[Path, typer.Option(help="Folder of the plots.")] = Path("docs/pictures"),
+) -> None:
+    """Make the tables and plots of the studies' pages anew from their results."""
+    from liquidlens.train.studies.reports import write
+
+    for paper in papers or sorted(path.stem for path in results.glob("*.csv")):
+        for path in write(paper, results, pages, pictures):
+            console.print(str(path), soft_wrap=True)

@@ -1,0 +1,72 @@
+"""What all commands share: how they print, how they fail, and how they take numbers."""
+
+import sys
+import traceback
+from collections.abc import Container, Sequence
+from typing import NoReturn
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from liquidlens.errors import LiquidLensError
+
+console = Console(markup=False, highlight=False, emoji=False)  # names of files and labels are not markup
+
+
+def print_columns(header: tuple[str, ...], rows: Sequence[tuple[str, ...]], right: Container[int] = ()) -> None:
+    """Lines that a person can read and grep: columns side by side, never cut, the last one as long as it is."""
+    lines = [[printable(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for number, row in enumerate(lines):
+        cells = [
+            cell.rjust(width) if i in right else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        console.print("  ".join(cells).rstrip(), soft_wrap=True, style=None if number else "bold")
+
+
+def numbers(text: str, kind: type, option: str) -> list:
+    try:
+        numbers = [kind(part) for part in text.split(",") if part.strip()]
+        if not numbers:
+            raise ValueError(text)
+        return numbers
+    except ValueError as error:
+        raise LiquidLensError(f"{option} takes numbers separated by commas, not {text!r}.") from error
+
+
+def run(app: typer.Typer, arguments: Sequence[str]) -> None:
+    """Run a command line.  Errors that a person can mend are one sentence on stderr and exit code 2; with --debug
+    anywhere on the line, the traceback stands before it."""
+    try:
+        app([argument for argument in arguments if argument != "--debug"])
+    except LiquidLensError as error:
+        show_traceback()
+        fail(str(error), code=getattr(error, "exit_code", 2))
+    except OSError as error:
+        show_traceback()
+        fail(f"{error.filename or 'the system'}: {error.strerror or error}.")
+    except ModuleNotFoundError as error:
+        show_traceback()
+        fail(
+            f"this command needs the package {error.name}, which is not installed in this environment: the workshop "
+            "(.venv) trains and exports, the device (.venv-serve) predicts; `make environments` makes both."
+        )
+
+
+def show_traceback() -> None:
+    """With --debug anywhere on the command line, show where the error at hand comes from."""
+    if "--debug" in sys.argv:
+        traceback.print_exc()
+
+
+def printable(text: str) -> str:
+    """Text from elsewhere, such as the name of a file, without what would move the cursor or forge a line."""
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+
+
+def fail(*sentences: str, code: int = 2) -> NoReturn:
+    for sentence in sentences:
+        Console(stderr=True).print(Text.assemble(("Error: ", "red"), printable(sentence)), soft_wrap=True)
+    sys.exit(code)

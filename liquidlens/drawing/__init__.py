@@ -1,0 +1,1 @@
+"""Drawings for pages: plain SVG, and the wiring of a liquid layer."""

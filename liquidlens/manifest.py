@@ -1,0 +1,225 @@
+"""The manifest: the JSON inside an exported ONNX file that says what the file is and how to read a scan for it.
+
+It is stored under the metadata key ``liquidlens``, and its SHA-256 under ``liquidlens.sha256``.  It holds no times, no
+paths and nothing about patients, so that the same run always gives the same bytes.
+"""
+
+import hashlib
+import math
+from typing import Any, Literal
+
+import numpy as np
+import pydantic
+from numpy.typing import NDArray
+
+from liquidlens.errors import LiquidLensError
+
+KEY, CHECKSUM = "liquidlens", "liquidlens.sha256"
+FORMAT: Literal[1] = 1
+#: Numbers of one network input; a model is run once on so many zeros when it is loaded.
+MAX_INPUT = 2**26
+
+
+class _Part(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
+
+
+class Input(_Part):
+    """What the file's input ``scan`` must hold; the graph does the rest.
+
+    values: ``grey`` (0..255, or 0..65535 if any pixel exceeds 255), ``hu`` (Hounsfield units, `window` mapped to 0..1
+    and clipped), or ``mask`` (a segmented, cropped shape; what exceeds half of the maximum is inside).
+    size: what the graph resizes to: (slices, rows, columns) of a volume, (rows, columns) of an image.
+    channels: 3 for colour images, (batch, rows, columns, 3).
+    mean, std: the network itself reads (x - mean) / std of the values x in 0..1.
+    """
+
+    values: Literal["grey", "hu", "mask"]
+    size: tuple[int, ...] = pydantic.Field(min_length=2, max_length=3)
+    window: tuple[float, float] | None = None
+    channels: Literal[1, 3] = 1
+    mean: float = 0.0
+    std: float = 1.0
+
+    @pydantic.field_validator("size")
+    @classmethod
+    def _can_be_run(cls, size: tuple[int, ...]) -> tuple[int, ...]:
+        if min(size) < 1 or math.prod(size) > MAX_INPUT:
+            raise ValueError(f"a network reads 1 to {MAX_INPUT:,} numbers, not {' x '.join(map(str, size))}")
+        return size
+
+
+class OutOfDistribution(_Part):
+    """The output ``ood``: a scan whose score exceeds `threshold` is unlike the training scans.
+
+    `quantile` is the share of validation scans at or below the threshold.
+    """
+
+    threshold: float
+    quantile: float
+
+
+class Operating(_Part):
+    """How probabilities become an answer; chosen on the validation scans.
+
+    threshold: a binary or multi-label model says yes above this probability; of more classes the likeliest is said.
+    rule: how the threshold was chosen.
+    abstain: a binary model is not sure if the probability of its last label lies within (low, high).
+    abstain_margin: a model of several classes is not sure if its two likeliest differ by less.
+    """
+
+    threshold: float = pydantic.Field(ge=0, le=1)
+    rule: str
+    abstain: tuple[float, float] | None = None
+    abstain_margin: float | None = None
+
+
+class Parameters(_Part):
+    """Parameters, counted four ways.
+
+    published: as the paper prints (None: it prints none).  trainable: as torch counts.  effective: those that can
+    change the answer, so without those of synapses that do not exist.  stored: numbers among the file's weights.
+    """
+
+    published: int | None
+    trainable: int
+    effective: int
+    stored: int
+
+
+class Wiring(_Part):
+    """The synapses of one liquid layer.
+
+    layer: its name in the torch network; output: the output of the file that holds its states.
+    neurons: one letter each, m(otor), c(ommand), i(nter).  sensory_fan_in: how many inputs each neuron reads.
+    recurrent: one text per neuron where synapses start, one sign per neuron where they end: "+" excites, "-" inhibits,
+    "." is no synapse; an untyped one (of a CfC) is "+".
+    """
+
+    layer: str
+    cell: Literal["LTC", "CfC"]
+    output: str
+    features: int
+    neurons: str
+    sensory_fan_in: tuple[int, ...]
+    recurrent: tuple[str, ...]
+
+
+class Stored(_Part):
+    """One initializer: what it is for, the torch tensors that it comes from, and how.
+
+    digest: the first 32 digits of the SHA-256 of its data type, its shape and its bytes in little-endian order, as
+    `export.checks.audit.digest` computes it.
+    """
+
+    digest: str
+    kind: Literal["weights", "masks", "constants"]
+    sources: tuple[str, ...] = pydantic.Field(default=(), exclude_if=lambda sources: not sources)
+    how: str
+
+
+class Provenance(_Part):
+    """Where the weights come from.
+
+    dataset_note: what to know of the dataset before results are compared.
+    changes: fields in which the training differed from the recipe.  validated_on_test: the weights, the temperature and
+    the out-of-distribution threshold were chosen on the test scans, as kth-2021 does; ``val`` figures are theirs, too.
+    """
+
+    dataset: str
+    dataset_md5: str
+    dataset_note: str = ""
+    recipe: str
+    changes: dict[str, Any] = {}
+    validated_on_test: bool = False
+    seed: int
+    weights: Literal["best", "last"]
+    weights_sha256: str
+    versions: dict[str, str]
+
+
+class Manifest(_Part):
+    """The whole manifest.  The last label is the positive class of a binary model.
+
+    flags: the switches with which the model was built.
+    task: ``classes``, whose probabilities sum to 1, or ``multi-label``, whose probabilities are independent.
+
+    precision: how weights are stored and computed with.  profile: how the loop over time is written; None if there is
+    no liquid layer.
+    metrics: split -> figures of the run, as in its metrics.json: before calibration, at threshold 0.5, except
+    ``ece_calibrated`` and, at the operating threshold, ``sensitivity``, ``specificity``, ``accuracy_at_threshold``.
+    initializers: every tensor that the file stores.  graph_digest: of all the rest of the graph.
+    """
+
+    format: Literal[1] = FORMAT
+    model: str
+    paper: str
+    flags: tuple[str, ...] = ()
+    task: Literal["classes", "multi-label"] = "classes"
+    labels: tuple[str, ...] = pydantic.Field(min_length=2)
+    precision: Literal["fp32", "fp16", "int8-dynamic", "int8-static"] = "fp32"
+    profile: Literal["loop", "unrolled", "step"] | None = None
+    input: Input
+    operating: Operating
+    temperature: float = pydantic.Field(gt=0)
+    out_of_distribution: OutOfDistribution
+    parameters: Parameters
+    metrics: dict[Literal["val", "test"], dict[str, float]]
+    provenance: Provenance
+    wiring: tuple[Wiring, ...] = ()
+    initializers: dict[str, Stored]
+    graph_digest: str
+    intended_use: str = "Research software, not a medical device."
+
+    @pydantic.field_validator("labels")
+    @classmethod
+    def _are_distinct(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(labels)) < len(labels):
+            raise ValueError("two labels have the same name")
+        return labels
+
+    def to_json(self) -> str:
+        return self.model_dump_json()
+
+    def to_metadata(self) -> dict[str, str]:
+        """The metadata of an ONNX file with this manifest."""
+        return metadata(self.to_json())
+
+    @classmethod
+    def from_metadata(cls, metadata: dict[str, str]) -> "Manifest":
+        """Read the manifest from an ONNX file's metadata.
+
+        Raises LiquidLensError if there is none, if it is damaged, or if it is not the one that was exported.
+        """
+        if KEY not in metadata:
+            raise LiquidLensError(
+                "the file carries no LiquidLens manifest, so what it expects is unknown; use `liquidlens export`."
+            )
+        if metadata.get(CHECKSUM) != _checksum(metadata[KEY]):
+            raise LiquidLensError("the file's manifest is not the one that was exported: its checksum differs.")
+        try:
+            return cls.model_validate_json(metadata[KEY])
+        except pydantic.ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "the text"
+            raise LiquidLensError(f"the file's manifest is damaged: {where}: {first['msg']}.") from error
+
+
+def metadata(manifest: str) -> dict[str, str]:
+    """The metadata of an ONNX file for a manifest's JSON: the text and its checksum."""
+    return {KEY: manifest, CHECKSUM: _checksum(manifest)}
+
+
+def _checksum(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def abstains(operating: Operating, probabilities: NDArray) -> NDArray[np.bool_]:
+    """On which scans, probabilities (n, classes), a model is not sure: (n,)."""
+    if operating.abstain is not None:
+        low, high = operating.abstain
+        return (low < probabilities[:, 1]) & (probabilities[:, 1] < high)
+    if operating.abstain_margin is not None:
+        second, first = np.sort(probabilities, 1)[:, -2:].T
+        return first - second < operating.abstain_margin
+    return np.zeros(len(probabilities), bool)

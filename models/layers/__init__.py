@@ -1,0 +1,1 @@
+"""Layers that networks of several papers share: liquid ones, and those that read volumes."""

@@ -1,0 +1,107 @@
+"""Two liquid layers that pass a sequence in opposite directions, evaluated side by side in one loop.
+
+Each keeps its own neurons and no synapse joins them, so the two are one layer of twice as many neurons whose tables are
+block-diagonal, and the loop over time runs once instead of twice.  That loop is most of what a liquid layer costs:
+its steps are many and small.
+"""
+
+import copy
+from typing import ClassVar
+
+import torch
+from ncps.wirings import Wiring
+from torch import Tensor, nn
+
+from liquidlens.models.layers.liquid import LTC, Folded, FoldedLTC, drive_of, fold, ode_unfolds
+
+
+class BidirectionalLTC(nn.Module):
+    """An :class:`LTC` from start to end and another one from end to start, of the same wiring.
+
+    Takes (batch, time, features) and returns the outputs (batch, time, 2 * motor neurons) and the states
+    (batch, time, 2 * neurons), those of the layer that reads ahead first, all in the order of the sequence.
+    """
+
+    def __init__(self, input_size: int, wiring: Wiring):
+        super().__init__()
+        # A wiring of its own for each: building one twice adds synapses to it.
+        self.ahead, self.back = (LTC(input_size, copy.deepcopy(wiring)) for _ in range(2))
+
+    def folded(self) -> Folded:
+        """The tables of both layers as those of one.  Differentiable."""
+        return side_by_side(*(fold(layer.rnn_cell, layer.wires()) for layer in (self.ahead, self.back)))
+
+    def forward(self, x: Tensor, timespans: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """timespans: (batch, time, 2), how far each step is from the one before it and from the one after it; 1 if not
+        given."""
+        if timespans is not None and timespans.shape != (*x.shape[:2], 2):
+            raise ValueError(f"time spans of shape {tuple(timespans.shape)} do not fit {tuple(x.shape)}")
+        folded, units = self.folded(), self.ahead.state_size
+        state = x.new_zeros(x.shape[0], 2 * units)
+        capacity = folded.capacity.expand(x.shape[1], 1, -1)
+        if timespans is not None:  # in the order in which each layer reads
+            capacity = capacity / turned(timespans.transpose(0, 1), 1).repeat_interleave(units, 2)
+        states = []
+        for drive, c in zip(turned(drive_of(x.transpose(0, 1), folded), units), capacity, strict=True):
+            state = ode_unfolds(state, drive, c, folded, self.ahead.rnn_cell._ode_unfolds)
+            states.append(state)
+        in_order = turned(torch.stack(states), units).transpose(0, 1)
+        return read(in_order, folded, units, self.ahead.motor_size), in_order
+
+
+class FoldedBidirectionalLTC(FoldedLTC):
+    """A :class:`BidirectionalLTC` for inference."""
+
+    CELLS: ClassVar[tuple[str, ...]] = ("ahead.rnn_cell", "back.rnn_cell")
+
+    def __init__(self, layer: BidirectionalLTC):
+        nn.Module.__init__(self)
+        self.motor_size, self.units = 2 * layer.ahead.motor_size, 2 * layer.ahead.state_size
+        self._hold(layer.folded(), layer.ahead.rnn_cell._ode_unfolds)
+
+    def drive(self, x: Tensor) -> Tensor:
+        return turned(super().drive(x), self.units // 2)
+
+    def states(self, x: Tensor) -> Tensor:
+        return turned(super().states(x), self.units // 2)
+
+    def read(self, states: Tensor) -> Tensor:
+        return read(states, self.tables, self.units // 2, self.motor_size // 2)
+
+
+def side_by_side(ahead: Folded, back: Folded) -> Folded:
+    """The tables of two layers of one wiring as those of a layer with the units of the first, then of the second."""
+    targets, units = len(ahead.sensory_gain), len(ahead.capacity)
+    none = targets + len(back.sensory_gain)  # the row of units that see no input
+    rows = torch.where(ahead.row_of_unit == targets, none, ahead.row_of_unit), back.row_of_unit + targets
+    source = None
+    if ahead.sensory_source is not None and back.sensory_source is not None:
+        source = torch.cat([ahead.sensory_source, back.sensory_source])
+    weights = zip(ahead.weight.split(units, 1), back.weight.split(units, 1), strict=True)
+    leaks = zip(ahead.leak.split(units), back.leak.split(units), strict=True)
+    return Folded(
+        sensory_source=source,
+        sensory_gain=torch.cat([ahead.sensory_gain, back.sensory_gain]),
+        sensory_offset=torch.cat([ahead.sensory_offset, back.sensory_offset]),
+        sensory_weight=torch.cat([ahead.sensory_weight, back.sensory_weight]),
+        row_of_unit=torch.cat(rows),
+        gain=torch.block_diag(ahead.gain, back.gain),
+        offset=torch.cat([ahead.offset, back.offset]),
+        weight=torch.cat([torch.block_diag(*both) for both in weights], 1),
+        leak=torch.cat([torch.cat(both) for both in leaks]),
+        capacity=torch.cat([ahead.capacity, back.capacity]),
+        output_gain=torch.cat([ahead.output_gain, back.output_gain]),
+        output_offset=torch.cat([ahead.output_offset, back.output_offset]),
+    )
+
+
+def turned(sequence: Tensor, units: int) -> Tensor:
+    """(time, batch, any * 2 * units) with the second of each two groups of units from end to start."""
+    ahead, back = sequence.unflatten(-1, (-1, 2, units)).unbind(-2)
+    return torch.stack([ahead, back.flip(0)], -2).flatten(-3)
+
+
+def read(states: Tensor, folded: Folded, units: int, motor: int) -> Tensor:
+    """The motor neurons (..., 2 * motor) of states (..., 2 * units)."""
+    motors = states.unflatten(-1, (2, units))[..., :motor].flatten(-2)
+    return motors * folded.output_gain + folded.output_offset

@@ -1,0 +1,1 @@
+"""The networks of each paper, a file a paper, and our own."""

@@ -1,0 +1,105 @@
+"""The command that predicts on the screen: `predict`."""
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Column, Table
+
+from liquidlens.console import console, fail, printable, show_traceback
+from liquidlens.errors import LiquidLensError
+from liquidlens.serve.commands.options import Device, Limits, Model, Signature, Threads
+
+if TYPE_CHECKING:
+    from liquidlens.manifest import Manifest
+
+
+def predict(
+    model: Model,
+    scans: Annotated[
+        list[str],
+        typer.Argument(
+            help="Scans: DICOM files, folders or zip archives, NIfTI, NumPy, PNG, JPEG, TIFF or BMP; FILE#ITEM names "
+            "one of many."
+        ),
+    ],
+    device: Device = "auto",
+    threads: Threads = None,
+    limits: Limits = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Read files of your own faster: without a process of its own for each.")
+    ] = False,
+    require_signature: Signature = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Write a table instead, as `liquidlens batch` does, which has more options.")
+    ] = None,
+) -> None:
+    """Predict the label of each scan with an exported model."""
+    if out is not None:
+        if trust:
+            raise LiquidLensError("--trust is for few scans on the screen; with --out, readers stay from file to file.")
+        from liquidlens.serve.commands.batch import batch
+
+        batch(model, scans, out, device, threads, limits, require_signature, as_json)
+        return
+    from liquidlens.imaging import read, read_safely
+    from liquidlens.imaging.budget import parse_budget
+    from liquidlens.serve.predict import Predictor
+
+    budget = parse_budget(limits or ())
+    predictor = Predictor(model, device, threads, require_signature)
+    colour = predictor.manifest.input.channels == 3
+    rows: list[dict] = []
+    failures: list[str] = []
+    for source in scans:
+        try:
+            started = time.perf_counter()
+            scan = (read if trust else read_safely)(source, budget, colour=colour)
+            reading = 1000 * (time.perf_counter() - started)
+            row = predictor.predict(scan, name=source).to_json()
+            row["milliseconds"] = {"read": reading, **row["milliseconds"]}
+            rows.append({"scan": source, **row, "notes": [*scan.notes, *row["notes"]]})
+        except LiquidLensError as error:
+            show_traceback()
+            rows.append({"scan": source, "error": str(error)})
+            failures.append(str(error))
+    if as_json:
+        answer = {"model": predictor.manifest.model, "device": predictor.device, "predictions": rows}
+        print(json.dumps(answer, indent=2))
+    elif len(failures) < len(rows):
+        _print_predictions([row for row in rows if "error" not in row], predictor.manifest, predictor.device)
+    if failures:
+        fail(*failures)
+
+
+def _print_predictions(rows: list[dict], manifest: "Manifest", device: str) -> None:
+    names = [printable(row["scan"]) for row in rows]
+    labels = manifest.labels[-1:] if len(manifest.labels) == 2 else manifest.labels
+    columns: list[Column | str] = [
+        Column("scan", overflow="fold"),
+        "label",
+        *(f"p({printable(label)})" for label in labels),
+        "reading",
+        "model",
+    ]
+    table = Table(*columns, title=f"{printable(manifest.model)} on {device}")
+    for name, row in zip(names, rows, strict=True):
+        probabilities = (f"{row['probabilities'][label]:.3f}" for label in labels)
+        label = f"{row['label']} (not sure)" if row["abstained"] else row["label"]
+        times = (f"{row['milliseconds'][stage]:.1f} ms" for stage in ("read", "total"))
+        table.add_row(name, printable(label), *probabilities, *times)
+    console.print(table)
+    for name, row in zip(names, rows, strict=True):
+        for note in row["notes"]:
+            console.print(f"{name}: {printable(note)}", style="dim", soft_wrap=True)
+    for name, row in ((name, row) for name, row in zip(names, rows, strict=True) if row["ood"]):
+        console.print(
+            f"{name} is unlike the scans the model was trained on (score {row['ood_score']:.1f}, usual up to "
+            f"{row['ood_threshold']:.1f}): do not rely on its label.",
+            style="yellow",
+            soft_wrap=True,
+        )
+    console.print(printable(manifest.intended_use), style="dim")

@@ -1,0 +1,1 @@
+"""Evaluation of a results table against true labels."""

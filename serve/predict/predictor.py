@@ -1,0 +1,233 @@
+"""The predictor: one exported file, loaded on a device and ready to judge scans.  No torch, no onnx."""
+
+import functools
+import hashlib
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from liquidlens import imaging
+from liquidlens.errors import LiquidLensError
+from liquidlens.imaging import Scan
+from liquidlens.manifest import Manifest
+from liquidlens.serve.predict import devices, pretrained
+from liquidlens.serve.predict.bounded_run import Outputs, Replay, run
+from liquidlens.serve.predict.devices import first_line
+from liquidlens.serve.predict.prediction import Prediction, conclude
+from liquidlens.serve.predict.presentation import display_window, presented
+from liquidlens.signing import verified
+
+__all__ = ["Prediction", "Predictor", "check_sum"]
+
+#: CUDA graphs that are kept at a time, one for each shape.
+REPLAYS = 4
+
+
+class Predictor:
+    """Loads one ``.onnx`` file on a device, and runs it once, so that the first scan is not slower than the others.
+
+    manifest: what the file is.  path: where it is.  sha256: of its bytes.  session: ONNX Runtime's.  device: where it
+    runs, ``cpu`` or ``cuda:0 NVIDIA H100``.  nodes: how many nodes of the graph each of ONNX Runtime's providers runs.
+    replays: whether scans are run as CUDA graphs once their shape comes again: on CUDA, in the profile ``unrolled``.
+
+    All methods may be called by several threads at once.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        device: str = "auto",
+        threads: int | None = None,
+        public_key: Path | None = None,
+        sha256: str | None = None,
+    ):
+        """path: an exported file, a bundle's folder, or the name of a pretrained model.  device: ``cpu``, ``cuda``,
+        ``tensorrt``, or ``auto``, which takes CUDA where it works and else the CPU (small liquid models may be faster
+        there: ``make gpu-check`` measures).  threads: for one run on the CPU; by default `devices.default_threads()`.
+        public_key: the file's bundle has to be signed by its owner, see `liquidlens.signing`.  sha256: the file has to
+        be the one with this digest.
+
+        Raises LiquidLensError if the file is missing, is not ONNX, carries no manifest, is not signed by that key, or
+        differs from the ``SHA256SUMS`` beside it; its subclass `devices.DeviceError` if the device cannot be had.
+        """
+        self.path = pretrained.find(path)
+        if threads is not None and threads < 1:
+            raise LiquidLensError(f"The number of threads is a whole number from 1, not {threads}.")
+        wanted = devices.candidates(device)
+        if not self.path.is_file():
+            raise LiquidLensError(f"{self.path}: there is no such file.")
+        self._content = self.path.read_bytes() if public_key is None else verified(self.path, public_key)
+        self.sha256 = hashlib.sha256(self._content).hexdigest()
+        if sha256 not in (None, self.sha256):
+            raise LiquidLensError(
+                f"{self.path} is another file here than the one that was asked for (SHA-256 {self.sha256[:12]}..., not "
+                f"{sha256[:12]}...)."
+            )
+        check_sum(self.path, self.sha256)
+        for candidate in wanted:
+            try:
+                self._open(candidate, threads)
+                break
+            except devices.DeviceError:
+                if candidate == wanted[-1]:
+                    raise
+            except LiquidLensError as error:
+                if candidate == wanted[-1]:
+                    raise LiquidLensError(f"{self.path}: {error}") from error
+
+    def predict(self, scan: Scan | NDArray | str | Path, name: str | None = None) -> Prediction:
+        """Judge one scan: a Scan, its pixels as `Scan.pixels` has them, or a file as `imaging.read` reads it (of a
+        stranger, give ``imaging.read_safely(file)``).
+
+        name: what errors call it, by default the file.  Raises LiquidLensError if the file cannot be read, if the scan
+        is not what the model reads (an image for a model of volumes, an MR for one of CT), and if the pixels are so
+        large that the answer is not a number.
+        """
+        started = time.perf_counter()
+        name = name or (str(scan) if isinstance(scan, str | Path) else "the scan")
+        scan = self._scan(scan)
+        self._check(scan, name)
+        (answer,) = self._judge([scan], [name], started)
+        if isinstance(answer, LiquidLensError):
+            raise answer
+        return answer
+
+    def predict_many(
+        self, scans: Sequence[Scan | NDArray], names: Sequence[str] | None = None, batch_size: int = 8
+    ) -> list[Prediction | LiquidLensError]:
+        """Judge scans, or their pixels, in batches of equal shape, at most `batch_size` at a time; answers come in the
+        order of `scans`.
+
+        names: what errors call the scans, by default ``scan 0``, ``scan 1``, ...  A scan that cannot be judged has its
+        error in its place, and the others their answers.
+        """
+        names = names or [f"scan {i}" for i in range(len(scans))]
+        answers: dict[int, Prediction | LiquidLensError] = {}
+        groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        read: dict[int, Scan] = {}
+        for i, given in enumerate(scans):
+            try:
+                read[i] = scan = self._scan(given)
+                self._check(scan, names[i])
+                groups[scan.pixels.shape].append(i)
+            except LiquidLensError as error:
+                answers[i] = error
+        for group in groups.values():
+            for first in range(0, len(group), batch_size):
+                batch = group[first : first + batch_size]
+                judged = self._judge([read[i] for i in batch], [names[i] for i in batch], time.perf_counter())
+                answers.update(zip(batch, judged, strict=True))
+        return [answers[i] for i in range(len(scans))]
+
+    def run(self, scans: NDArray) -> Outputs:
+        """The outputs by name for raw scans of one size: (batch, slices, rows, columns), (batch, rows, columns), or
+        (batch, rows, columns, 3) in colour.  Raises LiquidLensError if ONNX Runtime cannot run them."""
+        scans = np.ascontiguousarray(scans, np.float32)
+        try:
+            replay = self._replay(scans.shape)
+            return run(self.session, self._names, scans) if replay is None else replay.run(scans)
+        except Exception as error:  # ONNX Runtime raises a dozen unrelated types
+            raise LiquidLensError(f"ONNX Runtime cannot run {self.path} ({first_line(error)}).") from error
+
+    def _scan(self, given: Scan | NDArray | str | Path) -> Scan:
+        if isinstance(given, str | Path):
+            return imaging.read(given, colour=self.manifest.input.channels == 3)
+        return given if isinstance(given, Scan) else Scan(np.asarray(given, np.float32))
+
+    def _open(self, device: devices.Device, threads: int | None) -> None:
+        """Load the file on one device, see that graph and manifest agree, and warm up."""
+        self.session = devices.open_session(self._content, device, threads)
+        self.nodes = devices.nodes(self.session)
+        self.device = devices.describe(device)
+        self.manifest = Manifest.from_metadata(self.session.get_modelmeta().custom_metadata_map)
+        if self.manifest.profile == "step":
+            raise LiquidLensError("it reads one slice at a time (profile step); give the bundle's model.onnx.")
+        self._names = [output.name for output in self.session.get_outputs()]
+        self.replays = device == "cuda" and self.manifest.profile == "unrolled"
+        self._last_shape: tuple[int, ...] = ()
+        self._new_replay = functools.lru_cache(REPLAYS)(functools.partial(self._record, device))
+        self._warm_up()
+
+    def _warm_up(self) -> None:
+        expects = self.manifest.input
+        colour = (3,) if expects.channels == 3 else ()
+        outputs = self.run(np.zeros((1, *expects.size, *colour), np.float32))
+        expected = {"probabilities": (1, len(self.manifest.labels)), "ood": (1,)}
+        for name, shape in expected.items():
+            found = outputs[name].shape if name in outputs else "missing"
+            if found != shape:
+                raise LiquidLensError(f"the graph does not fit its manifest: output {name} is {found}, not {shape}.")
+
+    def _replay(self, shape: tuple[int, ...]) -> Replay | None:
+        """The CUDA graph for scans of this shape, made when a shape comes twice in a row; None if there is none."""
+        again, self._last_shape = shape == self._last_shape, shape
+        if not (self.replays and again):
+            return None
+        try:
+            return self._new_replay(shape)
+        except LiquidLensError:  # some node is not on the GPU; without a graph it runs as well, only slower
+            self.replays = False
+            return None
+
+    def _record(self, device: devices.Device, shape: tuple[int, ...]) -> Replay:
+        outputs = run(self.session, self._names, np.zeros(shape, np.float32))
+        return Replay(self._content, device, self.session.get_inputs()[0].shape, shape, outputs)
+
+    def _check(self, scan: Scan, name: str) -> None:
+        """Raise LiquidLensError if the model does not read scans of this kind."""
+        model, expects, shape = self.manifest.model, self.manifest.input, scan.pixels.shape
+        if expects.channels == 3:
+            if len(shape) != 3 or shape[2] != 3:
+                raise LiquidLensError(f"{name}: {model} reads colour images, and this is none.")
+        elif len(shape) != len(expects.size):
+            kinds = {2: "a 2D image", 3: "a volume"}
+            raise LiquidLensError(f"{name}: {model} reads {kinds[len(expects.size)]}, and this is {kinds[len(shape)]}.")
+        if expects.values == "hu" and scan.units != "HU" and scan.modality is not None:
+            what = "a CT in other units" if scan.modality == "CT" else f"of modality {scan.modality}"
+            raise LiquidLensError(f"{name}: {model} reads CT in Hounsfield units, and this is {what}.")
+
+    def _judge(self, scans: Sequence[Scan], names: Sequence[str], started: float) -> list[Prediction | LiquidLensError]:
+        """Judge scans of one shape that passed `_check`, in one run."""
+        pixels = [presented(self.manifest, scan) for scan in scans]
+        batch = np.stack(pixels) if len(scans) > 1 else pixels[0][None]
+        prepared = time.perf_counter()
+        try:
+            outputs = self.run(batch)
+        except LiquidLensError as error:
+            if len(scans) == 1:
+                return [error]
+            alone = zip(scans, names, strict=True)  # perhaps they are too large only together
+            return [self._judge([scan], [name], time.perf_counter())[0] for scan, name in alone]
+        ended = time.perf_counter()
+        stages = {"prepare": prepared - started, "run": ended - prepared, "total": ended - started}
+        milliseconds = {stage: 1000 * seconds / len(scans) for stage, seconds in stages.items()}
+        answers: list[Prediction | LiquidLensError] = []
+        for i, (scan, name) in enumerate(zip(scans, names, strict=True)):
+            own = {output: values[i] for output, values in outputs.items()}
+            try:
+                answers.append(conclude(self.manifest, own, dict(milliseconds), self.device, self._notes(scan)))
+            except LiquidLensError as error:
+                answers.append(LiquidLensError(f"{name}: {error}"))
+        return answers
+
+    def _notes(self, scan: Scan) -> tuple[str, ...]:
+        if self.manifest.input.values == "grey" and (window := display_window(scan)) is not None:
+            return (f"Grey values from {window[0]:g} to {window[1]:g} were taken for black to white.",)
+        if self.manifest.input.values == "hu" and scan.units != "HU":
+            return ("The file does not say what its values are: they were taken for Hounsfield units.",)
+        return ()
+
+
+def check_sum(path: Path, found: str) -> None:
+    """Raise LiquidLensError if the ``SHA256SUMS`` beside a file says another SHA-256 than `found`."""
+    sums = path.with_name("SHA256SUMS")
+    if not sums.is_file():
+        return
+    for line in sums.read_text(encoding="utf-8", errors="replace").splitlines():
+        expected, _, name = line.partition("  ")
+        if name == path.name and expected != found:
+            raise LiquidLensError(f"{path} is not the file that was exported: its SHA-256 differs from {sums}.")

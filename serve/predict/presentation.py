@@ -1,0 +1,83 @@
+"""Scans on the model's own grid: what the graph's front makes of them, as pixels that the front leaves as they are.
+
+Explanations run a model hundreds of times with small changes to a scan.  On the grid a scan is as small as the
+network's input, whatever its size was, and the answer is the same to rounding: resizing to the size at hand changes
+nothing.  The front itself is in the graph (and in ``models/front.py``); a test compares the two.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from liquidlens.errors import LiquidLensError
+from liquidlens.imaging import Scan
+from liquidlens.manifest import Manifest
+
+#: Where the front cuts a resized mask.
+HALF = 0.5 + 1e-4
+
+
+def presented(manifest: Manifest, scan: Scan) -> NDArray[np.float32]:
+    """The pixels that a model's file is given for a scan.
+
+    They are the scan's own but for grey models, which learnt from pictures, and files that were not made to be seen as
+    they are: grey values go through the window that the file wants, or through all that occur if it is a DICOM file of
+    more than 8 bits that wants none, to 0..255.
+    """
+    if manifest.input.values != "grey" or (window := display_window(scan)) is None:
+        return scan.pixels
+    low, high = window
+    return ((scan.pixels - low) * (255 / (high - low))).clip(0, 255).astype(np.float32)
+
+
+def display_window(scan: Scan) -> tuple[float, float] | None:
+    """The grey values to be seen as black and as white; None if the pixels are to be seen as they are."""
+    if scan.window is not None or scan.modality is None:
+        return scan.window
+    low, high = float(scan.pixels.min()), float(scan.pixels.max())
+    return (low, high) if low < high and (low < 0 or high > 255) else None
+
+
+def on_grid(manifest: Manifest, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The raw pixels of a scan as pixels of the input contract's size, colour channels last.
+
+    Masks become 0 and 1, grey values 0..255; Hounsfield units are clipped to the window.  Raises LiquidLensError if the
+    model reads volumes and this is an image, or the reverse, or colour and this is grey.
+    """
+    contract = manifest.input
+    axes = len(contract.size)
+    if pixels.shape[axes:] != ((3,) if contract.channels == 3 else ()) or pixels.ndim < axes:
+        kind = "a volume" if axes == 3 else "a colour image" if contract.channels == 3 else "a grey 2D image"
+        raise LiquidLensError(f"{manifest.model} reads {kind}, and this scan is {' x '.join(map(str, pixels.shape))}.")
+    largest = pixels.max()
+    if contract.values == "mask":
+        inside = (pixels > 0.5 * largest).astype(np.float32)
+        return (resized(inside, contract.size) > HALF).astype(np.float32)
+    if contract.window is not None:
+        return resized(pixels.clip(*contract.window), contract.size).clip(*contract.window)
+    eight_bit = pixels * np.float32(255 / 65535) if largest > 255 else pixels
+    return resized(eight_bit.clip(0, 255), contract.size).clip(0, 255)
+
+
+def resized(pixels: NDArray[np.float32], size: Sequence[int]) -> NDArray[np.float32]:
+    """Pixels with their first axes resized to `size`, by the antialiased bilinear filter of the graph's front."""
+    for axis, points in enumerate(size):
+        if pixels.shape[axis] != points:
+            weights = triangle_weights(pixels.shape[axis], points)
+            pixels = np.moveaxis(np.tensordot(weights, pixels, (1, axis)), 0, axis)
+    return pixels
+
+
+def positions(length: int, points: int) -> NDArray[np.float64]:
+    """Where resized points lie among the original ones, which count from 0: (points,), not beyond the ends."""
+    return ((np.arange(points) + 0.5) * length / points - 0.5).clip(0, length - 1)
+
+
+def triangle_weights(length: int, size: int) -> NDArray[np.float32]:
+    """Weights (size, length) that resample `length` points to `size` points, rows summing to 1."""
+    scale = length / size
+    centre = (np.arange(size)[:, None] + 0.5) * scale
+    distance = np.abs(np.arange(length) + 0.5 - centre) / max(scale, 1.0)
+    weights = np.maximum(0, 1 - distance)
+    return (weights / weights.sum(1, keepdims=True)).astype(np.float32)

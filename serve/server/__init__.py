@@ -1,0 +1,1 @@
+"""The server: one process for people and programs, behind one guard."""

@@ -1,0 +1,1 @@
+"""The page that runs models in a browser, and the site around it."""

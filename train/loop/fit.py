@@ -1,0 +1,264 @@
+"""Training one recipe with one seed into a run folder."""
+
+import logging
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import ProgressBar
+from numpy.typing import NDArray
+from torch import Tensor
+
+from liquidlens import models
+from liquidlens.errors import LiquidLensError
+from liquidlens.train import datasets
+from liquidlens.train.datasets import HELD_OUT, Dataset, Scans, joined, picked
+from liquidlens.train.loop import initialise
+from liquidlens.train.loop.callbacks import EarlyStop, Recorder, progress_display
+from liquidlens.train.loop.evaluate import Batches, final_figures, temperature_of
+from liquidlens.train.loop.losses import loss_of
+from liquidlens.train.loop.module import TrainingModule, loader
+from liquidlens.train.loop.prepare import prepare
+from liquidlens.train.recipes import Training
+from liquidlens.train.recipes import training as training_settings
+from liquidlens.train.run import RunFolder, RunMetrics, RunRecipe, WeightsMetrics
+
+
+class InterruptedTrainingError(LiquidLensError):
+    """Somebody has interrupted a training."""
+
+    exit_code = 130
+
+
+def train(
+    model: str,
+    data: str,
+    recipe: str | None = None,
+    seed: int = 0,
+    changes: dict[str, Any] | None = None,
+    flags: Sequence[str] = (),
+    size: tuple[int, ...] | None = None,
+    data_root: str | Path | None = None,
+    runs: str | Path = "runs",
+    skip_bad: bool = False,
+    progress: bool = True,
+) -> RunFolder:
+    """Train `model` on the dataset `data`; returns the finished run folder ``runs/DATA-MODEL-RECIPE-seedSEED``.
+
+    recipe: by default that of the model's paper; changes: other values for some of its fields.  flags: switches of the
+    model, see `models.build`.  size: of the network's input, by default the paper's.  skip_bad: leave out images of a
+    folder that cannot be read.
+
+    An interrupted run goes on where it stopped, with the same result (on the same machine); a finished one is
+    returned as it is.  Raises LiquidLensError for unknown names, missing data, what does not fit together, or a folder
+    that holds another run.
+    """
+    settings = settings_for(model, recipe, changes)
+    dataset = datasets.load(data, data_root, skip_bad)
+    if progress:
+        for sentence in dataset.notes:
+            print(f"Note: {sentence}", file=sys.stderr)
+    resolved = resolve(model, data, dataset, settings, seed, flags, size)
+    folder = RunFolder(Path(runs) / resolved.name)
+    _check_same_run(folder, resolved)
+    if folder.finished:
+        return folder
+
+    inputs, labels = splits(dataset, resolved)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    if not (folder.path / "recipe.json").is_file():  # a run that goes on keeps the versions it began with
+        folder.write_json("recipe.json", resolved)
+    pl.seed_everything(seed, verbose=False)
+    network = resolved.build()
+    if settings.initialise_from_labels:
+        initialise.from_labels(network, labels["train"], resolved.outputs)
+    recorder = Recorder(folder, settings)
+    _run_trainer(
+        TrainingModule(network, settings, seed, resolved.task, resolved.input),
+        inputs,
+        labels,
+        recorder,
+        progress,
+    )
+    folder.save_weights(network, "last")
+    folder.write_json("metrics.json", _final_metrics(folder, recorder, inputs, labels))
+    folder.checkpoint.unlink()
+    return folder
+
+
+def settings_for(model: str, recipe: str | None, changes: dict[str, Any] | None) -> Training:
+    """The training settings of a recipe, by default that of the model's paper.  Raises LiquidLensError for unknown
+    names and values that do not fit."""
+    try:
+        paper = models.entry(model).paper
+    except LookupError as error:
+        raise LiquidLensError(str(error)) from error
+    return training_settings(recipe or paper, changes)
+
+
+def resolve(
+    model: str,
+    data: str,
+    dataset: Dataset,
+    settings: Training,
+    seed: int = 0,
+    flags: Sequence[str] = (),
+    size: tuple[int, ...] | None = None,
+) -> RunRecipe:
+    """The complete recipe of a run on `dataset`, which was loaded as `data`.  Raises LiquidLensError if the parts do
+    not fit together."""
+    if not 0 <= seed < 2**32:
+        raise LiquidLensError(f"A seed is a number from 0 to {2**32 - 1}, not {seed}.")
+    named = data.removesuffix(HELD_OUT)
+    if not (named in datasets.names() or named.startswith("folder:")):
+        named = str(Path(named).resolve())
+    source = named + HELD_OUT * data.endswith(HELD_OUT)
+    return RunRecipe.resolve(model, tuple(flags), size, dataset, source, settings, seed)
+
+
+@torch.no_grad()
+def evaluate(model: models.Classifier, inputs: Tensor, labels: Tensor, batch_size: int) -> Batches:
+    """(outputs, targets) per batch, in evaluation mode."""
+    model.eval()
+    return [
+        (model(batch), truth) for batch, truth in zip(inputs.split(batch_size), labels.split(batch_size), strict=True)
+    ]
+
+
+def splits(dataset: Dataset, recipe: RunRecipe) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Prepared inputs and labels of each split, as many and such as the recipe takes."""
+    scans, truth = raw_splits(dataset, recipe)
+    same = recipe.training.validate_on_test
+    inputs = {split: prepare(scans[split], recipe.input) for split in scans if not (same and split == "val")}
+    labels = {split: torch.from_numpy(truth[split]) for split in truth}
+    return (inputs | {"val": inputs["test"]} if same else inputs), labels
+
+
+def raw_splits(dataset: Dataset, recipe: RunRecipe) -> tuple[dict[str, Scans], dict[str, NDArray]]:
+    """Raw scans and labels of each split, as many and such as the recipe takes."""
+    settings = recipe.training
+    scans, truth = dict(dataset.scans), dict(dataset.labels)
+    if settings.validate_on_test:  # the validation scans are training scans then, the first ones as in the file
+        scans["train"] = joined(scans.pop("val"), scans["train"])
+        truth["train"] = np.concatenate([truth.pop("val"), truth["train"]])
+    wanted = {"train": settings.subset, "val": settings.validation_subset, "test": settings.test_subset}
+    for split, count in wanted.items():
+        if count is not None and split in truth:
+            items = draw_subset(len(truth[split]), count, settings.subset_seed)
+            scans[split], truth[split] = picked(scans[split], items), truth[split][items]
+    if settings.validate_on_test:
+        scans["val"], truth["val"] = scans["test"], truth["test"]
+    return scans, truth
+
+
+def draw_subset(count: int, wanted: int, seed: int) -> NDArray[np.int64]:
+    """Which of `count` scans a subset holds; it depends on these numbers alone, so that all models and seeds
+    train on the same scans.  Raises LiquidLensError if there are fewer."""
+    if wanted > count:
+        raise LiquidLensError(f"A subset of {wanted} cannot be drawn from {count} scans.")
+    return np.sort(np.random.default_rng(seed).permutation(count)[:wanted])
+
+
+def _check_same_run(folder: RunFolder, recipe: RunRecipe) -> None:
+    """Raise LiquidLensError if the folder holds another run."""
+    if (folder.path / "recipe.json").is_file() or (folder.path / "metrics.json").is_file():
+        differing = folder.recipe().differences(recipe)
+        if differing:
+            raise LiquidLensError(
+                f"{folder.path} holds another run: its {', '.join(differing)} differ{'s' * (len(differing) == 1)}; "
+                "remove it or name another --runs."
+            )
+
+
+def _run_trainer(
+    module: TrainingModule, inputs: dict[str, Tensor], labels: dict[str, Tensor], recorder: Recorder, progress: bool
+) -> None:
+    settings = module.training_settings
+    batch_size, evaluation = settings.batch_size, settings.evaluation_batch_size
+    train_loader = loader(inputs["train"], labels["train"], batch_size, module.seed if settings.shuffle else None)
+    measured = ("val", "train") if settings.measure_training else ("val",)
+    val_loaders = [loader(inputs[split], labels[split], evaluation) for split in measured]
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    display = progress_display() if progress else None
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*does not have many workers.*")  # the arrays are in memory already
+        warnings.filterwarnings("ignore", ".*LeafSpec.*")  # Lightning's use of a name that torch has renamed
+        trainer = pl.Trainer(
+            devices=1,  # a run folder has one writer
+            max_epochs=settings.max_epochs,
+            gradient_clip_val=settings.clip_gradient,
+            callbacks=_callbacks(settings, recorder, display),
+            num_sanity_val_steps=0,
+            enable_progress_bar=isinstance(display, ProgressBar),
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            logger=False,
+        )
+        try:
+            trainer.fit(module, train_loader, val_loaders, ckpt_path=_resume_from(recorder.folder), weights_only=True)
+        except SystemExit:
+            if not trainer.interrupted:  # Lightning makes an exit of an interruption
+                raise
+            done = len(recorder.history)
+            raise InterruptedTrainingError(
+                f"Interrupted after {done} epoch{'s' * (done != 1)}: the same command goes on from there."
+            ) from None
+
+
+def _callbacks(settings: Training, recorder: Recorder, display: pl.Callback | None) -> list[pl.Callback]:
+    callbacks: list[pl.Callback] = []
+    if settings.statistics:
+        from liquidlens.train.loop.statistics import Statistics  # here, because TensorBoard takes seconds to import
+
+        callbacks.append(Statistics(recorder.folder))  # before the recorder, whose checkpoint holds its rows
+    callbacks.append(recorder)
+    if settings.stop != "never":
+        callbacks.append(EarlyStop(settings))
+    if display is not None:
+        callbacks.append(display)
+    return callbacks
+
+
+def _resume_from(folder: RunFolder) -> Path | None:
+    """The checkpoint of an interrupted run, if there is a sound one."""
+    if not folder.checkpoint.is_file():
+        return None
+    try:
+        torch.load(folder.checkpoint, weights_only=True, map_location="cpu")
+    except Exception as error:  # a damaged archive raises whatever it leads to
+        raise LiquidLensError(f"{folder.checkpoint} is damaged: remove {folder.path} to train anew.") from error
+    return folder.checkpoint
+
+
+def _final_metrics(folder: RunFolder, recorder: Recorder, inputs, labels) -> RunMetrics:
+    history = recorder.history
+    columns = [name for name in history[0] if name not in ("epoch", "seconds")]
+    recipe = folder.recipe()
+    return RunMetrics(
+        epochs=len(history),
+        best_epoch=recorder.best_epoch,
+        seconds=round(sum(row["seconds"] for row in history), 1),
+        mean_over_epochs={name: float(np.mean([row[name] for row in history])) for name in columns},
+        best=measure(folder.load_model("best"), recipe, inputs, labels),
+        last=measure(folder.load_model("last"), recipe, inputs, labels),
+    )
+
+
+def measure(
+    model: models.Classifier, recipe: RunRecipe, inputs: dict[str, Tensor], labels: dict[str, Tensor]
+) -> WeightsMetrics:
+    """Temperature and figures of trained weights, on prepared inputs and labels of each split."""
+    loss, batch_size = loss_of(recipe.training), recipe.training.evaluation_batch_size
+    torch.manual_seed(recipe.seed)  # networks with random initial states draw them in evaluation, too
+    val, test = (evaluate(model, inputs[split], labels[split], batch_size) for split in ("val", "test"))
+    temperature = temperature_of(recipe.task, val)
+    return WeightsMetrics(
+        temperature=temperature,
+        val=final_figures(recipe.task, val, loss, temperature),
+        test=final_figures(recipe.task, test, loss, temperature),
+    )

@@ -1,0 +1,126 @@
+"""One training run as PyTorch Lightning sees it: batches, loss, optimizer and figures per epoch."""
+
+import math
+from collections.abc import Callable, Iterator
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler, TensorDataset
+
+from liquidlens.models import Classifier
+from liquidlens.models.front import InputContract
+from liquidlens.train.datasets import Task
+from liquidlens.train.loop import optimizer
+from liquidlens.train.loop.augment import jitter, mirror
+from liquidlens.train.loop.evaluate import Batches, epoch_figures
+from liquidlens.train.loop.losses import loss_of
+from liquidlens.train.recipes import Training
+
+
+class ShuffledBatches(Sampler[list[int]]):
+    """Index batches in an order drawn from seed and epoch alone, so that a resumed run sees the same batches."""
+
+    def __init__(self, count: int, batch_size: int, seed: int):
+        self.count, self.batch_size, self.seed = count, batch_size, seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:  # Lightning calls this before every epoch
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return math.ceil(self.count / self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        for batch in torch.randperm(self.count, generator=generator).split(self.batch_size):
+            yield batch.tolist()
+
+
+def loader(inputs: Tensor, labels: Tensor, batch_size: int, seed: int | None = None) -> DataLoader:
+    """Batches of (inputs, labels), shuffled if a seed is given; whole batches are indexed at once."""
+    order: Sampler[list[int]] | list[list[int]]
+    if seed is None:
+        order = [batch.tolist() for batch in torch.arange(len(inputs)).split(batch_size)]
+    else:
+        order = ShuffledBatches(len(inputs), batch_size, seed)
+    # A generator of its own: starting a DataLoader draws a number, and dropout's draws must not depend on when.
+    return DataLoader(TensorDataset(inputs, labels), sampler=order, batch_size=None, generator=torch.Generator())
+
+
+class TrainingModule(pl.LightningModule):
+    """A model in training, by the loss, optimizer and augmentation of its recipe.
+
+    Batches are inputs (batch, *input shape) and targets: class numbers (batch,), or rows (batch, K) of labels or poses.
+    After every epoch, the epoch's figures stand in ``epoch_metrics``: those of validation begin with ``val_``, those of
+    a second validation loader, the training scans in evaluation mode, with ``train_``.
+    """
+
+    def __init__(self, model: Classifier, training: Training, seed: int, task: Task, contract: InputContract):
+        super().__init__()
+        self.model = model
+        self.contract = contract
+        self.training_settings = training
+        self.seed = seed
+        self.task = task
+        self.loss = loss_of(training)
+        self.epoch_metrics: dict[str, float] = {}
+        self._augment: Callable[[Tensor], Tensor] | None = None
+        self._losses: list[Tensor] = []
+        self._measured: dict[str, Batches] = {}
+
+    def configure_optimizers(self):
+        return optimizer.configure(self.model, self.training_settings, int(self.trainer.estimated_stepping_batches))
+
+    def on_train_epoch_start(self) -> None:
+        seed = self.seed * 1_000_003 + self.current_epoch
+        torch.manual_seed(seed)  # dropout and random states, also after resuming
+        self._augment = self._augmentation(seed)
+        self._losses = []
+
+    def _augmentation(self, seed: int) -> Callable[[Tensor], Tensor] | None:
+        settings = self.training_settings
+        if settings.augmentation == "jitter":
+            return lambda inputs: jitter(inputs, self.contract.values == "mask", settings.shift, settings.scale)
+        if settings.augmentation == "mirror":
+            return lambda inputs: mirror(inputs, round(settings.shift))
+        if settings.augmentation == "truong-2022":
+            from liquidlens.train.loop.radiograph import (
+                ChestAugmentation,  # here, because MONAI takes seconds to import
+            )
+
+            return ChestAugmentation(seed)
+        return None
+
+    def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        inputs, targets = batch
+        if self._augment is not None:  # which is about values in [0, 1]
+            mean, std = self.contract.mean, self.contract.std
+            inputs = (self._augment(inputs * std + mean) - mean) / std
+        loss = self.loss(self.model(inputs), targets)
+        self._losses.append(loss.detach())
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        self._measured = {"val": []}
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
+        inputs, targets = batch
+        measured = self._measured.setdefault("train" if dataloader_idx else "val", [])
+        measured.append((self.model(inputs).cpu(), targets.cpu()))
+
+    def on_validation_epoch_end(self) -> None:
+        self.epoch_metrics = {"epoch": self.current_epoch, "train_loss": float(torch.stack(self._losses).mean())}
+        for split, batches in self._measured.items():
+            figures = epoch_figures(self.task, batches, self.loss)
+            if split == "train":
+                del figures["loss"]  # the column train_loss is that of training, with dropout and augmentation
+            self.epoch_metrics |= {f"{split}_{name}": value for name, value in figures.items()}
+        for name in shown_figures(self.epoch_metrics):
+            self.log(name, self.epoch_metrics[name], prog_bar=True)
+
+
+def shown_figures(epoch_metrics: dict[str, float]) -> list[str]:
+    """The names of the figures that a person watches."""
+    watched = ("val_loss", "val_accuracy", "val_auc", "val_position_error", "val_orientation_error")
+    return [name for name in watched if name in epoch_metrics]

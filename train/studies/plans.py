@@ -1,0 +1,211 @@
+"""What the studies train: for each paper the models, data and recipes of its tables, the most telling ones first."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from liquidlens.errors import unknown
+from liquidlens.train import recipes
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is run with one seed after another: a model on a dataset.
+
+    recipe: None for that of the model's paper; changes: other values for some of its fields; flags: of the model;
+    size: of the network's input, None for the paper's.
+    """
+
+    model: str
+    data: str
+    recipe: str | None = None
+    changes: tuple[tuple[str, Any], ...] = ()
+    flags: tuple[str, ...] = ()
+    size: tuple[int, ...] | None = None
+
+    def line(self, paper: str) -> tuple[str, str, str]:
+        """Its dataset, network and rule, as its lines in a results table name them."""
+        size = "" if self.size is None else "@" + "x".join(map(str, self.size))
+        settings = recipes.training(self.recipe or paper, dict(self.changes))
+        return self.data, "+".join((self.model, *self.flags)) + size, recipes.rule(settings)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A paper's study.  trials: in their order."""
+
+    trials: tuple[Trial, ...]
+    #: The figure that the paper reports, as a column of the results table.
+    reported: str
+    #: Figures in the results table besides those of all studies, see `train.studies.results`.
+    figures: tuple[str, ...] = ()
+    #: Datasets on which its networks are trained only where they are named.
+    elsewhere: tuple[str, ...] = ()
+
+    def lines(self, paper: str) -> set[tuple[str, str, str]]:
+        """How the lines begin that its page shows."""
+        more = (replace(trial, data=data) for trial in self.trials for data in self.elsewhere)
+        return {trial.line(paper) for trial in (*self.trials, *more)}
+
+
+def _each(models: Sequence[str], datasets: Sequence[str], **how: Any) -> tuple[Trial, ...]:
+    return tuple(Trial(model, data, **how) for model in models for data in datasets)
+
+
+# --- hse-2024: in each group the cheapest model first -------------------------------------------------------
+
+# fmt: off
+#: "Ours" of Table 2.
+COMPACT = (
+    "CNNExp2N4", "CNNExp2N3", "CNNExp3N1", "CNNExp3N6", "LSTMExp5N2", "CNNExp4N1", "LiqExp3N2", "LiqExp4N2",
+    "LiqExp4N6",
+)
+#: The other rows of Table 1 without liquid layers, and with them.
+OTHERS = (
+    "CNNExp1N4", "CNNExp1N1", "CNNExp1N3", "CNNExp2N1", "RNNExp5N5", "RNNExp5N6", "LSTMExp5N3", "LSTMExp5N4",
+    "CNNExp4N4", "CNNExp4N3",
+)
+LIQUID = (
+    "LiqExp5N1", "LiqExp3N5", "LiqExp1N2", "LiqExp3N4", "LiqExp3N3", "LiqExp1N6", "LiqExp1N5", "LiqExp4N5",
+    "LiqExp2N5", "LiqExp2N2", "LiqExp2N6",
+)
+# fmt: on
+#: As the published source runs them: over the samples of a batch.  The printed figures are of these runs.
+SOURCE_LAYOUT = ("LSTMExp5N2", "RNNExp5N5", "RNNExp5N6", "LSTMExp5N3", "LSTMExp5N4")
+HSE_DATASETS = ("adrenalmnist3d", "vesselmnist3d")
+#: The paper's third dataset, and other nodules, whose results are not to be compared with the published ones.
+NODULES, OTHER_NODULES = "nodulemnist3d", "lidc-nodule3d"
+
+_HSE = (
+    *_each((*COMPACT, *OTHERS), HSE_DATASETS),
+    *_each(SOURCE_LAYOUT, HSE_DATASETS, flags=("source_layout",)),
+    *_each(LIQUID, HSE_DATASETS),
+)
+
+
+# --- tum-2018: rates of which each network's best one, on validation, counts --------------------------------
+
+RATES = (0.1, 0.5, 2.0)
+#: With 5,000 images of CIFAR-10, the fully connected 1MLP already diverges at 0.5.
+CIFAR_RATES = (0.02, 0.1, 0.5)
+#: Further rates for the robustness of the 2MLP networks.
+MORE_RATES = (0.02, 5.0, 10.0)
+#: Every epoch is validated, on 10,000 images in the thesis: that would take ten times as long as training on 500.
+TUM_VALIDATION = 2000
+
+
+def _rates(models: Sequence[str], rates: Sequence[float], data: str = "mnist", recipe: str | None = None):
+    return tuple(
+        Trial(model, data, recipe, (("learning_rate", rate), ("validation_subset", TUM_VALIDATION)))
+        for model in models
+        for rate in rates
+    )
+
+
+_TUM = (
+    *_rates(["1MLP-FC-for-LSTM", "1MLP-LSTM", "2MLP-FC-for-LSTM", "2MLP-LSTM"], RATES),  # table 4.3
+    *_rates(["2MLP-FC-for-LSTM", "2MLP-LSTM"], MORE_RATES),  # figures 4.6 to 4.11
+    *_rates(["CNN-FC-for-LSTM", "CNN-LSTM"], RATES),  # table 4.3
+    *_rates(  # table 4.6
+        [
+            *("2MLP-FC-2206-128", "3MLP-FC-1040-1024-128", "4MLP-FC-738-738-1024-128"),
+            *("2MLP-LSTM-50x50", "3MLP-LSTM-1094-32x32", "4MLP-LSTM-768-768-32x32"),
+        ],
+        RATES,
+    ),
+    *_rates(["CNN-LSTM-16x16", "CNN-LSTM-16x16-full", "CNN-LSTM-32x8-full", "CNN-LSTM-32x16-full"], RATES),  # table 4.9
+    *_rates(  # table 4.5
+        [
+            *("1MLP-FC-for-LSTM-CIFAR10", "1MLP-LSTM-CIFAR10", "CNN-FC-for-LSTM-CIFAR10", "CNN-LSTM-CIFAR10"),
+            *("2MLP-FC-for-LSTM-CIFAR10", "2MLP-LSTM-CIFAR10"),
+        ],
+        CIFAR_RATES,
+        "cifar10",
+        "tum-2018-5k",
+    ),
+)
+
+
+# --- The other papers, with fewer epochs than they have -----------------------------------------------------
+
+#: kth-2021 trains 300 epochs, truong-2022 175 to 360, cmu "more than 30".
+KTH_EPOCHS, TRUONG_EPOCHS, CMU_EPOCHS = 3, 3, 3
+#: truong-2022 reads 224 pixels, and trains at 1e-4, too slow a rate for so few epochs.
+TRUONG_SIZE, TRUONG_RATE = (112, 112), 1e-3
+TRUONG_HEADS = ("CRNet-FC", "CRNet-NCP-y", "CRNet-NCP-z", "CRNet-NCP-patch", "CRNet-3FC")
+
+_KTH = tuple(
+    Trial(model, "cifar10", recipe, (("max_epochs", KTH_EPOCHS),))
+    for model, recipe in (
+        ("EQ2425", "kth-2021"),
+        ("EQ2425-4B", "kth-2021"),
+        ("EQ2425-4C", "kth-2021"),
+        ("EQ2425-4D", "kth-2021"),
+        ("EQ2425-4A2", "kth-2021"),
+        ("EQ2425-4E", "kth-2021"),
+        ("EQ2425", "kth-2021-5a"),
+        ("EQ2425", "kth-2021-5b"),
+        ("EQ2425", "kth-2021-5c"),
+        ("EQ2425-4A1", "kth-2021"),
+        ("EQ2425-best", "kth-2021-best"),
+        ("EQ2425", "kth-2021-corrected"),
+    )
+)
+
+PLANS = {
+    "hse-2024": Plan(_HSE, reported="last_test_auc", elsewhere=(NODULES, OTHER_NODULES)),
+    "tum-2018": Plan(_TUM, reported="best_test_accuracy"),
+    "kth-2021": Plan(_KTH, reported="mean_val_recall", figures=("mean_train_recall", "mean_val_recall")),
+    "cmu": Plan(
+        _each(("ResNet-1", "RecNet-RNN", "RecNet"), ["cifar10"], changes=(("max_epochs", CMU_EPOCHS),)),
+        reported="last_test_accuracy",
+    ),
+    "truong-2022": Plan(
+        (
+            *_each(TRUONG_HEADS, ["chestxray224"], changes=(("max_epochs", TRUONG_EPOCHS),), size=TRUONG_SIZE),
+            *_each(
+                TRUONG_HEADS,
+                ["chestxray224"],
+                changes=(("learning_rate", TRUONG_RATE), ("max_epochs", TRUONG_EPOCHS)),
+                size=TRUONG_SIZE,
+            ),
+        ),
+        reported="best_test_accuracy",
+        figures=("best_test_f1", "best_test_dice"),
+    ),
+    # our own, on the data of hse-2024
+    "liquidlens": Plan(
+        (
+            *_each(("LiquidLens-S", "LiquidLens-CNN"), HSE_DATASETS),
+            *_each(["LiquidLens-S"], HSE_DATASETS, flags=("uneven",)),
+            *_each(["LiquidLens-S"], HSE_DATASETS, flags=("uneven", "timespans")),
+            *_each(["LiquidLens-M"], HSE_DATASETS),
+        ),
+        reported="best_test_auc",
+        figures=("best_test_ece_calibrated", "best_test_selective_accuracy"),
+    ),
+}
+
+
+def plan(paper: str) -> Plan:
+    """A paper's study.  Raises LiquidLensError if there is none."""
+    if paper not in PLANS:
+        raise unknown("study", paper, PLANS)
+    return PLANS[paper]
+
+
+def selected(paper: str, datasets: Sequence[str] = (), models: Sequence[str] = ()) -> list[Trial]:
+    """The trials of a paper's study, in order; all, or those of some models, flags behind them as in
+    LSTMExp5N2+source_layout; on their own datasets, or each on `datasets` instead.  Raises LiquidLensError for a model
+    that the study has not."""
+    trials = plan(paper).trials
+    if models:
+        wanted = [(name, tuple(flags)) for name, *flags in (model.split("+") for model in sorted(set(models)))]
+        known = dict.fromkeys(trial.model for trial in trials)
+        for name, _ in wanted:
+            if name not in known:
+                raise unknown("model of this study", name, known)
+        trials = tuple(replace(t, flags=flags) for t in trials for name, flags in wanted if name == t.model)
+    if datasets:
+        trials = tuple(replace(trial, data=data) for trial in trials for data in datasets)
+    return list(dict.fromkeys(trials))

@@ -1,0 +1,92 @@
+"""Writing the pages: every table between its marks, every plot beside the others."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from liquidlens.errors import LiquidLensError
+from liquidlens.files import replacing
+from liquidlens.train.studies.plans import plan
+from liquidlens.train.studies.published import original
+from liquidlens.train.studies.reports import cmu, hse2024, kth2021, liquidlens, truong2022, tum2018
+from liquidlens.train.studies.reports.markdown import Plot, replaced, searched
+from liquidlens.train.studies.reports.rows import Summary, summaries
+from liquidlens.train.studies.results import ResultsTable
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a page holds.  tables: by the name of its part; plots: by the name of its picture; searches: tables
+    ``RESULTS/search/NAME.csv`` in parts of that name."""
+
+    tables: Mapping[str, Callable[[list[Summary]], str]]
+    plots: Mapping[str, Plot]
+    searches: tuple[str, ...] = ()
+
+
+REPORTS = {
+    "hse-2024": Report(hse2024.TABLES, hse2024.PLOTS),
+    "tum-2018": Report(tum2018.TABLES, tum2018.PLOTS),
+    "kth-2021": Report(kth2021.TABLES, kth2021.PLOTS),
+    "cmu": Report(cmu.TABLES, cmu.PLOTS),
+    "truong-2022": Report(truong2022.TABLES, truong2022.PLOTS),
+    "liquidlens": Report(liquidlens.TABLES, liquidlens.PLOTS, liquidlens.SEARCHES),
+}
+
+
+def write(
+    paper: str,
+    results: str | Path = "docs/results",
+    pages: str | Path = "docs/reproduction",
+    pictures: str | Path = "docs/pictures",
+) -> list[Path]:
+    """Make the tables and plots of ``PAGES/PAPER.md`` anew from ``RESULTS``; returns the files written.
+
+    Only the study's own runs count: others may stand in the same table, with fewer epochs or on other data.  Those on
+    a copy of a paper's dataset count where there are none on the dataset itself.
+
+    Raises LiquidLensError for an unknown paper, a damaged table, one without a line, and a page without the parts in
+    which the tables stand.
+    """
+    source = ResultsTable(Path(results) / f"{paper}.csv", plan(paper).figures)
+    planned = plan(paper).lines(paper)
+    found = summaries(source.rows())
+    there = {(run.dataset, run.model, run.rule) for run in found}
+    runs = []
+    for run in found:
+        meant = original(run.dataset), run.model, run.rule
+        if meant in planned and (run.dataset == meant[0] or meant not in there):
+            runs.append(run)
+    if not runs:
+        raise LiquidLensError(f"{source.path} has no line yet: `liquidlens study {paper}` adds them.")
+    page = Path(pages) / f"{paper}.md"
+    if not page.is_file():
+        raise LiquidLensError(f"There is no page {page}: name its folder with --pages.")
+    text = page.read_text(encoding="utf-8")
+    for name, make in REPORTS[paper].tables.items():
+        text = replaced(text, name, make(runs))
+    for name in REPORTS[paper].searches:
+        text = replaced(text, name, searched(Path(results) / "search" / f"{name}.csv"))
+    plots = []
+    for name, plot in REPORTS[paper].plots.items():
+        plots.append(_draw(Path(pictures) / f"{name}.png", plot.draw, runs))
+        link = Path(os.path.relpath(plots[-1], page.parent)).as_posix()
+        text = replaced(text, name, f"![{plot.words}]({link})")
+    with replacing(page) as partial:
+        partial.write_text(text, encoding="utf-8")
+    return [page, *plots]
+
+
+def _draw(path: Path, draw: Callable[[Any, list[Summary]], None], runs: list[Summary]) -> Path:
+    from matplotlib.figure import Figure
+
+    figure = Figure(layout="constrained")
+    draw(figure, runs)
+    for axes in figure.axes:
+        axes.grid(alpha=0.3)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as partial:
+        figure.savefig(partial, format="png", dpi=150)
+    return path

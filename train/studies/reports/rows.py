@@ -1,0 +1,102 @@
+"""Runs as they are compared: all seeds of a network together."""
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from scipy.stats import t
+
+from liquidlens.train.recipes import RECIPES
+from liquidlens.train.studies.published import Figures, Printed, published
+
+Row = dict[str, str]
+
+#: From so many seeds on, their spread says something about a published value.
+ENOUGH = 3
+
+
+@dataclass(frozen=True)
+class Summary:
+    """All seeds of a network on a dataset, trained by one rule (a recipe and what was changed of it)."""
+
+    rows: tuple[Row, ...]
+
+    @property
+    def model(self) -> str:
+        return self.rows[0]["model"]
+
+    @property
+    def dataset(self) -> str:
+        return self.rows[0]["dataset"]
+
+    @property
+    def rule(self) -> str:
+        return self.rows[0]["recipe"]
+
+    @property
+    def recipe(self) -> str:
+        return self.rule.partition("+")[0]
+
+    @property
+    def parameters(self) -> int:
+        return int(self.rows[0]["parameters"])
+
+    @property
+    def seeds(self) -> int:
+        return len(self.rows)
+
+    def changed(self, field: str) -> str | None:
+        """What the rule sets a field of its recipe to, as text; None if it leaves it."""
+        for change in self.rule.split("+")[1:]:
+            name, _, value = change.partition("=")
+            if name == field:
+                return value
+        return None
+
+    @property
+    def learning_rate(self) -> float:
+        """The recipe's own, if the rule does not change it."""
+        return float(self.changed("learning_rate") or RECIPES[self.recipe].learning_rate)
+
+    def values(self, column: str) -> list[float]:
+        return [float(row[column]) for row in self.rows]
+
+    def mean(self, column: str) -> float:
+        return statistics.fmean(self.values(column))
+
+    def deviation(self, column: str) -> float | None:
+        """Standard deviation over the seeds (n - 1); None for a single one."""
+        values = self.values(column)
+        return statistics.stdev(values) if len(values) > 1 else None
+
+    def printed(self, table: str | None = None) -> Figures:
+        """What the paper prints for this network."""
+        return published(self.rows[0]["paper"], self.model, self.dataset, self.rule, table)
+
+    def holds(self, column: str, printed: Printed) -> bool | None:
+        """Whether a published value, of a single run, lies where 95 % of further seeds of ours would: Student's
+        prediction interval.  None for too few seeds."""
+        deviation = self.deviation(column)
+        if deviation is None or self.seeds < ENOUGH:
+            return None
+        reach = t.ppf(0.975, self.seeds - 1) * deviation * math.sqrt(1 + 1 / self.seeds)
+        return bool(abs(printed.value - self.mean(column)) <= reach)
+
+
+def summaries(rows: Iterable[Row]) -> list[Summary]:
+    """Rows by dataset, model and rule, in the order in which these first appear."""
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row["dataset"], row["dataset_md5"], row["model"], row["recipe"]), []).append(row)
+    return [Summary(tuple(sorted(group, key=lambda row: int(row["seed"])))) for group in groups.values()]
+
+
+def best_by_validation(candidates: Sequence[Summary], column: str) -> list[Summary]:
+    """Of each model on each dataset the rule with the highest mean of a validation figure, in order."""
+    best: dict[tuple[str, str], Summary] = {}
+    for one in candidates:
+        here = best.get((one.dataset, one.model))
+        if here is None or one.mean(column) > here.mean(column):
+            best[one.dataset, one.model] = one
+    return list(best.values())

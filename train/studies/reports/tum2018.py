@@ -1,0 +1,152 @@
+"""tum-2018: recurrent layers over maps against fully connected ones of equally many parameters."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from liquidlens.train.studies.plans import CIFAR_RATES, MORE_RATES, RATES
+from liquidlens.train.studies.published import original
+from liquidlens.train.studies.reports.markdown import NOTHING, Plot, ours, table, theirs
+from liquidlens.train.studies.reports.rows import Summary, best_by_validation
+
+#: Which weights are tested is decided by validation, and so is a network's learning rate.
+ACCURACY, DECIDES = "best_test_accuracy", "best_val_accuracy"
+PER_CENT = {"scale": 100, "digits": 2}
+
+#: (what the thesis calls them, with a recurrent layer, fully connected)
+PAIRS_MNIST = (
+    ("2MLP", "2MLP-LSTM", "2MLP-FC-for-LSTM"),
+    ("1MLP", "1MLP-LSTM", "1MLP-FC-for-LSTM"),
+    ("CNN", "CNN-LSTM", "CNN-FC-for-LSTM"),
+)
+PAIRS_CIFAR10 = tuple((name, f"{lstm}-CIFAR10", f"{fc}-CIFAR10") for name, lstm, fc in PAIRS_MNIST)
+PAIRS_DEPTH = (
+    ("2MLP", "2MLP-LSTM-50x50", "2MLP-FC-2206-128"),
+    ("3MLP", "3MLP-LSTM-1094-32x32", "3MLP-FC-1040-1024-128"),
+    ("4MLP", "4MLP-LSTM-768-768-32x32", "4MLP-FC-738-738-1024-128"),
+)
+#: Table 4.9: the map, and whether all states or the last ones alone are read.
+OUTPUTS = (
+    ("16 x 16, all states", "CNN-LSTM-16x16-full"),
+    ("32 x 8, all states", "CNN-LSTM-32x8-full"),
+    ("32 x 16, all states", "CNN-LSTM-32x16-full"),
+    ("32 x 32, last states", "CNN-LSTM"),
+    ("16 x 16, last states", "CNN-LSTM-16x16"),
+)
+ROBUSTNESS = (("2MLP-FC-for-LSTM", "fully connected", "tab:blue"), ("2MLP-LSTM", "LSTM", "tab:orange"))
+
+
+def _chosen(runs: list[Summary], data: str) -> dict[str, Summary]:
+    """Each network at its best learning rate; none whose rates have not all been tried with the same seeds."""
+    rates = CIFAR_RATES if data == "cifar10" else RATES
+    candidates = [run for run in runs if original(run.dataset) == data and run.learning_rate in rates]
+    seeds: dict[str, list[list[float]]] = {}
+    for run in candidates:
+        seeds.setdefault(run.model, []).append(run.values("seed"))
+    compared = {
+        model for model, tried in seeds.items() if len(tried) == len(rates) and tried.count(tried[0]) == len(tried)
+    }
+    return {run.model: run for run in best_by_validation([run for run in candidates if run.model in compared], DECIDES)}
+
+
+def _pairs(runs: list[Summary], pairs: Sequence[tuple[str, str, str]], printed_in: str, data: str = "mnist") -> str:
+    chosen = _chosen(runs, data)
+    rows = []
+    for name, *models in pairs:
+        found = [chosen.get(model) for model in models]
+        cells: list[str] = []
+        for run in found:
+            if run is None:
+                cells += [NOTHING] * 4
+                continue
+            cells += [f"{run.learning_rate:g}", str(run.seeds), ours(run, ACCURACY, **PER_CENT)]
+            cells += [theirs(run.printed(printed_in).get(ACCURACY), **PER_CENT)]
+        rows.append((name, *cells, *_differences(found, printed_in)))
+    header = ("network", *("rate", "seeds", "LSTM, %", "published"), *("rate", "seeds", "FC, %", "published"))
+    return table((*header, "LSTM - FC", "published"), rows)
+
+
+def _differences(found: Sequence[Summary | None], printed_in: str) -> tuple[str, str]:
+    lstm, fc = found
+    if lstm is None or fc is None:
+        return NOTHING, NOTHING
+    one, other = (run.printed(printed_in).get(ACCURACY) for run in (lstm, fc))
+    published = NOTHING if one is None or other is None else f"{100 * (one.value - other.value):+.2f}"
+    return f"{100 * (lstm.mean(ACCURACY) - fc.mean(ACCURACY)):+.2f}", published
+
+
+def _full_output(runs: list[Summary]) -> str:
+    chosen = _chosen(runs, "mnist")
+    rows = []
+    for words, model in OUTPUTS:
+        if (run := chosen.get(model)) is None:
+            rows.append((words, *[NOTHING] * 5))
+            continue
+        printed = theirs(run.printed("table 4.9").get(ACCURACY), **PER_CENT)
+        rows.append(
+            (
+                words,
+                f"{run.parameters:,}",
+                f"{run.learning_rate:g}",
+                str(run.seeds),
+                ours(run, ACCURACY, **PER_CENT),
+                printed,
+            )
+        )
+    return table(("map and output", "parameters", "rate", "seeds", "test accuracy, %", "published"), rows)
+
+
+def _robustness(figure: Any, runs: list[Summary]) -> None:
+    figure.set_size_inches(7, 4.5)
+    axes = figure.subplots()
+    for model, words, colour in ROBUSTNESS:
+        own = {run.learning_rate: run for run in runs if run.model == model}
+        rates = sorted(rate for rate in own if rate in (*RATES, *MORE_RATES))
+        means = [100 * own[rate].mean(ACCURACY) for rate in rates]
+        deviations = [100 * (own[rate].deviation(ACCURACY) or 0) for rate in rates]
+        axes.errorbar(rates, means, deviations, marker="o", markersize=4, capsize=3, label=words, color=colour)
+    ticks = sorted((*RATES, *MORE_RATES))
+    axes.set(xscale="log", xlabel="learning rate", ylabel="test accuracy, %", title="2MLP, 500 MNIST images")
+    axes.set_xticks(ticks, [f"{rate:g}" for rate in ticks])
+    axes.minorticks_off()
+    axes.legend(frameon=False)
+
+
+def _equal_parameters(figure: Any, runs: list[Summary]) -> None:
+    """The differences that the thesis is about, ours and the printed ones."""
+    figure.set_size_inches(8, 4)
+    axes = figure.subplots()
+    rows = []
+    for pairs, printed_in, data, label in (
+        (PAIRS_MNIST, "table 4.3", "mnist", "MNIST-500"),
+        (PAIRS_DEPTH, "table 4.6", "mnist", "2.0 M"),
+        (PAIRS_CIFAR10, "table 4.5", "cifar10", "CIFAR10-5k"),
+    ):
+        chosen = _chosen(runs, data)
+        for name, *pair in pairs:
+            both = _differences([chosen.get(model) for model in pair], printed_in)
+            if NOTHING not in both:
+                rows.append((f"{name}\n{label}", both))
+    for place, (_, both) in enumerate(rows):
+        for text, shift, colour in zip(both, (-0.2, 0.2), ("tab:green", "lightgrey"), strict=True):
+            axes.bar(place + shift, float(text), 0.38, color=colour)
+    for label, colour in (("ours", "tab:green"), ("published", "lightgrey")):
+        axes.bar([0], [0], color=colour, label=label)
+    axes.axhline(0, color="black", linewidth=0.8)
+    axes.set_xticks(range(len(rows)), [words for words, _ in rows], fontsize=8)
+    axes.set(ylabel="LSTM - FC, points of accuracy")
+    axes.legend(frameon=False)
+
+
+TABLES: dict[str, Callable[[list[Summary]], str]] = {
+    "table 4.3": partial(_pairs, pairs=PAIRS_MNIST, printed_in="table 4.3"),
+    "table 4.5": partial(_pairs, pairs=PAIRS_CIFAR10, printed_in="table 4.5", data="cifar10"),
+    "table 4.6": partial(_pairs, pairs=PAIRS_DEPTH, printed_in="table 4.6"),
+    "table 4.9": _full_output,
+}
+PLOTS = {
+    "tum-2018-rates": Plot("Test accuracy against the learning rate, fully connected and LSTM", _robustness),
+    "tum-2018-differences": Plot(
+        "Accuracy of recurrent networks minus that of fully connected ones of as many parameters", _equal_parameters
+    ),
+}

@@ -1,0 +1,115 @@
+"""The table of a study's results: a CSV file with one line per finished run, to which several processes may add."""
+
+import csv
+import fcntl
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from liquidlens.errors import LiquidLensError
+from liquidlens.train.loop.callbacks import as_csv
+from liquidlens.train.run import RunFolder, RunMetrics
+
+#: What makes a run: two lines differ in one of these.
+KEY = ("dataset", "dataset_md5", "model", "recipe", "seed")
+#: Figures of both weights on both splits; accuracy_batch_mean is the accuracy of hse-2024, see `train.loop.evaluate`.
+FIGURES = tuple(
+    f"{weights}_{split}_{figure}"
+    for weights in ("last", "best")
+    for split in ("val", "test")
+    for figure in ("accuracy", "accuracy_batch_mean", "auc")
+)
+
+
+@dataclass(frozen=True)
+class ResultsTable:
+    """A table and what it holds.
+
+    more_figures: what a study measures besides `FIGURES`.  All are named WEIGHTS_SPLIT_FIGURE, as in best_test_f1, or
+    mean_COLUMN: a column of ``history.csv``, averaged over the epochs.
+    """
+
+    path: Path
+    more_figures: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        about = ("paper", *KEY, "parameters", "epochs", "best_epoch", "seconds", "threads", "reported_weights")
+        return (*about, *FIGURES, *self.more_figures, "liquidlens", "torch")
+
+    def cells(
+        self, paper: str, key: tuple[str, ...], reported: str, threads: int, folder: RunFolder
+    ) -> dict[str, str | int | float]:
+        """The line of a finished run, column by column.
+
+        key: what stands under `KEY`.  reported: the figure that the paper reports.  best_epoch is counted from 0;
+        seconds are those of all epochs, on so many threads.
+        """
+        recipe, metrics = folder.recipe(), folder.metrics()
+        return {
+            "paper": paper,
+            **dict(zip(KEY, key, strict=True)),
+            "parameters": sum(p.numel() for p in folder.load_model("last").parameters() if p.requires_grad),
+            "epochs": metrics.epochs,
+            "best_epoch": metrics.best_epoch,
+            "seconds": metrics.seconds,
+            "threads": threads,
+            "reported_weights": reported.partition("_")[0],
+            **{name: _figure(metrics, name) for name in (*FIGURES, *self.more_figures)},
+            "liquidlens": recipe.versions["liquidlens"],
+            "torch": recipe.versions["torch"],
+        }
+
+    def finished(self) -> set[tuple[str, ...]]:
+        """The keys of all runs that have a line.  Raises LiquidLensError if the table is damaged or another one."""
+        return {tuple(row[column] for column in KEY) for row in self.rows()}
+
+    def rows(self) -> list[dict[str, str]]:
+        """All lines.  Raises LiquidLensError if the table is damaged or another one."""
+        if not self.path.is_file():
+            return []
+        with self.path.open(encoding="utf-8", newline="") as file:
+            fcntl.flock(file, fcntl.LOCK_SH)  # nobody is halfway through a line
+            return self._read(file)
+
+    def append(self, row: dict[str, Any]) -> None:
+        """Add a run's line, whole, and only once.  Processes that do so at the same time wait for one another.
+
+        Raises LiquidLensError if the table is damaged or another one.
+        """
+        text = as_csv([row])
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a+", encoding="utf-8", newline="") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.seek(0)
+            if [str(row[column]) for column in KEY] in [[here[c] for c in KEY] for here in self._read(file)]:
+                return
+            end = file.tell()
+            try:
+                file.write(text.split("\n", 1)[1] if end else text)  # the header is there, or is not
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError as error:
+                os.ftruncate(file.fileno(), end)  # half a line would stop the next run
+                raise LiquidLensError(f"{self.path}: cannot be written ({error.strerror}).") from error
+
+    def _read(self, file: TextIO) -> list[dict[str, str]]:
+        lines = file.readlines()
+        rows = list(csv.reader(lines))
+        if rows and tuple(rows[0]) != self.columns:
+            raise LiquidLensError(f"{self.path} has other columns than this version writes: name another --out.")
+        for number, (line, row) in enumerate(zip(lines, rows, strict=True), start=1):
+            if len(row) != len(self.columns) or not line.endswith("\n"):
+                raise LiquidLensError(
+                    f"{self.path}, line {number} is not whole: remove it; its run will be done again."
+                )
+        return [dict(zip(self.columns, row, strict=True)) for row in rows[1:]]
+
+
+def _figure(metrics: RunMetrics, name: str) -> float:
+    weights, _, rest = name.partition("_")
+    if weights == "mean":
+        return metrics.mean_over_epochs[rest]
+    split, _, figure = rest.partition("_")
+    return getattr(getattr(metrics, weights), split)[figure]
