@@ -15,15 +15,16 @@ from liquidlens.errors import LiquidLensError
 from liquidlens.export.bundle import Bundle, Files, staged, write_papers
 from liquidlens.export.checks.audit import audit, manifest_of
 from liquidlens.export.checks.golden import golden, pack, verify
-from liquidlens.export.checks.parity import AuditError, check
+from liquidlens.export.checks.parity import AuditError, check, check_step
 from liquidlens.export.complete import ood
 from liquidlens.export.complete.deployed import CompleteModel
 from liquidlens.export.complete.wiring import pairs, wirings
 from liquidlens.export.describe import describe
 from liquidlens.export.facts import PRECISIONS, Document, Initializer, Parity, Precision
-from liquidlens.export.graph import precision
+from liquidlens.export.graph.half import to_fp16
+from liquidlens.export.graph.int8 import to_int8_dynamic, to_int8_static
 from liquidlens.export.graph.provenance import explain_converted, unused_parameters
-from liquidlens.export.graph.step import check_step, trace_step
+from liquidlens.export.graph.step import trace_step
 from liquidlens.export.graph.trace import Traced, trace
 from liquidlens.export.graph.unroll import unroll
 from liquidlens.export.measure.accuracy import calibration, operating_figures, operating_point
@@ -210,13 +211,13 @@ def _write_profiles(
 def _convert(wanted: Precision, files: Files, traced: Traced, scans: Scans, options: Options) -> Candidate:
     """A precision variant of the file."""
     if wanted == "fp16":
-        converted = precision.to_fp16(traced.proto)
+        converted = to_fp16(traced.proto)
     elif wanted == "int8-dynamic":
-        converted = precision.to_int8_dynamic(traced.proto)
+        converted = to_int8_dynamic(traced.proto)
     else:
         count = min(options.calibration_scans, len(scans))
         chosen = picked(scans, np.linspace(0, len(scans) - 1, count).astype(int))
-        converted = precision.to_int8_static(traced.proto, chunks(chosen, 8), options.calibration)
+        converted = to_int8_static(traced.proto, chunks(chosen, 8), options.calibration)
     if not converted.converted:
         return Candidate(wanted, None, {}, converted.left)
     if wanted != "fp16":

@@ -29,6 +29,15 @@ SERVE = {
     "server": {"predict", "demo", "settings"},
 }
 SERVE["commands"] = set(SERVE)
+#: And those inside `export`.
+EXPORT: dict[str, set[str]] = {"facts": set(), "triton": set(), "complete": {"facts"}}
+EXPORT["graph"] = {"facts", "complete"}
+EXPORT["checks"] = EXPORT["graph"] | {"graph"}
+EXPORT["measure"] = EXPORT["checks"] | {"checks"}
+EXPORT["pages"] = EXPORT["measure"] | {"measure"}
+EXPORT["options"] = EXPORT["describe"] = EXPORT["bundle"] = EXPORT["pages"] | {"pages", "options"}
+EXPORT["pipeline"] = set(EXPORT)
+ROOMS_INSIDE = {"serve": SERVE, "export": EXPORT}
 #: What a room must not need, because it is not there where the room is used.
 FORBIDDEN = {
     "liquidlens": {"torch", "onnx", "onnxruntime", "ncps", "medmnist"},
@@ -68,18 +77,20 @@ def test_a_room_imports_only_what_lies_below_it(room):
                 assert other in ALLOWED[room] | {room}, f"{path} imports {module}"
 
 
-def test_the_rooms_of_serve_are_those_that_are_named_here():
-    names = {path.name.removesuffix(".py") for path in (ROOT / "serve").iterdir()}
-    assert names - {"__init__", "__pycache__"} == set(SERVE)
+@pytest.mark.parametrize("outer", ROOMS_INSIDE)
+def test_the_rooms_inside_are_those_that_are_named_here(outer):
+    names = {path.name.removesuffix(".py") for path in (ROOT / outer).iterdir()}
+    assert names - {"__init__", "__pycache__"} == set(ROOMS_INSIDE[outer])
 
 
-@pytest.mark.parametrize("room", SERVE)
-def test_inside_serve_no_arrow_runs_back_up(room):
-    inside = files(f"serve/{room}") if (ROOT / "serve" / room).is_dir() else [ROOT / "serve" / f"{room}.py"]
+@pytest.mark.parametrize(("outer", "room"), [(outer, room) for outer in ROOMS_INSIDE for room in ROOMS_INSIDE[outer]])
+def test_inside_no_arrow_runs_back_up(outer, room):
+    allowed = ROOMS_INSIDE[outer][room] | {room}
+    inside = files(f"{outer}/{room}") if (ROOT / outer / room).is_dir() else [ROOT / outer / f"{room}.py"]
     for path in inside:
         for module in imports(path):
-            if module.startswith("liquidlens.serve."):
-                assert module.split(".")[2] in SERVE[room] | {room}, f"{path} imports {module}"
+            if module.startswith(f"liquidlens.{outer}."):
+                assert module.split(".")[2] in allowed, f"{path} imports {module}"
 
 
 def test_the_shared_part_imports_no_room_before_it_is_needed():

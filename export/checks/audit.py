@@ -17,7 +17,7 @@ from liquidlens.errors import LiquidLensError
 from liquidlens.export.checks.cost import cost, full_scan
 from liquidlens.export.complete.wiring import missing, synapses
 from liquidlens.export.facts import Counts, FileAudit, Initializer
-from liquidlens.export.graph.provenance import graphs
+from liquidlens.export.graph.surgery import graphs, nodes
 from liquidlens.manifest import KEY, Manifest, Stored, Wiring
 from liquidlens.serve.predict.predictor import check_sum
 from liquidlens.serve.predict.pretrained import find
@@ -100,7 +100,7 @@ def audit(path: str | Path) -> FileAudit:
         sha256=hashlib.sha256(content).hexdigest(),
         model=None if manifest is None else manifest.model,
         opset={opset.domain or "ai.onnx": opset.version for opset in proto.opset_import},
-        operators=dict(Counter(node.op_type for graph in graphs(proto.graph) for node in graph.node).most_common()),
+        operators=dict(Counter(node.op_type for node, _ in nodes(proto.graph)).most_common()),
         initializers=tuple(initializers),
         bytes_by_class=_bytes_by_class(proto, initializers, len(content)),
         parameters=_counts(manifest, initializers),

@@ -12,6 +12,7 @@ from liquidlens import metrics
 from liquidlens.errors import LiquidLensError
 from liquidlens.export.complete.deployed import CompleteModel
 from liquidlens.export.facts import Parity
+from liquidlens.export.graph.step import StepModel
 from liquidlens.train.datasets import Scans
 from liquidlens.train.loop.prepare import chunks
 
@@ -105,6 +106,33 @@ def check(
         found = dict(zip(names, session.run(names, {"scan": batch}), strict=True))
         comparison.add(found, expected, batch.shape[1:])
     return comparison.conclude(len(scans), file)
+
+
+def check_step(content: bytes, model: CompleteModel, scans: Scans, threshold: float = 0.5) -> Parity:
+    """Feed all `scans`, raw, slice by slice, and compare the last answer with the unfolded torch model's.
+
+    A scan of another number of slices than the model was trained on is thinned or repeated to that many first.  Raises
+    AuditError as `Comparison.conclude` says.
+    """
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    module = StepModel(model.folded())
+    depth = model.front.contract.size[0]
+    comparison = Comparison(model, threshold)
+    for batch in chunks(scans):
+        volumes = batch[:, np.linspace(0, batch.shape[1] - 1, depth).round().astype(int)]
+        memory = {name: tensor.numpy() for name, tensor in module.start(len(volumes)).items()}
+        if module.takes_largest:
+            memory["largest"] = volumes.max((1, 2, 3))
+        found = {}
+        for pixels in volumes.swapaxes(0, 1):
+            names = [output.name for output in session.get_outputs()]
+            found = dict(zip(names, session.run(names, {"slice": pixels, **memory}), strict=True))
+            memory |= {name: found[f"next_{name}"] for name in ("state", "sum", "count")}
+        with torch.no_grad():
+            expected = model(torch.from_numpy(volumes))
+        compared = {name: expected[name] for name in ("logits", "probabilities")}
+        comparison.add(found, compared, volumes.shape[1:])
+    return comparison.conclude(len(scans), "The file of the profile step")
 
 
 def _tolerance(output: str) -> float:

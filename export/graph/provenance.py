@@ -20,6 +20,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from liquidlens.export.complete.deployed import CompleteModel, WindowMax
 from liquidlens.export.facts import Initializer, Kind
+from liquidlens.export.graph.surgery import graphs, nodes
 from liquidlens.models.layers.liquid import FoldedLayer
 
 
@@ -273,18 +274,9 @@ def _equal(value: NDArray, origin: Origin) -> bool:
     return np.array_equal(value.ravel(), origin.value.ravel()) or np.array_equal(value.ravel(), origin.value.T.ravel())
 
 
-def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """The graph, and the graphs inside its nodes."""
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            for inner in (*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs):
-                yield from graphs(inner)
-
-
 def _uses(graph: onnx.GraphProto) -> Iterator[tuple[str, str]]:
     """(tensor, "shape of Reshape") for everything that a node reads."""
-    for node in (node for inner in graphs(graph) for node in inner.node):
+    for node, _ in nodes(graph):
         inputs = onnx.defs.get_schema(node.op_type, domain=node.domain).inputs
         for i, name in enumerate(node.input):
             yield name, f"{inputs[min(i, len(inputs) - 1)].name} of {node.op_type}"

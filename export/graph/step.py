@@ -11,21 +11,15 @@ the depth: after as many slices as the model was trained on, the answer is that 
 
 from dataclasses import replace
 
-import numpy as np
-import onnxruntime
 import torch
 from torch import Tensor, nn
 
 from liquidlens.errors import LiquidLensError
-from liquidlens.export.checks.parity import Comparison
 from liquidlens.export.complete.deployed import CompleteModel
-from liquidlens.export.facts import Parity
 from liquidlens.export.graph.trace import OPSET, Traced, trace_module
 from liquidlens.models.front import Front
 from liquidlens.models.layers.liquid import FoldedLayer
 from liquidlens.models.papers.hse2024 import MeanOverSlices, Outputs, SliceClassifier
-from liquidlens.train.datasets import Scans
-from liquidlens.train.loop.prepare import chunks
 
 
 class StepModel(nn.Module):
@@ -95,30 +89,3 @@ def trace_step(model: CompleteModel, opset: int = OPSET) -> Traced:
     if module.takes_largest:
         example["largest"], dynamic["largest"] = torch.rand(2) + 1, {0: "batch"}
     return trace_module(module, example, dynamic, twin, opset)
-
-
-def check_step(content: bytes, model: CompleteModel, scans: Scans, threshold: float = 0.5) -> Parity:
-    """Feed all `scans`, raw, slice by slice, and compare the last answer with the unfolded torch model's.
-
-    A scan of another number of slices than the model was trained on is thinned or repeated to that many first.  Raises
-    AuditError as `export.checks.parity.Comparison.conclude` says.
-    """
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    module = StepModel(model.folded())
-    depth = model.front.contract.size[0]
-    comparison = Comparison(model, threshold)
-    for batch in chunks(scans):
-        volumes = batch[:, np.linspace(0, batch.shape[1] - 1, depth).round().astype(int)]
-        memory = {name: tensor.numpy() for name, tensor in module.start(len(volumes)).items()}
-        if module.takes_largest:
-            memory["largest"] = volumes.max((1, 2, 3))
-        found = {}
-        for pixels in volumes.swapaxes(0, 1):
-            names = [output.name for output in session.get_outputs()]
-            found = dict(zip(names, session.run(names, {"slice": pixels, **memory}), strict=True))
-            memory |= {name: found[f"next_{name}"] for name in ("state", "sum", "count")}
-        with torch.no_grad():
-            expected = model(torch.from_numpy(volumes))
-        compared = {name: expected[name] for name in ("logits", "probabilities")}
-        comparison.add(found, compared, volumes.shape[1:])
-    return comparison.conclude(len(scans), "The file of the profile step")

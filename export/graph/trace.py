@@ -4,7 +4,7 @@ import contextlib
 import logging
 import warnings
 from collections.abc import Iterator
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import onnx
@@ -15,7 +15,8 @@ from torch import nn
 from liquidlens.errors import LiquidLensError
 from liquidlens.export.complete.deployed import CompleteModel
 from liquidlens.export.facts import Initializer
-from liquidlens.export.graph.provenance import SMALL, explain, graphs
+from liquidlens.export.graph.provenance import SMALL, explain
+from liquidlens.export.graph.surgery import bodies, graphs, nodes
 
 SIZE_NAMES = {3: ("batch", "depth", "height", "width"), 2: ("batch", "height", "width")}
 
@@ -94,7 +95,7 @@ def serialize(proto: onnx.ModelProto, metadata: dict[str, str]) -> bytes:
 def _narrow_indices(graph: onnx.GraphProto) -> None:
     """Store long lists of positions in 32 bits: the exporter widens those that Gather reads to 64."""
     for tensor in graph.initializer:
-        readers = [node for inner in graphs(graph) for node in inner.node if tensor.name in node.input]
+        readers = [node for node, _ in nodes(graph) if tensor.name in node.input]
         if tensor.data_type == onnx.TensorProto.INT64 and {node.op_type for node in readers} == {"Gather"}:
             values = to_array(tensor)
             if values.size > SMALL:
@@ -105,30 +106,16 @@ def _narrow_indices(graph: onnx.GraphProto) -> None:
 
 def clean(proto: onnx.ModelProto) -> None:
     """Remove what the exporter notes about source files and stack traces, everywhere in the file."""
-    proto.doc_string = ""
-    del proto.metadata_props[:]
-    for function in proto.functions:
-        _clean_body(function)
-    _clean_graph(proto.graph)
+    outside = [node for function in proto.functions for node in function.node]
+    inside = [*graphs(proto.graph), *(body for node in outside for body in bodies(node))]
+    for part in (proto, *proto.functions, *outside, *(part for graph in inside for part in _parts(graph))):
+        part.doc_string = ""
+        del part.metadata_props[:]
 
 
-def _clean_graph(graph: onnx.GraphProto) -> None:
-    for values in (graph.input, graph.output, graph.value_info, graph.initializer):
-        for value in values:
-            value.doc_string = ""
-            del value.metadata_props[:]
-    _clean_body(graph)
-
-
-def _clean_body(body: onnx.GraphProto | onnx.FunctionProto) -> None:
-    body.doc_string = ""
-    del body.metadata_props[:]
-    for node in body.node:
-        node.doc_string = ""
-        del node.metadata_props[:]
-        for attribute in node.attribute:
-            for graph in (attribute.g, *attribute.graphs) if attribute.HasField("g") else attribute.graphs:
-                _clean_graph(graph)
+def _parts(graph: onnx.GraphProto) -> Iterator[Any]:
+    """Whatever may carry notes: the graph, its nodes and its tensors."""
+    yield from (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer)
 
 
 @contextlib.contextmanager

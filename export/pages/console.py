@@ -1,23 +1,13 @@
-"""What the command line says of bundles and of audits."""
+"""What the command line prints of bundles and of audits."""
 
 from liquidlens.console import console, print_columns
-from liquidlens.export.bundle import Bundle
-from liquidlens.export.facts import FileAudit
+from liquidlens.export.facts import Document, FileAudit
 
 
-def print_bundle(bundle: Bundle) -> None:
-    document, manifest = bundle.document, bundle.manifest
-    header = (
-        "variant",
-        "file",
-        "bytes",
-        "load",
-        "batch 1",
-        "AUC on test",
-        "95 % interval",
-        "max |dp|",
-        "labels changed",
-    )
+def print_document(document: Document) -> None:
+    manifest = document.manifest
+    measured = ("AUC on test", "95 % interval", "max |dp|", "labels changed")
+    header = ("variant", "file", "bytes", "load", "batch 1", *measured)
     rows = []
     for variant in document.variants:
         if variant.file is None:
@@ -49,20 +39,19 @@ def print_bundle(bundle: Bundle) -> None:
     if document.calibration is not None:
         before, after = document.calibration.before["test"], document.calibration.after["test"]
         console.print(
-            f"Temperature {manifest.temperature:.2f}: {document.calibration.reason}; calibration error on test "
-            f"{before.ece:.3f} -> {after.ece:.3f}.",
+            f"Temperature {document.calibration.temperature:.2f}: {document.calibration.reason}; calibration error on "
+            f"test {before.ece:.3f} -> {after.ece:.3f}.",
             soft_wrap=True,
         )
-    if len(manifest.labels) == 2:
-        test = document.operating["test"].figures
+    if "sensitivity" in (test := document.operating["test"].figures):
+        point = manifest["operating"]
         console.print(
-            f"Threshold {manifest.operating.threshold:.3f} ({manifest.operating.rule}): on test, sensitivity "
+            f"Threshold {point['threshold']:.3f} ({point['rule']}): on test, sensitivity "
             f"{test['sensitivity'].value:.3f}, specificity {test['specificity'].value:.3f}.",
             soft_wrap=True,
         )
-    if not manifest.metrics["val"]["auc"] > 0.5:
-        console.print("The model is no better than chance: do not rely on what it says.", style="yellow")
-    console.print(f"{bundle.path}: model.onnx, AUDIT.html, CARD.md, ...", style="bold", soft_wrap=True)
+    if not float(manifest["metrics"]["val"]["auc"]) > 0.5:  # NaN is a text in JSON
+        console.print("The model is no better than chance: do not rely on its answers.", style="yellow")
 
 
 def print_audit(found: FileAudit) -> None:

@@ -47,7 +47,7 @@ def export(
     from liquidlens.export import export as export_run
     from liquidlens.export.facts import PRECISIONS, PROFILES
     from liquidlens.export.measure.operating import parse_rule
-    from liquidlens.export.pages.console import print_bundle
+    from liquidlens.export.pages.console import print_document
 
     options = Options(
         weights=weights,
@@ -66,7 +66,8 @@ def export(
         destination(triton, (out or run).resolve().name)
     with console.status("Loading") as status:
         bundle = export_run(run, out, options, data_root, say=lambda step: status.update(step))
-    print_bundle(bundle)
+    print_document(bundle.document)
+    console.print(f"{bundle.path}: model.onnx, AUDIT.html, CARD.md, ...", style="bold", soft_wrap=True)
     if triton is not None:
         from liquidlens.export.triton import write
 

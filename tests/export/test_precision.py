@@ -19,7 +19,9 @@ from onnx.numpy_helper import from_array, to_array
 from liquidlens.errors import LiquidLensError
 from liquidlens.export.complete import ood
 from liquidlens.export.complete.deployed import CompleteModel
-from liquidlens.export.graph.precision import Converted, to_fp16, to_int8_dynamic, to_int8_static
+from liquidlens.export.graph.conversion import Converted
+from liquidlens.export.graph.half import to_fp16
+from liquidlens.export.graph.int8 import to_int8_dynamic, to_int8_static
 from liquidlens.export.graph.trace import to_onnx
 from liquidlens.export.graph.unroll import unroll
 from liquidlens.imaging import phantoms
@@ -276,7 +278,7 @@ def test_gemms_of_any_layout():
 
 SCRIPT = """
 import hashlib, sys, numpy as np, onnx
-from liquidlens.export.graph.precision import to_int8_dynamic, to_int8_static
+from liquidlens.export.graph.int8 import to_int8_dynamic, to_int8_static
 proto, scans = onnx.load(sys.argv[1]), np.load(sys.argv[2])
 for variant in (to_int8_dynamic(proto), to_int8_static(proto, [scans])):
     print(hashlib.sha256(variant.proto.SerializeToString(deterministic=True)).hexdigest())

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from liquidlens.errors import LiquidLensError
-from liquidlens.export.graph.step import check_step, trace_step
+from liquidlens.export.checks.parity import check_step
+from liquidlens.export.graph.step import trace_step
 from liquidlens.export.graph.trace import serialize
 from liquidlens.imaging import phantoms
 from tests.export.test_export import complete
