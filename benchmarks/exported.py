@@ -34,7 +34,8 @@ from liquidlens.export.complete.deployed import CompleteModel
 from liquidlens.export.graph.trace import clean, serialize, to_onnx
 from liquidlens.export.graph.unroll import unroll
 from liquidlens.imaging import phantoms
-from liquidlens.models.front import Front, InputContract
+from liquidlens.manifest import InputContract
+from liquidlens.models.front import Front
 from liquidlens.models.layers.liquid import LTC, FoldedLTC
 
 M = TypeVar("M", bound=nn.Module)

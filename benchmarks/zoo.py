@@ -57,11 +57,12 @@ def check(name: str) -> tuple[bool, str]:
             # Untrained answers all lie near 0.5: a threshold there would be decided by rounding.
             threshold = Rule("fixed", 0.25)
             options = Options(profiles=profiles_of(run.load_model()), precisions=(), threshold=threshold)
-            document = export_with(dataset, run, Path(folder) / "bundle", options).document
+            bundle = export_with(dataset, run, Path(folder) / "bundle", options)
         except LiquidLensError as error:
             refused = "cannot be exported" in str(error)
             return refused, str(error) if refused else f"FAILED: {error}"
-    found, counts = document.audit, document.audit.parameters
+    document, counts = bundle.document, bundle.manifest.parameters
+    found = document.audit
     worst = max(parity.max_logit_difference for parity in document.parity.values())
     return True, (
         f"{counts.trainable:>9,} trainable {counts.effective:>9,} effective {counts.stored:>9,} stored "

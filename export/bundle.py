@@ -23,9 +23,9 @@ from pydantic_core import to_json as to_json_bytes
 
 from liquidlens import signing
 from liquidlens.errors import LiquidLensError
-from liquidlens.export.checks.audit import graph_digest, stored, stored_parameters
+from liquidlens.export.checks.audit import graph_digest
 from liquidlens.export.checks.parity import AuditError
-from liquidlens.export.facts import Document, FileAudit, Initializer, Variant
+from liquidlens.export.facts import Document, FileAudit, Initializer, Variant, stored_parameters
 from liquidlens.export.graph.trace import serialize
 from liquidlens.export.pages.report import audit_html, model_card
 from liquidlens.manifest import Manifest
@@ -101,13 +101,13 @@ class Files:
 
         Raises AuditError if an initializer is unexplained.
         """
-        if unexplained := [record.name for record in initializers if record.kind == "unexplained"]:
+        if unexplained := [i.name for i in initializers if i.kind == "unexplained"]:
             raise AuditError(f"{name} holds numbers that nothing explains: {', '.join(unexplained)}.")
-        counted = self.manifest.parameters.model_copy(update={"stored": stored_parameters(initializers)})
+        stored = stored_parameters(initializers)
         own = {
             **differing,
-            "parameters": counted,
-            "initializers": stored(proto, initializers),
+            "parameters": self.manifest.parameters.model_copy(update={"stored": stored}),
+            "initializers": {i.name: i for i in initializers},  # of which pydantic writes what `Stored` has
             "graph_digest": graph_digest(proto),
         }
         path = self.folder / name

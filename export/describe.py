@@ -1,7 +1,6 @@
 """The manifest of an export."""
 
 import hashlib
-from dataclasses import asdict
 from importlib.metadata import version
 
 from liquidlens import models
@@ -10,27 +9,16 @@ from liquidlens.export.complete.wiring import wirings
 from liquidlens.export.facts import Operating as OperatingFigures
 from liquidlens.export.graph.provenance import effective_parameters
 from liquidlens.export.options import Options
-from liquidlens.manifest import Input, Manifest, Operating, OutOfDistribution, Parameters, Provenance
+from liquidlens.export.subject import Subject
+from liquidlens.manifest import Manifest, OutOfDistribution, Parameters, Provenance
 from liquidlens.train import datasets
 from liquidlens.train.recipes import changed
-from liquidlens.train.run import WEIGHT_FILES, RunFolder, WeightsMetrics
+from liquidlens.train.run import WEIGHT_FILES, RunFolder
 
 
-def describe(
-    folder: RunFolder,
-    network: models.Classifier,
-    options: Options,
-    dataset: str,
-    metrics: WeightsMetrics,
-    point: Operating,
-    operating: dict[str, OperatingFigures],
-    ood_threshold: float,
-) -> Manifest:
-    """The manifest that all files of a bundle share; what differs from file to file is still empty.
-
-    metrics: the run's figures of the exported weights.  operating: split -> figures at the operating point.
-    """
-    recipe = folder.recipe()
+def describe(subject: Subject, folder: RunFolder, options: Options, dataset: str) -> Manifest:
+    """The manifest that all files of a bundle share; what differs from file to file is still empty."""
+    recipe, network, figures = subject.recipe, subject.network, subject.figures
     weights = folder.path / WEIGHT_FILES[options.weights]
     wiring = wirings(network)
     return Manifest(
@@ -40,10 +28,10 @@ def describe(
         flags=recipe.flags,
         task="multi-label" if recipe.task == "multi-label" else "classes",
         profile="loop" if wiring else None,
-        input=Input(**asdict(recipe.input)),
-        operating=point,
-        temperature=metrics.temperature,
-        out_of_distribution=OutOfDistribution(threshold=ood_threshold, quantile=ood.QUANTILE),
+        input=recipe.input,
+        operating=subject.point,
+        temperature=figures.temperature,
+        out_of_distribution=OutOfDistribution(threshold=subject.ood_threshold, quantile=ood.QUANTILE),
         parameters=Parameters(
             published=models.entry(recipe.model).published_parameters,
             trainable=sum(p.numel() for p in network.parameters() if p.requires_grad),
@@ -51,8 +39,8 @@ def describe(
             stored=0,
         ),
         metrics={
-            "val": {**metrics.val, **_at_operating_point(operating["val"])},
-            "test": {**metrics.test, **_at_operating_point(operating["test"])},
+            "val": {**figures.val, **_at_operating_point(subject.operating["val"])},
+            "test": {**figures.test, **_at_operating_point(subject.operating["test"])},
         },
         provenance=Provenance(
             dataset=dataset,

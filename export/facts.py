@@ -1,7 +1,11 @@
 """What is known about exported files: plain data, which ``audit.json`` holds and the pages for people show."""
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
+
+from liquidlens.manifest import Parameters, Stored, Wiring
 
 Precision = Literal["fp32", "fp16", "int8-dynamic", "int8-static"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8-dynamic", "int8-static")
@@ -9,24 +13,28 @@ PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8-dynamic", "int8-stati
 Profile = Literal["loop", "unrolled", "step"]
 PROFILES: tuple[Profile, ...] = ("loop", "unrolled", "step")
 
-#: What an initializer is for.  weights: comes from trained parameters.  masks: says which synapses exist.
+#: What an initializer is for.  weights: comes from trained parameters.  masks: which synapses exist.
 #: constants: shapes, axes, the front's grid, the temperature, and the statistics of the out-of-distribution score.
 Kind = Literal["weights", "masks", "constants", "unexplained"]
 
 
-@dataclass(frozen=True)
-class Initializer:
-    """One tensor that the file stores, and where it comes from."""
+class Initializer(Stored):
+    """One tensor that a file stores: what its manifest records of it, and what the file itself shows.
+
+    kind: "unexplained" where no manifest has it, or nothing gives its values.
+    """
 
     name: str
-    kind: Kind
+    kind: Kind  # type: ignore[assignment]  # no manifest records an unexplained one
+    sources: tuple[str, ...] = ()  # here written even if there are none
     dtype: str
     shape: tuple[int, ...]
     bytes: int
-    #: The torch parameters and buffers that it was computed from; none for constants.
-    sources: tuple[str, ...]
-    #: How: "as trained", "sigma * input_w, by synapse", "shape of Reshape", ...
-    how: str
+
+
+def stored_parameters(initializers: Iterable[Initializer]) -> int:
+    """Numbers in initializers that are weights."""
+    return sum(math.prod(i.shape) for i in initializers if i.kind == "weights")
 
 
 @dataclass(frozen=True)
@@ -44,36 +52,12 @@ class Cost:
     by_operator: dict[str, tuple[int, int]]
 
 
-@dataclass(frozen=True)
-class Counts:
-    """Parameters, counted four ways; None where a file does not say.
+class Synapses(Wiring):
+    """The wiring of one liquid layer, and how many synapses join which types of neurons.
 
-    published: as the paper prints.  trainable: as torch counts.  effective: those that can change the answer, so
-    without those of synapses that do not exist.  stored: numbers in initializers of the kind "weights".
+    by_type: "sensory -> inter": 120, "inter -> command": 64, ...
     """
 
-    published: int | None
-    trainable: int | None
-    effective: int | None
-    stored: int
-
-
-@dataclass(frozen=True)
-class Synapses:
-    """The wiring of one liquid layer."""
-
-    #: Name of the layer in the torch network.
-    layer: str
-    cell: Literal["LTC", "CfC"]
-    features: int
-    #: One letter per neuron: m(otor), c(ommand), i(nter).  ncps numbers motor neurons first.
-    neurons: str
-    #: Number of inputs that each neuron reads.
-    sensory_fan_in: tuple[int, ...]
-    #: One text per neuron where synapses start, one sign per neuron where they end: "+" excites, "-" inhibits,
-    #: "." is no synapse.
-    recurrent: tuple[str, ...]
-    #: "sensory -> inter": 120, "inter -> command": 64, ...
     by_type: dict[str, int]
 
 
@@ -92,13 +76,21 @@ class FileAudit:
     initializers: tuple[Initializer, ...]
     #: Bytes of "weights", "masks", "constants", "unexplained", "metadata" (the manifest) and "graph" (all the rest).
     bytes_by_class: dict[str, int]
-    parameters: Counts
+    #: As the manifest counts them; None for a foreign file.
+    parameters: Parameters | None
     cost: Cost | None
     synapses: tuple[Synapses, ...]
     #: What is wrong, one sentence each; empty for a sound file.
     problems: tuple[str, ...]
     #: What could not be checked, and why.
     notes: tuple[str, ...]
+
+    @property
+    def stored(self) -> int:
+        """Numbers in tensors of weights; of a foreign file, in all tensors of fractions."""
+        if self.model is not None:
+            return stored_parameters(self.initializers)
+        return sum(math.prod(i.shape) for i in self.initializers if "float" in i.dtype)
 
 
 @dataclass(frozen=True)

@@ -7,36 +7,31 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-import torch
-from numpy.typing import NDArray
 
-from liquidlens import metrics, models
+from liquidlens import models
 from liquidlens.errors import LiquidLensError
 from liquidlens.export.bundle import Bundle, Files, staged, write_papers
 from liquidlens.export.checks.audit import audit, manifest_of
 from liquidlens.export.checks.golden import golden, pack, verify
 from liquidlens.export.checks.parity import AuditError, check, check_step
-from liquidlens.export.complete import ood
 from liquidlens.export.complete.deployed import CompleteModel
 from liquidlens.export.complete.wiring import pairs, wirings
 from liquidlens.export.describe import describe
-from liquidlens.export.facts import PRECISIONS, Document, Initializer, Parity, Precision
+from liquidlens.export.facts import PRECISIONS, Document, FileAudit, Initializer, Parity, Precision
 from liquidlens.export.graph.half import to_fp16
 from liquidlens.export.graph.int8 import to_int8_dynamic, to_int8_static
 from liquidlens.export.graph.provenance import explain_converted, unused_parameters
 from liquidlens.export.graph.step import trace_step
 from liquidlens.export.graph.trace import Traced, trace
 from liquidlens.export.graph.unroll import unroll
-from liquidlens.export.measure.accuracy import calibration, operating_figures, operating_point
+from liquidlens.export.measure.accuracy import calibration
 from liquidlens.export.measure.variants import Candidate, compare
-from liquidlens.export.options import Options, check_exportable
-from liquidlens.models.front import Front
-from liquidlens.models.layers.four_directions import Sweep
+from liquidlens.export.options import Options
+from liquidlens.export.subject import Subject, prepared
 from liquidlens.train import datasets
 from liquidlens.train.datasets import Dataset, Scans, picked
-from liquidlens.train.loop.fit import measure, raw_splits, splits
 from liquidlens.train.loop.prepare import chunks
-from liquidlens.train.run import RunFolder, RunRecipe, WeightsMetrics
+from liquidlens.train.run import RunFolder, RunRecipe
 
 Say = Callable[[str], None]
 #: Other batches and threads change the last digits of an AUC, other weights more than that.
@@ -50,7 +45,7 @@ def export(
     data_root: str | Path | None = None,
     say: Say = lambda _: None,
 ) -> Bundle:
-    """Export a finished run to `out`, by default ``bundles/NAME-OF-RUN``; `say` is told what is being done.
+    """Export a finished run to `out`, by default ``bundles/NAME-OF-RUN``; `say` takes a word on what is being done.
 
     The run's dataset is needed: training scans for the out-of-distribution score and for calibrating int8, validation
     scans for thresholds, parity and the choice among variants, test scans for the figures.  Raises LiquidLensError if
@@ -68,71 +63,51 @@ def export(
 def export_with(dataset: Dataset, folder: RunFolder, out: Path, options: Options, say: Say = lambda _: None) -> Bundle:
     """`export` with the run's dataset at hand."""
     options.check()
-    recipe, run_metrics, network = folder.recipe(), folder.metrics(), folder.load_model(options.weights)
-    check_exportable(recipe, network, options)
-    if dataset.md5 != recipe.dataset_md5:
-        raise LiquidLensError(f"{folder.path} was trained on another version of {recipe.dataset} than the one at hand.")
     with staged(out) as staging:
-        inputs, truth = splits(dataset, recipe)
-        figures = run_metrics.best if options.weights == "best" else run_metrics.last
-        if _start_from_zeros(network):
-            figures = measure(network, recipe, inputs, truth)
-        scans, labels = raw_splits(dataset, recipe)
-        multi_label = recipe.task == "multi-label"
-
         say("Calibrating")
-        score = ood.fit(_activations(network, inputs["train"]))
-        with torch.no_grad():
-            usual = score(_activations(network, inputs["val"])).numpy()
-        model = CompleteModel(Front(recipe.input), network, figures.temperature, score, multi_label)
-        logits = {split: _logits(network, inputs[split]) for split in ("val", "test")}
-        answers = {split: metrics.probabilities(logits[split] / figures.temperature, multi_label) for split in logits}
-        truths = {split: labels[split] for split in logits}
-        point = operating_point(truths["val"], answers["val"], options.threshold, options.abstain, multi_label)
-        operating = {split: operating_figures(truths[split], answers[split], point, multi_label) for split in logits}
-
+        subject = prepared(dataset, folder, options)
         say("Tracing")
-        traced = trace(model, options.opset)
-        _check_accounted_for(traced.initializers, network, recipe)
-        _check_figures(folder, figures, answers["val"], truths["val"])
-        strange = float(np.quantile(usual, ood.QUANTILE))
-        manifest = describe(folder, network, options, dataset.name, figures, point, operating, strange)
-        files = Files(staging, manifest)
+        traced = trace(subject.model, options.opset)
+        _check_accounted_for(traced.initializers, subject.network, subject.recipe)
+        _check_figures(folder, subject)
+        files = Files(staging, describe(subject, folder, options, dataset.name))
         main = files.write("model-fp32.onnx", traced.proto, traced.initializers)
         say("Comparing with torch")
-        name = "loop" if manifest.wiring else "plain"
-        parity = {name: check(main.read_bytes(), model, scans["val"], point.threshold)}
-        parity |= _write_profiles(files, model, traced, options, scans["val"])
-
+        val = subject.evaluated["val"].scans
+        name = "loop" if files.manifest.wiring else "plain"
+        parity = {name: check(main.read_bytes(), subject.model, val, subject.point.threshold)}
+        parity |= _write_profiles(files, subject.model, traced, options, val)
         say("Converting")
         wanted = [name for name in PRECISIONS[1:] if name in options.precisions]
-        converted = [_convert(name, files, traced, scans["train"], options) for name in wanted]
+        converted = [_convert(name, files, traced, subject.train.scans, options) for name in wanted]
         say("Measuring")
-        evaluated = {split: scans[split] for split in truths}
         candidates = [Candidate("fp32", main, {}, {}), *converted]
-        variants, choice = compare(candidates, manifest, evaluated, truths, options.auc_budget)
+        variants, choice = compare(candidates, files.manifest, subject.evaluated, options.auc_budget)
         variants = files.settle(variants)
-
         say("Auditing")
-        (staging / "golden.npz").write_bytes(pack(golden(model)))
-        checked = _golden_differences(staging)
-        audits = [audit(path) for path in sorted(staging.glob("*.onnx"))]
-        if problems := [problem for found in audits for problem in found.problems]:
-            raise AuditError(f"The files are not sound: {' '.join(problems[:5])} Nothing was written.")
+        (staging / "golden.npz").write_bytes(pack(golden(subject.model)))
         final = manifest_of(staging / "model.onnx")
         document = Document(
             manifest=json.loads(final.to_json()),
             parity=parity,
-            calibration=calibration(truths, logits, figures.temperature, multi_label),
-            operating=operating,
+            calibration=calibration(subject.evaluated, subject.figures.temperature, subject.model.multi_label),
+            operating=subject.operating,
             variants=variants,
             choice=choice,
-            golden=checked,
-            audit=next(found for found in audits if found.file == "model.onnx"),
+            golden=_golden_differences(staging),
+            audit=_audited(staging),
             environment={"onnxruntime": onnxruntime.__version__, "machine": platform.machine(), "threads": "1"},
         )
         write_papers(staging, document)
     return Bundle(out, final, document)
+
+
+def _audited(folder: Path) -> FileAudit:
+    """The audit of ``model.onnx``.  Raises AuditError if it, or another file of the bundle, is not sound."""
+    audits = {path.name: audit(path) for path in sorted(folder.glob("*.onnx"))}
+    if problems := [problem for found in audits.values() for problem in found.problems]:
+        raise AuditError(f"The files are not sound: {' '.join(problems[:5])} Nothing was written.")
+    return audits["model.onnx"]
 
 
 def _golden_differences(folder: Path) -> dict[str, dict[str, float]]:
@@ -143,33 +118,14 @@ def _golden_differences(folder: Path) -> dict[str, dict[str, float]]:
     return {path.name: verify(path.read_bytes(), packed) for path in files}
 
 
-def _check_figures(folder: RunFolder, figures: WeightsMetrics, answers: NDArray, labels: NDArray) -> None:
+def _check_figures(folder: RunFolder, subject: Subject) -> None:
     """Raise LiquidLensError if the weights are not those that the run's figures were measured with."""
-    found, expected = metrics.auc(labels, answers), figures.val["auc"]
+    found, expected = subject.operating["val"].figures["auc"].value, subject.figures.val["auc"]
     if abs(found - expected) > SAME_AUC:
         raise LiquidLensError(
             f"{folder.path}: its weights have a validation AUC of {found:.4f}, and metrics.json says {expected:.4f}: "
             "one of the two was replaced."
         )
-
-
-def _start_from_zeros(network: models.Classifier) -> bool:
-    """Make recurrent layers whose initial states are drawn at random (tum-2018) start from zeros, so that the file says
-    the same about the same scan; True if there were such layers."""
-    sweeps = [module for module in network.modules() if isinstance(module, Sweep) and module.random_states]
-    for sweep in sweeps:
-        sweep.random_states = False
-    return bool(sweeps)
-
-
-@torch.no_grad()
-def _activations(network: models.Classifier, inputs: torch.Tensor) -> torch.Tensor:
-    return torch.cat([network.decide(batch).activations for batch in inputs.split(64)])
-
-
-@torch.no_grad()
-def _logits(network: models.Classifier, inputs: torch.Tensor) -> NDArray[np.float32]:
-    return torch.cat([network(batch) for batch in inputs.split(64)]).numpy()
 
 
 def _check_accounted_for(initializers: list[Initializer], network: models.Classifier, recipe: RunRecipe) -> None:

@@ -6,7 +6,7 @@ paths and nothing about patients, so that the same run always gives the same byt
 
 import hashlib
 import math
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import pydantic
@@ -19,34 +19,51 @@ FORMAT: Literal[1] = 1
 #: Numbers of one network input; a model is run once on so many zeros when it is loaded.
 MAX_INPUT = 2**26
 
+Values = Literal["grey", "hu", "mask", "features"]
+
 
 class _Part(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
 
 
-class Input(_Part):
-    """What the file's input ``scan`` must hold; the graph does the rest.
+@pydantic.dataclasses.dataclass(frozen=True, config=pydantic.ConfigDict(extra="forbid"))
+class InputContract:
+    """How raw pixels become the network's input; in a file, what its input ``scan`` must hold: the graph does the rest.
 
-    values: ``grey`` (0..255, or 0..65535 if any pixel exceeds 255), ``hu`` (Hounsfield units, `window` mapped to 0..1
-    and clipped), or ``mask`` (a segmented, cropped shape; what exceeds half of the maximum is inside).
-    size: what the graph resizes to: (slices, rows, columns) of a volume, (rows, columns) of an image.
-    channels: 3 for colour images, (batch, rows, columns, 3).
-    mean, std: the network itself reads (x - mean) / std of the values x in 0..1.
+    values: what the pixels mean.
+        ``grey``: 8-bit grey values 0..255, or 16-bit ones 0..65535 if any pixel of the scan exceeds 255.
+        ``hu``: CT numbers in Hounsfield units; `window` (low, high) is mapped to 0..1 and clipped.
+        ``mask``: a segmented, cropped shape; any value above half of the scan's maximum is inside, and again after
+        resizing.
+        ``features``: no pixels but feature maps, (channels, rows, columns) of this very size; no file reads them.
+    size: what a scan is resized to, (slices, rows, columns) of a volume, (rows, columns) of an image.
+    channels: 1, or 3 for colour images, whose raw pixels are (rows, columns, 3).
+    mean, std: the network's input is (x - mean) / std of the values x in [0, 1].
     """
 
-    values: Literal["grey", "hu", "mask"]
+    values: Values
     size: tuple[int, ...] = pydantic.Field(min_length=2, max_length=3)
     window: tuple[float, float] | None = None
-    channels: Literal[1, 3] = 1
+    channels: int = 1
     mean: float = 0.0
     std: float = 1.0
 
-    @pydantic.field_validator("size")
-    @classmethod
-    def _can_be_run(cls, size: tuple[int, ...]) -> tuple[int, ...]:
-        if min(size) < 1 or math.prod(size) > MAX_INPUT:
-            raise ValueError(f"a network reads 1 to {MAX_INPUT:,} numbers, not {' x '.join(map(str, size))}")
-        return size
+    @pydantic.model_validator(mode="after")
+    def _can_be_read(self) -> Self:
+        if (self.values == "hu") != (self.window is not None):
+            raise ValueError("a window belongs to the values 'hu', and to them alone")
+        if self.channels != 1 and self.values != "features" and (self.channels != 3 or len(self.size) != 2):
+            raise ValueError(f"scans are grey, or colour images; there are none of {self.channels} channels")
+        if not self.std > 0:
+            raise ValueError("std is a scale, above 0")
+        if min(self.size) < 1 or math.prod(self.size) > MAX_INPUT:
+            raise ValueError(f"a network reads 1 to {MAX_INPUT:,} numbers, not {' x '.join(map(str, self.size))}")
+        return self
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one network input, (channels, *size)."""
+        return (self.channels, *self.size)
 
 
 class OutOfDistribution(_Part):
@@ -109,7 +126,7 @@ class Stored(_Part):
     """One initializer: what it is for, the torch tensors that it comes from, and how.
 
     digest: the first 32 digits of the SHA-256 of its data type, its shape and its bytes in little-endian order, as
-    `export.checks.audit.digest` computes it.
+    `export.graph.provenance.digest` computes it.
     """
 
     digest: str
@@ -159,7 +176,7 @@ class Manifest(_Part):
     labels: tuple[str, ...] = pydantic.Field(min_length=2)
     precision: Literal["fp32", "fp16", "int8-dynamic", "int8-static"] = "fp32"
     profile: Literal["loop", "unrolled", "step"] | None = None
-    input: Input
+    input: InputContract
     operating: Operating
     temperature: float = pydantic.Field(gt=0)
     out_of_distribution: OutOfDistribution
@@ -170,6 +187,13 @@ class Manifest(_Part):
     initializers: dict[str, Stored]
     graph_digest: str
     intended_use: str = "Research software, not a medical device."
+
+    @pydantic.field_validator("input")
+    @classmethod
+    def _is_of_scans(cls, contract: InputContract) -> InputContract:
+        if contract.values == "features":
+            raise ValueError("a file reads scans, not feature maps")
+        return contract
 
     @pydantic.field_validator("labels")
     @classmethod

@@ -5,56 +5,14 @@ bilinear filter of Pillow and of torch's ``interpolate(antialias=True)``, here a
 operators, so that every runtime computes the same numbers.
 """
 
-import math
-from dataclasses import dataclass
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 
-Values = Literal["grey", "hu", "mask", "features"]
-
+from liquidlens.manifest import InputContract
 
 #: Where a resized mask is cut.  A hair above 0.5: edges that fall exactly between two points are common, and rounding
 #: must not put them inside in one runtime and outside in another.
 HALF = 0.5 + 1e-4
-
-
-@dataclass(frozen=True)
-class InputContract:
-    """How raw pixels become the network's input.
-
-    values: what the pixels mean.
-        ``grey``: 8-bit grey values 0..255, or 16-bit ones 0..65535 if any pixel of the scan exceeds 255.
-        ``hu``: CT numbers in Hounsfield units; `window` (low, high) is mapped to 0..1 and clipped.
-        ``mask``: a segmented shape; any value above half of the scan's maximum is inside, and again after resizing.
-        ``features``: no pixels but feature maps, (channels, rows, columns) of this very size; taken as they are.
-    size: the network's input size, (slices, rows, columns) or (rows, columns).
-    channels: 1, or 3 for colour images, whose raw pixels are (rows, columns, 3).
-    mean, std: the network's input is (x - mean) / std of the values x in [0, 1].
-    """
-
-    values: Values
-    size: tuple[int, ...]
-    window: tuple[float, float] | None = None
-    channels: int = 1
-    mean: float = 0.0
-    std: float = 1.0
-
-    def __post_init__(self) -> None:
-        if (self.values == "hu") != (self.window is not None):
-            raise ValueError("a window belongs to the values 'hu', and to them alone")
-        if self.channels != 1 and self.values != "features" and (self.channels != 3 or len(self.size) != 2):
-            raise ValueError(f"scans are grey, or colour images; there are none of {self.channels} channels")
-        if min(self.size) < 1 or math.prod(self.size) > 2**26:
-            raise ValueError(f"a network does not read inputs of {' x '.join(map(str, self.size))}")
-        if not self.std > 0:
-            raise ValueError("std is a scale, above 0")
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Shape of one network input, (channels, *size)."""
-        return (self.channels, *self.size)
 
 
 def triangle_weights(length: Tensor, size: int) -> Tensor:

@@ -14,7 +14,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from liquidlens.errors import LiquidLensError
-from liquidlens.manifest import Input, Manifest
+from liquidlens.manifest import InputContract, Manifest
 from liquidlens.serve.predict.devices import CPU, CUDA, first_line
 from liquidlens.serve.predict.devices import session as open_session
 
@@ -130,7 +130,7 @@ def _timed_runs(candidates: Sequence[_Candidate], batch_size: int, repeats: int)
     return runs
 
 
-def inputs(session: onnxruntime.InferenceSession, contract: Input, batch_size: int) -> dict[str, NDArray]:
+def inputs(session: onnxruntime.InferenceSession, contract: InputContract, batch_size: int) -> dict[str, NDArray]:
     """Inputs that a file may get: the pixels first, and for the profile ``step`` the memory it starts from.
 
     Masks hold a ball, half as wide as the scan: a network may pass over slices that hold nothing.  Grey pixels are

@@ -35,7 +35,9 @@ EXPORT["graph"] = {"facts", "complete"}
 EXPORT["checks"] = EXPORT["graph"] | {"graph"}
 EXPORT["measure"] = EXPORT["checks"] | {"checks"}
 EXPORT["pages"] = EXPORT["measure"] | {"measure"}
-EXPORT["options"] = EXPORT["describe"] = EXPORT["bundle"] = EXPORT["pages"] | {"pages", "options"}
+EXPORT["options"] = EXPORT["bundle"] = EXPORT["pages"] | {"pages"}
+EXPORT["subject"] = EXPORT["options"] | {"options"}
+EXPORT["describe"] = EXPORT["subject"] | {"subject"}
 EXPORT["pipeline"] = set(EXPORT)
 ROOMS_INSIDE = {"serve": SERVE, "export": EXPORT}
 #: What a room must not need, because it is not there where the room is used.

@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save
 from liquidlens import models
 from liquidlens.errors import LiquidLensError
 from liquidlens.files import replacing
-from liquidlens.models.front import InputContract
+from liquidlens.manifest import InputContract
 from liquidlens.train.datasets import POSE, Dataset, Task, picked
 from liquidlens.train.loop.optimizer import parameter_groups
 from liquidlens.train.loop.prepare import prepare
@@ -223,6 +223,9 @@ class RunMetrics(pydantic.BaseModel):
     mean_over_epochs: dict[str, float]
     best: WeightsMetrics
     last: WeightsMetrics
+
+    def of(self, weights: Weights) -> WeightsMetrics:
+        return self.best if weights == "best" else self.last
 
 
 @dataclass(frozen=True)

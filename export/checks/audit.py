@@ -16,20 +16,12 @@ from onnx.numpy_helper import to_array
 from liquidlens.errors import LiquidLensError
 from liquidlens.export.checks.cost import cost, full_scan
 from liquidlens.export.complete.wiring import missing, synapses
-from liquidlens.export.facts import Counts, FileAudit, Initializer
+from liquidlens.export.facts import FileAudit, Initializer, stored_parameters
+from liquidlens.export.graph.provenance import DIGITS, record
 from liquidlens.export.graph.surgery import graphs, nodes
-from liquidlens.manifest import KEY, Manifest, Stored, Wiring
+from liquidlens.manifest import KEY, Manifest, Wiring
 from liquidlens.serve.predict.predictor import check_sum
 from liquidlens.serve.predict.pretrained import find
-
-DIGITS = 32
-
-
-def digest(tensor: onnx.TensorProto) -> str:
-    """SHA-256 of an initializer, 128 bits of it: data type, shape, and the values in little-endian order."""
-    value = to_array(tensor)
-    described = f"{value.dtype.name} {value.shape} ".encode()
-    return hashlib.sha256(described + value.astype(value.dtype.newbyteorder("<")).tobytes()).hexdigest()[:DIGITS]
 
 
 def graph_digest(proto: onnx.ModelProto) -> str:
@@ -39,25 +31,6 @@ def graph_digest(proto: onnx.ModelProto) -> str:
     del rest.metadata_props[:]
     del rest.graph.initializer[:]
     return hashlib.sha256(rest.SerializeToString(deterministic=True)).hexdigest()[:DIGITS]
-
-
-def stored(proto: onnx.ModelProto, initializers: list[Initializer]) -> dict[str, Stored]:
-    """The manifest's record of every initializer; none may be unexplained."""
-    tensors = {tensor.name: tensor for tensor in proto.graph.initializer}
-    return {
-        record.name: Stored(
-            digest=digest(tensors[record.name]),
-            kind=record.kind,  # type: ignore[arg-type]  # pydantic refuses "unexplained"
-            sources=record.sources,
-            how=record.how,
-        )
-        for record in initializers
-    }
-
-
-def stored_parameters(initializers: list[Initializer] | tuple[Initializer, ...]) -> int:
-    """Numbers in initializers that are weights."""
-    return sum(int(np.prod(record.shape)) for record in initializers if record.kind == "weights")
 
 
 def audit(path: str | Path) -> FileAudit:
@@ -85,7 +58,7 @@ def audit(path: str | Path) -> FileAudit:
             problems.append(f"{path}: {error}")
     else:
         notes.append("The file carries no LiquidLens manifest: where its numbers come from is unknown.")
-    initializers = [_initializer(tensor, manifest) for tensor in _tensors(proto)]
+    initializers = tuple(_initializer(tensor, manifest) for tensor in _tensors(proto))
     if manifest is not None:
         problems += _differences(proto, initializers, manifest)
     try:
@@ -101,9 +74,9 @@ def audit(path: str | Path) -> FileAudit:
         model=None if manifest is None else manifest.model,
         opset={opset.domain or "ai.onnx": opset.version for opset in proto.opset_import},
         operators=dict(Counter(node.op_type for node, _ in nodes(proto.graph)).most_common()),
-        initializers=tuple(initializers),
+        initializers=initializers,
         bytes_by_class=_bytes_by_class(proto, initializers, len(content)),
-        parameters=_counts(manifest, initializers),
+        parameters=manifest.parameters if manifest else None,
         cost=spent,
         synapses=tuple(map(synapses, manifest.wiring)) if manifest else (),
         problems=tuple(problems),
@@ -144,33 +117,28 @@ def _tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
 
 
 def _initializer(tensor: onnx.TensorProto, manifest: Manifest | None) -> Initializer:
-    value = to_array(tensor)
-    record = manifest.initializers.get(tensor.name) if manifest else None
-    return Initializer(
-        name=tensor.name,
-        kind=record.kind if record else "unexplained",
-        dtype=value.dtype.name,
-        shape=tuple(value.shape),
-        bytes=value.nbytes,
-        sources=record.sources if record else (),
-        how=record.how if record else ("no record in the manifest" if manifest else ""),
-    )
+    if manifest is None:
+        return record(tensor, "unexplained", "")
+    if tensor.name not in manifest.initializers:
+        return record(tensor, "unexplained", "no record in the manifest")
+    stored = manifest.initializers[tensor.name]
+    return record(tensor, stored.kind, stored.how, stored.sources)
 
 
-def _differences(proto: onnx.ModelProto, found: list[Initializer], manifest: Manifest) -> Iterator[str]:
+def _differences(proto: onnx.ModelProto, found: tuple[Initializer, ...], manifest: Manifest) -> Iterator[str]:
     """What is in the file and not in its manifest, or the reverse, one sentence each."""
-    tensors = {tensor.name: tensor for tensor in _tensors(proto)}
-    for name, tensor in tensors.items():
-        if name not in manifest.initializers:
-            yield f"{name}: an initializer that the manifest does not know ({tuple(tensor.dims)})."
-        elif digest(tensor) != manifest.initializers[name].digest:
-            yield f"{name}: its values are not those that were exported."
-    for name in sorted(manifest.initializers.keys() - tensors.keys()):
+    for initializer in found:
+        if initializer.name not in manifest.initializers:
+            yield f"{initializer.name}: an initializer that the manifest does not know ({initializer.shape})."
+        elif initializer.digest != manifest.initializers[initializer.name].digest:
+            yield f"{initializer.name}: its values are not those that were exported."
+    for name in sorted(manifest.initializers.keys() - {initializer.name for initializer in found}):
         yield f"{name}: the manifest lists this initializer, and the file lacks it."
     if graph_digest(proto) != manifest.graph_digest:
         yield "The graph (nodes, inputs or outputs) is not the one that was exported."
     if (count := stored_parameters(found)) != manifest.parameters.stored:
         yield f"The file stores {count:,} numbers of weights, its manifest says {manifest.parameters.stored:,}."
+    tensors = {tensor.name: tensor for tensor in _tensors(proto)}
     for wiring in manifest.wiring:
         if tables := _tables(wiring, tensors):
             yield from missing(wiring, tables)
@@ -188,17 +156,9 @@ def _tables(wiring: Wiring, tensors: dict[str, onnx.TensorProto]) -> dict[str, N
     return tables
 
 
-def _counts(manifest: Manifest | None, initializers: list[Initializer]) -> Counts:
-    if manifest is None:  # all that can be told is how many numbers there are
-        floats = sum(int(np.prod(record.shape)) for record in initializers if "float" in record.dtype)
-        return Counts(None, None, None, floats)
-    counted = manifest.parameters
-    return Counts(counted.published, counted.trainable, counted.effective, stored_parameters(initializers))
-
-
-def _bytes_by_class(proto: onnx.ModelProto, initializers: list[Initializer], total: int) -> dict[str, int]:
+def _bytes_by_class(proto: onnx.ModelProto, initializers: tuple[Initializer, ...], total: int) -> dict[str, int]:
     sizes = dict.fromkeys(("weights", "masks", "constants", "unexplained"), 0)
-    for record in initializers:
-        sizes[record.kind] += record.bytes
+    for initializer in initializers:
+        sizes[initializer.kind] += initializer.bytes
     metadata = sum(entry.ByteSize() for entry in proto.metadata_props)
     return {**sizes, "metadata": metadata, "graph": total - sum(sizes.values()) - metadata}

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from liquidlens.errors import LiquidLensError
 from liquidlens.export.complete.deployed import CompleteModel
 from liquidlens.imaging import phantoms
-from liquidlens.models.front import InputContract
+from liquidlens.manifest import InputContract
 
 OTHER = "_other"
 #: The other size, relative to the contract's, axis by axis: smaller, larger, smaller.

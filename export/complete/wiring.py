@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from liquidlens.drawing.wiring import TYPES
 from liquidlens.export.complete.deployed import state_names
 from liquidlens.export.facts import Synapses
 from liquidlens.manifest import Wiring
@@ -15,7 +16,6 @@ from liquidlens.models.layers.cfc import CfC
 from liquidlens.models.layers.liquid import LTC
 
 _LIQUID = LTC | CfC | BidirectionalLTC
-TYPES = {"m": "motor", "c": "command", "i": "inter"}
 
 
 def wirings(network: torch.nn.Module) -> tuple[Wiring, ...]:
@@ -86,15 +86,7 @@ def synapses(wiring: Wiring) -> Synapses:
         counts[f"sensory -> {TYPES[type_]}"] += fan_in
     for source, target in pairs(wiring):
         counts[f"{TYPES[wiring.neurons[source]]} -> {TYPES[wiring.neurons[target]]}"] += 1
-    return Synapses(
-        layer=wiring.layer,
-        cell=wiring.cell,
-        features=wiring.features,
-        neurons=wiring.neurons,
-        sensory_fan_in=wiring.sensory_fan_in,
-        recurrent=wiring.recurrent,
-        by_type={name: count for name, count in counts.items() if count},
-    )
+    return Synapses(**wiring.model_dump(), by_type={name: count for name, count in counts.items() if count})
 
 
 def pairs(wiring: Wiring) -> list[tuple[int, int]]:

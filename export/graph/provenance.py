@@ -5,6 +5,7 @@ not trusted; the exporter renames what it moves.  Conversions name what they mak
 make must hold the same values, rounded.
 """
 
+import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from itertools import product
@@ -43,6 +44,8 @@ CONSTANTS = {
 SMALL = 8
 #: Batch norm is folded into convolutions by the exporter, in another order of operations than here.
 FUSION_TOLERANCE = 1e-5
+#: Hexadecimal digits of a digest.
+DIGITS = 32
 UNEXPLAINED = "nothing that is known gives these numbers"
 FUSED = "convolution and batch norm in one"
 
@@ -85,10 +88,10 @@ def _explain(
         if name not in {other.name for other in graph.initializer}:
             _rename(graph, tensor.name, name)
         # Equal tensors of a network are stored once, so all of them are sources.
-        return _record(tensor, kind, how, [source for origin in same if origin.how == how for source in origin.sources])
+        return record(tensor, kind, how, [source for origin in same if origin.how == how for source in origin.sources])
     if tensor.name in uses and value.size <= SMALL:
-        return _record(tensor, "constants", uses[tensor.name])
-    return _record(tensor, "unexplained", UNEXPLAINED)
+        return record(tensor, "constants", uses[tensor.name])
+    return record(tensor, "unexplained", UNEXPLAINED)
 
 
 #: What conversions append to the name of what they replace, and what that is; whether it holds weights.
@@ -114,7 +117,7 @@ class Converted(NamedTuple):
 def explain_converted(proto: onnx.ModelProto, originals: list[Initializer], fp32: onnx.ModelProto) -> list[Initializer]:
     """Explain every initializer of a precision variant or a profile by those of the fp32 file that it was made from."""
     files = Converted(
-        {record.name: record for record in originals},
+        {original.name: original for original in originals},
         {tensor.name: to_array(tensor) for tensor in fp32.graph.initializer},
         {tensor.name: to_array(tensor) for tensor in proto.graph.initializer},
         dict(_uses(proto.graph)),
@@ -127,23 +130,23 @@ def _converted(tensor: onnx.TensorProto, files: Converted) -> Initializer:
     if name in files.records:
         origin = files.records[name]
         if np.array_equal(value, files.before[name]):
-            return _record(tensor, origin.kind, origin.how, origin.sources)
+            return record(tensor, origin.kind, origin.how, origin.sources)
         if name == "ood.center" and value.shape == files.before[name].shape:
-            return _record(tensor, "constants", f"{origin.how}, moved by what int8 convolutions move it")
-        return _record(tensor, "unexplained", f"not the values that {name} has in fp32")
+            return record(tensor, "constants", f"{origin.how}, moved by what int8 convolutions move it")
+        return record(tensor, "unexplained", f"not the values that {name} has in fp32")
     if added := _ADDED.search(name):
         base = name[: added.start()]
         how, is_weight = _MEANING[added[1]]
         replaced = files.records.get(base)
         if replaced is None and not is_weight and value.size == 1:
-            return _record(tensor, "constants", f"{how}: range of {base}, found by calibration")
+            return record(tensor, "constants", f"{how}: range of {base}, found by calibration")
         if replaced is not None and is_weight and _rounded(base, value, files):
-            return _record(tensor, replaced.kind, f"{replaced.how}; {how}", replaced.sources)
+            return record(tensor, replaced.kind, f"{replaced.how}; {how}", replaced.sources)
         if replaced is not None and not is_weight and value.size <= max(replaced.shape, default=1):  # one per channel
-            return _record(tensor, "constants", f"{replaced.how}; {how}", replaced.sources)
+            return record(tensor, "constants", f"{replaced.how}; {how}", replaced.sources)
     if name in files.uses and value.size <= SMALL:
-        return _record(tensor, "constants", files.uses[name])
-    return _record(tensor, "unexplained", UNEXPLAINED)
+        return record(tensor, "constants", files.uses[name])
+    return record(tensor, "unexplained", UNEXPLAINED)
 
 
 def _rounded(base: str, value: NDArray, files: Converted) -> bool:
@@ -170,22 +173,30 @@ def _rounded(base: str, value: NDArray, files: Converted) -> bool:
     return False
 
 
-def _record(tensor: onnx.TensorProto, kind: Kind, how: str, sources: Sequence[str] = ()) -> Initializer:
+def record(tensor: onnx.TensorProto, kind: Kind, how: str, sources: Sequence[str] = ()) -> Initializer:
+    """What is known of a tensor of a file."""
     value = to_array(tensor)
     return Initializer(
         name=tensor.name,
+        digest=digest(value),
         kind=kind,
-        dtype=str(value.dtype),
-        shape=tuple(value.shape),
+        dtype=value.dtype.name,
+        shape=value.shape,
         bytes=value.nbytes,
         sources=tuple(dict.fromkeys(sources)),
         how=how,
     )
 
 
+def digest(value: NDArray) -> str:
+    """SHA-256 of an initializer, 128 bits of it: data type, shape, and the values in little-endian order."""
+    described = f"{value.dtype.name} {value.shape} ".encode()
+    return hashlib.sha256(described + value.astype(value.dtype.newbyteorder("<")).tobytes()).hexdigest()[:DIGITS]
+
+
 def unused_parameters(records: list[Initializer], network: nn.Module) -> list[str]:
     """The trainable parameters that no initializer comes from."""
-    used = {source for record in records for source in record.sources}
+    used = {source for initializer in records for source in initializer.sources}
     return [f"network.{name}" for name, _ in network.named_parameters() if f"network.{name}" not in used]
 
 

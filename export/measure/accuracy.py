@@ -1,28 +1,44 @@
 """The figures of an exported model: calibration, operating point, intervals."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from liquidlens import metrics
 from liquidlens.export.facts import Bin, Calibration, Interval, Reliability
 from liquidlens.export.facts import Operating as OperatingFigures
 from liquidlens.export.measure import operating
 from liquidlens.manifest import Operating, abstains
+from liquidlens.train.datasets import Scans
 
-Arrays = dict[str, NDArray]
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """One split of a run's dataset, and what the trained network makes of it.
+
+    scans, labels: n of them, raw.  logits (n, K): as the network gives them; probabilities (n, classes): calibrated.
+    activations (n, slices, channels): what the out-of-distribution score reads.
+    """
+
+    scans: Scans
+    labels: NDArray
+    logits: NDArray[np.float32]
+    probabilities: NDArray[np.float64]
+    activations: Tensor
 
 
-def calibration(labels: Arrays, logits: Arrays, temperature: float, multi_label: bool) -> Calibration:
-    """What the temperature does to each split; `logits` as the network gives them."""
+def calibration(splits: Mapping[str, Split], temperature: float, multi_label: bool) -> Calibration:
+    """What the temperature does to each split."""
 
-    def reliability(split: str, temperature: float) -> Reliability:
-        p = metrics.probabilities(logits[split] / temperature, multi_label)
+    def reliability(labels: NDArray, p: NDArray) -> Reliability:
         return Reliability(
-            ece=metrics.expected_calibration_error(labels[split], p),
-            brier=metrics.brier(labels[split], p),
-            bins=tuple(Bin(*counted) for counted in metrics.reliability(labels[split], p)),
+            ece=metrics.expected_calibration_error(labels, p),
+            brier=metrics.brier(labels, p),
+            bins=tuple(Bin(*counted) for counted in metrics.reliability(labels, p)),
         )
 
     helps = "it lowers the loss of validation scans that it was not fitted to"
@@ -30,8 +46,11 @@ def calibration(labels: Arrays, logits: Arrays, temperature: float, multi_label:
     return Calibration(
         temperature=temperature,
         reason=helps_not if temperature == 1.0 else helps,
-        before={split: reliability(split, 1.0) for split in labels},
-        after={split: reliability(split, temperature) for split in labels},
+        before={
+            name: reliability(split.labels, metrics.probabilities(split.logits, multi_label))
+            for name, split in splits.items()
+        },
+        after={name: reliability(split.labels, split.probabilities) for name, split in splits.items()},
     )
 
 
@@ -54,8 +73,9 @@ def operating_point(
     return Operating(threshold=threshold, rule=str(rule), abstain=band)
 
 
-def operating_figures(labels: NDArray, probabilities: NDArray, point: Operating, multi_label: bool) -> OperatingFigures:
-    """The figures of calibrated probabilities at an operating point, with their intervals."""
+def operating_figures(split: Split, point: Operating, multi_label: bool) -> OperatingFigures:
+    """The figures at an operating point, with their intervals."""
+    labels, probabilities = split.labels, split.probabilities
     accuracy = partial(accuracy_at, threshold=point.threshold, multi_label=multi_label)
     figures = {"auc": metrics.auc, "accuracy": accuracy}
     if probabilities.shape[1] == 2 and not multi_label:

@@ -1,5 +1,6 @@
 """Precision variants of a file, measured against fp32, and the choice between them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from liquidlens import metrics
 from liquidlens.export.facts import Choice, Precision, Variant
-from liquidlens.export.measure.accuracy import Arrays, accuracy_at, interval
+from liquidlens.export.measure.accuracy import Split, accuracy_at, interval
 from liquidlens.manifest import Manifest
 from liquidlens.serve import bench
 from liquidlens.train.datasets import Scans
@@ -21,8 +22,8 @@ FASTER = 1.2
 SMALLER = 1.5
 NOT_SLOWER = 1.1
 BATCH_SIZES = (1, 8, 32)
-#: By how much a larger share of the validation scans a variant may call strange than fp32 does.
-STRANGE = 0.05
+#: By how much a larger share of the validation scans a variant may call out-of-distribution than fp32 does.
+FLAGGED = 0.05
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Candidate:
 
 
 def compare(
-    candidates: list[Candidate], manifest: Manifest, scans: dict[str, Scans], labels: Arrays, auc_budget: float
+    candidates: list[Candidate], manifest: Manifest, splits: Mapping[str, Split], auc_budget: float
 ) -> tuple[tuple[Variant, ...], Choice]:
     """Run every candidate, fp32 first, over validation and test scans, time them in turn, and choose.
 
@@ -44,51 +45,59 @@ def compare(
     """
     files = [candidate.file for candidate in candidates if candidate.file]
     rows = bench.measure(files, BATCH_SIZES, providers=[bench.CPU])
-    times = {file: [row for row in rows if row.file == file] for file in files}
-    answers, strange = {}, {}
-    for file in files:
-        outputs = {split: _outputs(file, scans[split]) for split in labels}
-        answers[file] = {split: outputs[split]["probabilities"] for split in labels}
-        strange[file] = float((outputs["val"]["ood"] > manifest.out_of_distribution.threshold).mean())
-    reference, usual = answers[files[0]], strange[files[0]]
-    variants = []
-    for candidate in candidates:
-        if candidate.file is None:
-            variants.append(_nothing_changed(candidate))
-            continue
-        answer = answers[candidate.file]
-        variants.append(
-            Variant(
-                precision=candidate.precision,
-                file=candidate.file.name,
-                bytes=candidate.file.stat().st_size,
-                converted=candidate.converted,
-                left=candidate.left,
-                rejected=why_rejected(manifest, labels["val"], reference["val"], answer["val"])
-                or why_strange(strange[candidate.file], usual),
-                recommended=False,
-                load_milliseconds=times[candidate.file][0].load_milliseconds,
-                milliseconds={row.batch_size: row.p50_milliseconds for row in times[candidate.file]},
-                fastest_milliseconds=times[candidate.file][0].fastest_milliseconds,
-                figures={
-                    split: {
-                        "auc": interval(metrics.auc, labels[split], answer[split]),
-                        "accuracy": interval(_accuracy(manifest), labels[split], answer[split]),
-                    }
-                    for split in labels
-                },
-                max_probability_difference=max(
-                    float(np.abs(answer[split] - reference[split]).max()) for split in labels
-                ),
-                changed_labels=sum(
-                    int((_decided(manifest, answer[split]) != _decided(manifest, reference[split])).sum())
-                    for split in labels
-                ),
-                ood_share=strange[candidate.file],
-            )
-        )
+    runs = {c.precision: _Run(c.file, splits, [r for r in rows if r.file == c.file]) for c in candidates if c.file}
+    variants = [
+        _measured(candidate, runs[candidate.precision], runs["fp32"], manifest, splits)
+        if candidate.file
+        else _nothing_changed(candidate)
+        for candidate in candidates
+    ]
     choice = choose(variants, auc_budget)
     return tuple(replace(v, recommended=v.precision == choice.recommended) for v in variants), choice
+
+
+class _Run:
+    """A file that was run over some splits: its timings and, by split, its probabilities and scores."""
+
+    def __init__(self, file: Path, splits: Mapping[str, Split], times: list[bench.Row]):
+        outputs = {name: _outputs(file, split.scans) for name, split in splits.items()}
+        self.file, self.times = file, times
+        self.probabilities = {name: output["probabilities"] for name, output in outputs.items()}
+        self.ood = {name: output["ood"] for name, output in outputs.items()}
+
+    def flagged(self, manifest: Manifest) -> float:
+        """Share of the validation scans that it calls out-of-distribution."""
+        return float((self.ood["val"] > manifest.out_of_distribution.threshold).mean())
+
+
+def _measured(
+    candidate: Candidate, run: _Run, reference: _Run, manifest: Manifest, splits: Mapping[str, Split]
+) -> Variant:
+    accuracy = _accuracy(manifest)
+    pairs = [(run.probabilities[name], reference.probabilities[name]) for name in splits]
+    return Variant(
+        precision=candidate.precision,
+        file=run.file.name,
+        bytes=run.file.stat().st_size,
+        converted=candidate.converted,
+        left=candidate.left,
+        rejected=why_rejected(manifest, splits["val"].labels, reference.probabilities["val"], run.probabilities["val"])
+        or why_flagged(run.flagged(manifest), reference.flagged(manifest)),
+        recommended=False,
+        load_milliseconds=run.times[0].load_milliseconds,
+        milliseconds={row.batch_size: row.p50_milliseconds for row in run.times},
+        fastest_milliseconds=run.times[0].fastest_milliseconds,
+        figures={
+            name: {
+                "auc": interval(metrics.auc, split.labels, run.probabilities[name]),
+                "accuracy": interval(accuracy, split.labels, run.probabilities[name]),
+            }
+            for name, split in splits.items()
+        },
+        max_probability_difference=max(float(np.abs(ours - fp32).max()) for ours, fp32 in pairs),
+        changed_labels=sum(int((_decided(manifest, ours) != _decided(manifest, fp32)).sum()) for ours, fp32 in pairs),
+        ood_share=run.flagged(manifest),
+    )
 
 
 def choose(variants: list[Variant], auc_budget: float) -> Choice:
@@ -106,7 +115,7 @@ def choose(variants: list[Variant], auc_budget: float) -> Choice:
         measured = f"{size:.2f}x smaller, {speed:.2f}x the speed (fastest runs), AUC {-lost:+.4f}"
         if variant.rejected:
             reasons.append(f"{variant.precision}: rejected, {variant.rejected}.")
-        elif not lost <= auc_budget:  # nor is an AUC that is no number
+        elif not lost <= auc_budget:  # NaN is not, either
             reasons.append(f"{variant.precision}: {measured}: costs more AUC than allowed.")
         else:
             reasons.append(f"{variant.precision}: {measured}.")
@@ -158,9 +167,9 @@ def why_rejected(manifest: Manifest, labels: NDArray, reference: NDArray, answer
     return None
 
 
-def why_strange(share: float, usual: float) -> str | None:
-    """A variant is rejected if it calls many more of the validation scans strange than fp32 does: shares 0..1."""
-    if share > usual + STRANGE:
+def why_flagged(share: float, usual: float) -> str | None:
+    """A variant is rejected if it flags many more of the validation scans than fp32 does: shares 0..1."""
+    if share > usual + FLAGGED:
         return f"it calls {share:.0%} of the validation scans unlike the training scans, and fp32 {usual:.0%}"
     return None
 
@@ -173,7 +182,7 @@ def _decided(manifest: Manifest, probabilities: NDArray) -> NDArray:
     return metrics.decided(probabilities, manifest.operating.threshold, manifest.task == "multi-label")
 
 
-def _outputs(file: Path, scans: Scans) -> Arrays:
+def _outputs(file: Path, scans: Scans) -> dict[str, NDArray]:
     session = onnxruntime.InferenceSession(file.read_bytes(), providers=["CPUExecutionProvider"])
     names = ["probabilities", "ood"]
     batches = [session.run(names, {"scan": batch}) for batch in chunks(scans)]

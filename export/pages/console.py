@@ -65,13 +65,9 @@ def print_audit(found: FileAudit) -> None:
     shares = ((name, f"{size:,}", f"{size / found.bytes:.1%}") for name, size in found.bytes_by_class.items() if size)
     print_columns(("bytes", "", ""), tuple(shares), right={1, 2})
     console.print()
-    counts = found.parameters
-    shown = ("published", "trainable", "effective", "stored")
-    print_columns(
-        ("parameters", ""),
-        [(name, "-" if (n := getattr(counts, name)) is None else f"{n:,}") for name in shown],
-        right={1},
-    )
+    counts = {**(found.parameters.model_dump() if found.parameters else {}), "stored": found.stored}
+    shown = [(name, "-" if count is None else f"{count:,}") for name, count in counts.items()]
+    print_columns(("parameters", ""), shown, right={1})
     for layer in found.synapses:
         console.print(f"\n{layer.layer} ({layer.cell}, {len(layer.neurons)} neurons)", soft_wrap=True)
         print_columns(("synapses", ""), [(name, f"{count:,}") for name, count in layer.by_type.items()], right={1})

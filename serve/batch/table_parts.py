@@ -11,7 +11,7 @@ from liquidlens.errors import LiquidLensError
 from liquidlens.imaging import Budget
 from liquidlens.imaging.collection import Place, each
 from liquidlens.imaging.formats.kinds import kind_of
-from liquidlens.manifest import Input
+from liquidlens.manifest import InputContract
 from liquidlens.serve.batch.inputs import STACKS, Inputs
 from liquidlens.serve.batch.journal import Job
 
@@ -22,7 +22,7 @@ SCANS = 512
 Numbered = tuple[int, Place]
 
 
-def cut(inputs: Inputs, expects: Input, budget: Budget) -> Iterator[list[Numbered]]:
+def cut(inputs: Inputs, expects: InputContract, budget: Budget) -> Iterator[list[Numbered]]:
     """All places, cut into parts of about `SCANS` scans: long arrays are cut as well.
 
     expects: what the model reads.  budget: of one scan.

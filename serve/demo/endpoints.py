@@ -71,7 +71,7 @@ def _summary(name: str, predictor: Predictor) -> dict[str, Any]:
         "model": manifest.model,
         "dataset": manifest.provenance.dataset,
         "labels": list(manifest.labels),
-        "input": manifest.input.model_dump(mode="json"),
+        "input": manifest.model_dump(mode="json")["input"],
         "parameters": manifest.parameters.trainable,
         "metrics": manifest.metrics.get("test", {}),
         "device": predictor.device,

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import compress
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from liquidlens import metrics
 from liquidlens.errors import LiquidLensError
 from liquidlens.manifest import Manifest, abstains
 
@@ -76,19 +78,12 @@ def conclude(
 
 
 def _label(manifest: Manifest, probabilities: NDArray[np.float32]) -> str:
-    threshold = manifest.operating.threshold
-    if manifest.task == "multi-label":
-        above = [label for label, p in zip(manifest.labels, probabilities, strict=True) if p > threshold]
-        return ", ".join(above) or "none"
-    if len(manifest.labels) == 2:
-        return manifest.labels[int(probabilities[1] > threshold)]
-    return manifest.labels[int(probabilities.argmax())]
+    multi_label = manifest.task == "multi-label"
+    (decided,) = metrics.decided(probabilities[None], manifest.operating.threshold, multi_label)
+    return ", ".join(compress(manifest.labels, decided)) or "none" if multi_label else manifest.labels[decided]
 
 
 def _by_slice(manifest: Manifest, logits: NDArray[np.float32]) -> list:
     """Probabilities of calibrated logits (slices, K): one per slice if K is 1, else K per slice."""
-    if logits.shape[1] == 1 or manifest.task == "multi-label":
-        probabilities = 0.5 + 0.5 * np.tanh(0.5 * logits)  # the sigmoid, in a form that cannot overflow
-        return (probabilities[:, 0] if logits.shape[1] == 1 else probabilities).tolist()
-    exponentials = np.exp(logits - logits.max(1, keepdims=True))
-    return (exponentials / exponentials.sum(1, keepdims=True)).tolist()
+    probabilities = metrics.probabilities(logits, manifest.task == "multi-label")
+    return (probabilities[:, 1] if logits.shape[1] == 1 else probabilities).tolist()

@@ -129,7 +129,7 @@ def test_foreign_files_are_audited_as_far_as_it_goes(tmp_path):
     assert found.model is None
     assert found.problems == ()
     assert "no LiquidLens manifest" in found.notes[0]
-    assert found.parameters.stored == 15
+    assert found.stored == 15
     assert found.cost is not None
     assert found.cost.macs == 2 * 12
 

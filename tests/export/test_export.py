@@ -22,7 +22,8 @@ from liquidlens.export.complete.deployed import CompleteModel
 from liquidlens.export.graph.provenance import unused_parameters
 from liquidlens.export.graph.trace import serialize, to_onnx, trace
 from liquidlens.imaging import Scan, phantoms
-from liquidlens.models.front import Front, InputContract
+from liquidlens.manifest import InputContract
+from liquidlens.models.front import Front
 from liquidlens.serve.predict.predictor import Predictor
 from liquidlens.train import datasets
 from liquidlens.train.datasets import Dataset

@@ -16,7 +16,8 @@ from liquidlens.export.checks import golden
 from liquidlens.export.complete import ood
 from liquidlens.export.complete.deployed import CompleteModel
 from liquidlens.export.graph.trace import serialize, to_onnx
-from liquidlens.models.front import Front, InputContract
+from liquidlens.manifest import InputContract
+from liquidlens.models.front import Front
 
 CONTRACTS = {
     "mask volume": InputContract("mask", (28, 28, 28)),

@@ -35,6 +35,12 @@ SHAPES = {
 }
 
 
+def initializer(name, kind, dtype, shape, size, sources, how) -> facts.Initializer:
+    return facts.Initializer(
+        name=name, digest="0" * 32, kind=kind, dtype=dtype, shape=shape, bytes=size, sources=sources, how=how
+    )
+
+
 def initializers() -> tuple[facts.Initializer, ...]:
     """Those of LiqExp1N2: weights as trained and folded, index tables, constants."""
     found = []
@@ -43,16 +49,14 @@ def initializers() -> tuple[facts.Initializer, ...]:
         folded = "steps" in name
         sources = (f"{layer}.sensory_sigma", f"{layer}.input_w") if folded else (name,)
         how = f"{table} of the folded layer, by synapse" if folded else "as trained"
-        found.append(facts.Initializer(name, "weights", "float32", shape, 4 * math.prod(shape), sources, how))
+        found.append(initializer(name, "weights", "float32", shape, 4 * math.prod(shape), sources, how))
     found += [
-        facts.Initializer("val_101", "masks", "int64", (2616,), 20928, (), "inputs that the inter neurons read"),
-        facts.Initializer("val_114", "masks", "int64", (21,), 168, (), "where sensory sums go"),
-        facts.Initializer("ood.center", "constants", "float32", (32,), 128, (), "mean description of training scans"),
-        facts.Initializer(
-            "ood.whitening", "constants", "float32", (32, 32), 4096, (), "of the out-of-distribution score"
-        ),
-        facts.Initializer("val_146", "constants", "float32", (), 4, (), "temperature"),
-        facts.Initializer("val_82", "constants", "int64", (4,), 32, (), "shape of Reshape"),
+        initializer("val_101", "masks", "int64", (2616,), 20928, (), "inputs that the inter neurons read"),
+        initializer("val_114", "masks", "int64", (21,), 168, (), "where sensory sums go"),
+        initializer("ood.center", "constants", "float32", (32,), 128, (), "mean description of training scans"),
+        initializer("ood.whitening", "constants", "float32", (32, 32), 4096, (), "of the out-of-distribution score"),
+        initializer("val_146", "constants", "float32", (), 4, (), "temperature"),
+        initializer("val_82", "constants", "int64", (4,), 32, (), "shape of Reshape"),
     ]
     return tuple(found)
 
@@ -74,7 +78,16 @@ def layer(wired, features=400, name="head.steps.0.layer") -> facts.Synapses:
             if sign != ".":
                 key = f"{words[kinds[start]]} -> {words[kinds[end]]}"
                 by_type[key] = by_type.get(key, 0) + 1
-    return facts.Synapses(name, "LTC", features, kinds, fan_in, recurrent, by_type)
+    return facts.Synapses(
+        layer=name,
+        cell="LTC",
+        output="states",
+        features=features,
+        neurons=kinds,
+        sensory_fan_in=fan_in,
+        recurrent=recurrent,
+        by_type=by_type,
+    )
 
 
 def audit(**changes) -> facts.FileAudit:
@@ -90,7 +103,12 @@ def audit(**changes) -> facts.FileAudit:
         operators={"Gather": 9, "MatMul": 6, "Reshape": 11, "Mul": 21, "Add": 18, "Conv": 2, "Scan": 1, "Gemm": 12},
         initializers=tensors,
         bytes_by_class=by_class,
-        parameters=facts.Counts(37265, 37265, 11_911, sum(math.prod(shape) for shape in SHAPES.values())),
+        parameters=facts.Parameters(
+            published=37265,
+            trainable=37265,
+            effective=11_911,
+            stored=sum(math.prod(shape) for shape in SHAPES.values()),
+        ),
         cost=facts.Cost(
             nodes=7_412,
             macs=5_824_704,
@@ -390,8 +408,8 @@ HOSTILE = "</style></title><script>alert(1)</script><img src=x onerror=alert(2)>
 
 def test_no_label_or_name_becomes_markup():
     """A dataset's labels and name are whatever its maker wrote; so are the names of a foreign file's tensors."""
-    strange = facts.Initializer(HOSTILE, "unexplained", "float32", (1,), 4, (HOSTILE,), HOSTILE)
-    wired = dataclasses.replace(layer(AutoNCP(21, 1)), layer=HOSTILE, by_type={HOSTILE: 1})
+    strange = initializer(HOSTILE, "unexplained", "float32", (1,), 4, (HOSTILE,), HOSTILE)
+    wired = layer(AutoNCP(21, 1)).model_copy(update={"layer": HOSTILE, "by_type": {HOSTILE: 1}})
     found = audit(
         file=HOSTILE,
         model=HOSTILE,
@@ -426,7 +444,8 @@ def test_a_foreign_file_has_the_sections_that_it_can_fill():
     foreign = audit(
         file="resnet.onnx",
         model=None,
-        parameters=facts.Counts(None, None, None, 25_610_152),
+        initializers=(initializer("fc.weight", "unexplained", "float32", (25_610_152,), 4 * 25_610_152, (), ""),),
+        parameters=None,
         cost=None,
         synapses=(),
         problems=("The initializer fc.weight is unexplained.",),

@@ -16,7 +16,8 @@ from liquidlens.export.complete import ood
 from liquidlens.export.complete.deployed import CompleteModel
 from liquidlens.export.graph.trace import serialize, to_onnx
 from liquidlens.export.graph.unroll import unroll
-from liquidlens.models.front import Front, InputContract
+from liquidlens.manifest import InputContract
+from liquidlens.models.front import Front
 
 NODE = Path(__file__).parents[1] / "node"
 

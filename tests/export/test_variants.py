@@ -7,7 +7,7 @@ import pytest
 
 from liquidlens import export, train
 from liquidlens.export.facts import Interval, Variant
-from liquidlens.export.measure.variants import choose, why_rejected, why_strange
+from liquidlens.export.measure.variants import choose, why_flagged, why_rejected
 from liquidlens.serve.predict.predictor import Predictor
 from liquidlens.train import datasets
 
@@ -46,9 +46,9 @@ def test_a_larger_budget_lets_more_pass():
     assert choose([FP32, slower], auc_budget=0.02).recommended == "fp32"
 
 
-def test_a_variant_that_finds_usual_scans_strange_is_rejected():
-    assert "90% of the validation scans" in why_strange(0.9, 0.01)
-    assert why_strange(0.05, 0.01) is None
+def test_a_variant_that_flags_usual_scans_is_rejected():
+    assert "90% of the validation scans" in why_flagged(0.9, 0.01)
+    assert why_flagged(0.05, 0.01) is None
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from liquidlens.models.front import Front, InputContract
+from liquidlens.manifest import InputContract
+from liquidlens.models.front import Front
 
 
 @pytest.mark.parametrize("size", [(28, 28), (64, 50), (20, 25), (1, 1), (29, 300)])

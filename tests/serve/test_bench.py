@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from liquidlens.errors import LiquidLensError
-from liquidlens.manifest import KEY, Input
+from liquidlens.manifest import KEY, InputContract
 from liquidlens.serve import bench
 
 from ..conftest import changed_metadata
@@ -81,7 +81,9 @@ def test_inputs_are_legal(tmp_path, values, size, channels):
     colour = [3] if channels == 3 else []
     shape = ["batch", *(f"size_{axis}" for axis in range(len(size))), *colour]
     session = cpu_session(file_with_inputs(tmp_path / "m.onnx", ("scan", shape)))
-    contract = Input(values=values, size=size, channels=channels, window=(-1000, 400) if values == "hu" else None)
+    contract = InputContract(
+        values=values, size=size, channels=channels, window=(-1000, 400) if values == "hu" else None
+    )
     scan = bench.inputs(session, contract, 7)["scan"]
     assert scan.shape == (7, *size, *colour)
     assert scan.dtype == np.float32

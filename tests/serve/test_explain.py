@@ -16,8 +16,8 @@ from scipy.stats import spearmanr
 from liquidlens import metrics
 from liquidlens.errors import LiquidLensError
 from liquidlens.imaging import Scan, phantoms
-from liquidlens.manifest import Input, Wiring
-from liquidlens.models.front import Front, InputContract
+from liquidlens.manifest import InputContract, Wiring
+from liquidlens.models.front import Front
 from liquidlens.serve import explain
 from liquidlens.serve.explain import drawing
 from liquidlens.serve.explain.page import page, pictures
@@ -68,12 +68,12 @@ def test_bulges_are_where_aneurysms_are():
 @pytest.mark.parametrize(
     ("contract", "shape", "highest"),
     [
-        (Input(values="mask", size=(28, 28, 28)), (28, 28, 28), 255),
-        (Input(values="mask", size=(28, 28, 28)), (64, 40, 17), 1),
-        (Input(values="grey", size=(56, 56)), (91, 130), 255),
-        (Input(values="grey", size=(56, 56), mean=0.4, std=0.2), (91, 30), 4000),
-        (Input(values="grey", size=(32, 32), channels=3), (50, 41, 3), 255),
-        (Input(values="hu", size=(12, 20, 20), window=(-1000, 400)), (9, 40, 33), 2500),
+        (InputContract(values="mask", size=(28, 28, 28)), (28, 28, 28), 255),
+        (InputContract(values="mask", size=(28, 28, 28)), (64, 40, 17), 1),
+        (InputContract(values="grey", size=(56, 56)), (91, 130), 255),
+        (InputContract(values="grey", size=(56, 56), mean=0.4, std=0.2), (91, 30), 4000),
+        (InputContract(values="grey", size=(32, 32), channels=3), (50, 41, 3), 255),
+        (InputContract(values="hu", size=(12, 20, 20), window=(-1000, 400)), (9, 40, 33), 2500),
     ],
 )
 def test_the_grid_gives_the_network_what_the_raw_scan_gives_it(contract, shape, highest):
@@ -81,9 +81,7 @@ def test_the_grid_gives_the_network_what_the_raw_scan_gives_it(contract, shape, 
     pixels = np.round(pixels * highest) if contract.values != "mask" else highest * (pixels > 0.6)
     pixels = pixels.astype(np.float32)
     grid = on_grid(SimpleNamespace(input=contract), pixels)
-    front = Front(
-        InputContract(contract.values, contract.size, contract.window, contract.channels, contract.mean, contract.std)
-    )
+    front = Front(contract)
     from_raw, from_grid = front(torch.from_numpy(pixels)[None]), front(torch.from_numpy(grid)[None])
     assert grid.shape[: len(contract.size)] == contract.size
     assert from_grid.std() > 0

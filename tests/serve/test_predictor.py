@@ -13,7 +13,16 @@ import pytest
 
 from liquidlens.errors import LiquidLensError
 from liquidlens.imaging import Scan, phantoms
-from liquidlens.manifest import KEY, Input, Manifest, Operating, OutOfDistribution, Parameters, Provenance, abstains
+from liquidlens.manifest import (
+    KEY,
+    InputContract,
+    Manifest,
+    Operating,
+    OutOfDistribution,
+    Parameters,
+    Provenance,
+    abstains,
+)
 from liquidlens.serve.predict.prediction import conclude
 from liquidlens.serve.predict.predictor import Predictor
 from tests.conftest import changed_metadata
@@ -196,7 +205,7 @@ def brightness(path: Path, channels: int = 1) -> Predictor:
         model="Brightness",
         paper="none",
         labels=("dark", "bright"),
-        input=Input(values="grey", size=(28, 28), channels=channels),
+        input=InputContract(values="grey", size=(28, 28), channels=channels),
         operating=Operating(threshold=0.5, rule="0.5"),
         temperature=1.0,
         out_of_distribution=OutOfDistribution(threshold=300, quantile=1),

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from liquidlens.errors import LiquidLensError
-from liquidlens.models.front import InputContract
+from liquidlens.manifest import InputContract
 from liquidlens.train.datasets import joined, picked
 from liquidlens.train.loop import prepare
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from liquidlens.errors import LiquidLensError
-from liquidlens.models.front import Values
+from liquidlens.manifest import Values
 
 SPLITS = ("train", "val", "test")
 #: The label names of poses: the camera's position in metres and its unit quaternion.
@@ -55,8 +55,8 @@ class Dataset:
 
     name: a registered name, or ``folder:`` and the name of an image folder.
     label_names: the classes; the findings of a multi-label set; of poses `POSE`.
-    values, channels: what the pixels mean, and how many there are at each place (`models.front.InputContract`): 1, of
-        colour images 3; `window` belongs to the values "hu".
+    values, channels: what the pixels mean, and how many there are at each place: 1, of colour images 3; see
+        `liquidlens.manifest.InputContract`; `window` belongs to the values "hu".
     md5: of the official file where the dataset is one file, of all pixels and labels otherwise.
     scans: split -> n raw scans: uint8 0..255 ("grey", "mask"), float32 Hounsfield units ("hu"), float16 0..1
         ("features"); of an image folder float32 grey values 0..255 or 0..65535.  Volumes are (slices, rows, columns),

@@ -7,7 +7,7 @@ from functools import partial
 from medmnist.info import INFO
 
 from liquidlens.imaging import phantoms
-from liquidlens.models.front import Values
+from liquidlens.manifest import Values
 from liquidlens.train.datasets import formats
 from liquidlens.train.datasets.dataset import POSE, Task
 from liquidlens.train.datasets.places import Arrays, Container, File

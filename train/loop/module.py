@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler, TensorDataset
 
+from liquidlens.manifest import InputContract
 from liquidlens.models import Classifier
-from liquidlens.models.front import InputContract
 from liquidlens.train.datasets import Task
 from liquidlens.train.loop import optimizer
 from liquidlens.train.loop.augment import jitter, mirror

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from liquidlens.errors import LiquidLensError
-from liquidlens.models.front import Front, InputContract
+from liquidlens.manifest import InputContract
+from liquidlens.models.front import Front
 from liquidlens.train.datasets import Scans
 
 CHUNK = 64
