@@ -2,6 +2,6 @@
 
 from liquidlens.models.decision import Classifier, Decision
 from liquidlens.models.entry import Entry
-from liquidlens.models.registry import build, entry, names, parameters
+from liquidlens.models.registry import build, check, entry, names, parameters
 
-__all__ = ["Classifier", "Decision", "Entry", "build", "entry", "names", "parameters"]
+__all__ = ["Classifier", "Decision", "Entry", "build", "check", "entry", "names", "parameters"]

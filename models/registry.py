@@ -1,10 +1,11 @@
 """The zoo: every model by name, with the facts its paper states."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 import torch
 
+from liquidlens.errors import LiquidLensError
 from liquidlens.models.decision import Classifier
 from liquidlens.models.entry import Entry
 from liquidlens.models.papers import cmu, hse2024, kth2021, liquidlens, truong2022, tum2018
@@ -20,17 +21,17 @@ def names() -> list[str]:
 
 
 def entry(name: str) -> Entry:
-    """The facts about one model.  Raises LookupError, naming the nearest names, if there is no such model."""
+    """The facts about one model.  Raises LiquidLensError, naming the nearest names, if there is no such model."""
     try:
         return _ZOO[name]
     except KeyError:
         near = get_close_matches(name, _ZOO, n=3, cutoff=0.4)
         hint = f"Did you mean {' or '.join(near)}?" if near else "`liquidlens models` lists all of them."
-        raise LookupError(f"There is no model named {name!r}. {hint}") from None
+        raise LiquidLensError(f"There is no model named {name!r}. {hint}") from None
 
 
 def parameters(name: str) -> int:
-    """How many trainable parameters a model has, as its paper has it.  Raises LookupError if there is no such model."""
+    """How many trainable parameters a model has, as its paper has it.  Raises LiquidLensError as `entry`."""
     with torch.device("meta"):  # nothing is allocated
         return sum(p.numel() for p in build(name).parameters() if p.requires_grad)
 
@@ -44,11 +45,23 @@ def build(
     """A freshly initialised model that maps (batch, *input_shape) to logits (batch, outputs).
 
     input_shape, outputs: by default the paper's; with others, parameter counts are not the paper's.  flags: names of
-    the entry's switches to turn on.  Raises LookupError if there is no such model, ValueError if it has no such flag or
-    cannot be built for the shape.  Initialisation draws from torch's global random generator.
+    the entry's switches to turn on.  Raises as `check`, and ValueError if the model cannot be built for the shape.
+    Initialisation draws from torch's global random generator.
+    """
+    flags = [flags] if isinstance(flags, str) else list(flags)
+    facts = check(name, input_shape, outputs, flags)
+    model = facts.make(input_shape or facts.input_shape, outputs or facts.outputs, **dict.fromkeys(flags, True))
+    # Convolutions over channels-last maps train up to twice as fast on CPUs; the values are the same to rounding.
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def check(name: str, input_shape: tuple[int, ...] | None, outputs: int | None, flags: Sequence[str]) -> Entry:
+    """The facts about a model that is to be built like this.
+
+    Raises LiquidLensError if there is no such model, ValueError if it has no such flag or reads no such inputs: what
+    shows before it is built.
     """
     facts = entry(name)
-    flags = [flags] if isinstance(flags, str) else list(flags)
     if outputs is not None and outputs < 1:
         raise ValueError(f"a model has at least one output, not {outputs}")
     for flag in flags:
@@ -60,6 +73,4 @@ def build(
         kinds = {3: "images", 4: "volumes"}
         given = kinds.get(len(input_shape), f"inputs of shape {input_shape}; a shape begins with the channels")
         raise ValueError(f"{name} reads {kinds[expected]}, not {given}.")
-    model = facts.make(input_shape or facts.input_shape, outputs or facts.outputs, **dict.fromkeys(flags, True))
-    # Convolutions over channels-last maps train up to twice as fast on CPUs; the values are the same to rounding.
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return facts

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError
 
 from liquidlens.errors import LiquidLensError, unknown
+from liquidlens.train.names import Rule
 
 
 class Training(BaseModel):
@@ -253,9 +254,9 @@ def changed(settings: Training) -> dict[str, Any]:
     return {field: value for field, value in settings.model_dump().items() if value != published.get(field)}
 
 
-def rule(settings: Training) -> str:
-    """The recipe's name and what differs from it: hse-2024+max_epochs=20."""
-    return "+".join((settings.recipe, *(f"{field}={value}" for field, value in changed(settings).items())))
+def rule(settings: Training) -> Rule:
+    """The recipe's name and what differs from it."""
+    return Rule(settings.recipe, tuple((field, str(value)) for field, value in changed(settings).items()))
 
 
 def parse_changes(assignments: Iterable[str]) -> dict[str, Any]:

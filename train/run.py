@@ -27,6 +27,7 @@ from liquidlens.manifest import InputContract
 from liquidlens.train.datasets import POSE, Dataset, Task, picked
 from liquidlens.train.loop.optimizer import parameter_groups
 from liquidlens.train.loop.prepare import prepare
+from liquidlens.train.names import Network, Rule
 from liquidlens.train.recipes import Training, rule
 
 T = TypeVar("T", bound=pydantic.BaseModel)
@@ -60,9 +61,8 @@ class RunRecipe(pydantic.BaseModel):
         if self.outputs != len(self.labels) and not one_logit:
             raise ValueError(f"{self.outputs} outputs do not fit {len(self.labels)} labels")
         try:
-            with torch.device("meta"):  # nothing is allocated, or drawn
-                list(parameter_groups(self.build(), self.training))
-        except (LookupError, LiquidLensError) as error:
+            models.check(self.model, self.input.input_shape, self.outputs, self.flags)
+        except LiquidLensError as error:
             raise ValueError(str(error)) from error
         return self
 
@@ -82,10 +82,7 @@ class RunRecipe(pydantic.BaseModel):
         size: of the network's input, by default the paper's; source: where `dataset` is loaded from again.
         Raises LiquidLensError if model, data and training settings do not fit together.
         """
-        try:
-            entry = models.entry(model)
-        except LookupError as error:
-            raise LiquidLensError(str(error)) from error
+        entry = models.entry(model)
         binary = dataset.task == "classes" and len(dataset.label_names) == 2
         outputs = 1 if entry.outputs == 1 and binary else len(dataset.label_names)
         reads, holds = (
@@ -109,7 +106,7 @@ class RunRecipe(pydantic.BaseModel):
             )
             mean, std = _normalisation(dataset, contract, training)
             contract = replace(contract, mean=mean, std=std)
-            return cls(
+            made = cls(
                 model=model,
                 flags=flags,
                 paper=entry.paper,
@@ -123,12 +120,15 @@ class RunRecipe(pydantic.BaseModel):
                 seed=seed,
                 versions={package: version(package) for package in ("liquidlens", "torch", "ncps", "lightning")},
             )
-        except ValueError as error:
-            reason = error.errors()[0]["ctx"]["error"] if isinstance(error, pydantic.ValidationError) else error
-            raise LiquidLensError(f"{model} cannot be trained on {dataset.name}: {str(reason).rstrip('.')}.") from error
+            with torch.device("meta"):  # nothing is allocated, or drawn
+                list(parameter_groups(made.build(), training))
+            return made
+        except (ValueError, LiquidLensError) as error:
+            reason = _reason(error) if isinstance(error, pydantic.ValidationError) else str(error)
+            raise LiquidLensError(f"{model} cannot be trained on {dataset.name}: {reason.rstrip('.')}.") from error
 
     def build(self) -> models.Classifier:
-        """The model, freshly initialised.  Raises LookupError or ValueError if it cannot be built."""
+        """The model, freshly initialised.  Raises ValueError if it cannot be built."""
         return models.build(self.model, self.input.input_shape, self.outputs, self.flags)
 
     @property
@@ -138,15 +138,12 @@ class RunRecipe(pydantic.BaseModel):
         return re.sub(r"[^\w.+=@,-]", "", f"{dataset}-{self.network}-{self.rule}-seed{self.seed}")
 
     @property
-    def network(self) -> str:
-        """The model, its flags and a size that is not the paper's: LSTMExp5N2+source_layout, CRNet-FC@112x112."""
-        size = "x".join(map(str, self.input.size))
-        other_size = "" if self.input.size == models.entry(self.model).input_shape[1:] else f"@{size}"
-        return "+".join((self.model, *self.flags)) + other_size
+    def network(self) -> Network:
+        papers = self.input.size == models.entry(self.model).input_shape[1:]
+        return Network(self.model, self.flags, None if papers else self.input.size)
 
     @property
-    def rule(self) -> str:
-        """See `train.recipes.rule`."""
+    def rule(self) -> Rule:
         return rule(self.training)
 
     def differences(self, other: "RunRecipe") -> list[str]:
@@ -156,6 +153,12 @@ class RunRecipe(pydantic.BaseModel):
         for fields in (ours, theirs):
             fields |= fields.pop("training")
         return [field for field in ours if ours[field] != theirs[field]]
+
+
+def _reason(error: pydantic.ValidationError) -> str:
+    """The sentence of a validator, or else pydantic's."""
+    first = error.errors()[0]
+    return str(first.get("ctx", {}).get("error", first["msg"]))
 
 
 def _check_task(model: str, dataset: Dataset, training: Training, outputs: int) -> None:
@@ -254,6 +257,9 @@ class RunFolder:
         path = self._existing(WEIGHT_FILES[which])
         try:
             model = recipe.build()
+        except ValueError as error:
+            raise LiquidLensError(f"{self.path / 'recipe.json'} is damaged: {error}.") from error
+        try:
             model.load_state_dict(load_file(path))
         except (safetensors.SafetensorError, RuntimeError) as error:
             summary = re.sub(r"\s+", " ", str(error))[:200]

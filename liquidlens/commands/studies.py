@@ -29,15 +29,15 @@ def study(
 
     outcome = train_all(
         paper,
-        [name for name in datasets.split(",") if name],
-        [name for name in models.split(",") if name],
-        parse_seeds(seeds),
-        jobs,
-        budget_hours,
-        parsed_changes(None, epochs),
-        out,
-        runs,
-        data_root,
+        datasets=[name for name in datasets.split(",") if name],
+        models=[name for name in models.split(",") if name],
+        seeds=parse_seeds(seeds),
+        jobs=jobs,
+        budget_hours=budget_hours,
+        changes=parsed_changes(None, epochs),
+        out=out,
+        runs=runs,
+        data_root=data_root,
         say=lambda line: console.print(line, soft_wrap=True),
     )
     console.print(f"Table: {outcome.table}; runs left: {outcome.left}, failed: {len(outcome.failures)}", soft_wrap=True)

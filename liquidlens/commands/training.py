@@ -9,6 +9,7 @@ from rich.table import Table
 from liquidlens.commands.options import Changes, DataRoot, RecipeName, Runs, SkipBad, parsed_changes
 from liquidlens.console import console, numbers
 from liquidlens.errors import LiquidLensError
+from liquidlens.words import counted
 
 #: The figures that `train` prints; metrics.json has them all.
 SHOWN = {
@@ -47,13 +48,13 @@ def train(
         model,
         data,
         recipe,
-        seed,
-        parsed_changes(changes, epochs),
-        flags or (),
-        _size(size, model),
-        data_root,
-        runs,
-        skip_bad,
+        seed=seed,
+        changes=parsed_changes(changes, epochs),
+        flags=flags or (),
+        size=_size(size, model),
+        data_root=data_root,
+        runs=runs,
+        skip_bad=skip_bad,
     )
     metrics = folder.metrics()
     names = [name for name in SHOWN if name in metrics.best.test]
@@ -65,8 +66,9 @@ def train(
         table.add_row(weights, "test", *(f"{result.test[name]:.3f}" for name in names))
     console.print(str(folder.path), style="bold", soft_wrap=True)
     console.print(table)
-    counted = f"{metrics.epochs} epoch{'s' * (metrics.epochs != 1)}"
-    console.print(f"{counted}; the best weights are those after epoch {metrics.best_epoch + 1}.")
+    console.print(
+        f"{counted(metrics.epochs, 'epoch')}; the best weights are those after epoch {metrics.best_epoch + 1}."
+    )
     if chosen_on_test:
         console.print("The best epoch was chosen on the test scans, as published; kth-2021-corrected does not do that.")
     console.print(f"Next: liquidlens export {folder.path}", soft_wrap=True)

@@ -8,6 +8,7 @@ much of the structure it holds.
 """
 
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -58,10 +59,10 @@ class SliceEncoder(nn.Module):
 
     def __init__(self, channels: int, maps: tuple[int, int], features: int):
         super().__init__()
-        self.maps = nn.Sequential(
-            *(nn.Conv2d(channels, maps[0], 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
-            *(nn.Conv2d(maps[0], maps[1], 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
-        )
+        modules: list[nn.Module] = []
+        for channels_in, channels_out in pairwise((channels, *maps)):
+            modules += [nn.Conv2d(channels_in, channels_out, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+        self.maps = nn.Sequential(*modules)
         self.features = nn.Linear(2 * maps[1] + channels, features)
 
     def forward(self, slices: Tensor, amounts: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from liquidlens import models
+from liquidlens.errors import LiquidLensError
 
 COUNTS = Path(__file__).with_name("counts.csv")
 #: Built after the papers' ideas, not printed or worked out from them.
@@ -88,7 +89,7 @@ def test_models_take_other_sizes_channels_and_classes(name, input_shape, outputs
 
 
 def test_misfits_are_named():
-    with pytest.raises(LookupError, match="LiqExp4N2"):
+    with pytest.raises(LiquidLensError, match="LiqExp4N2"):
         models.build("LiqExp4N")
     with pytest.raises(ValueError, match="CRNet-FC reads images, not volumes"):
         models.build("CRNet-FC", (1, 28, 28, 28))

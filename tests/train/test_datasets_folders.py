@@ -261,7 +261,7 @@ def test_patients_in_two_splits_are_noted(tmp_path):
         for label in ("a", "b"):
             images(folder / split / label, *(f"person{label}{split}{i}_1.png" for i in range(3)), "person7_1.png")
     (note,) = datasets.load(str(folder)).notes
-    assert "1 patients of the test split are in another one (person7)" in note
+    assert "the test split shares 1 patient with another one (person7)" in note
     for label in ("a", "b"):
         (folder / "test" / label / "person7_1.png").unlink()
     assert datasets.load(str(folder)).notes == ()

@@ -196,7 +196,7 @@ def test_other_versions_of_a_dataset_are_other_rows():
     many = [
         line(model=name, recipe=rule, best_val_auc=v) for name, rule, v in (("a", "r", 1), ("a", "s", 2), ("b", "r", 3))
     ]
-    assert [one.rule for one in best_by_validation(summaries(many), "best_val_auc")] == ["s", "r"]
+    assert [one.rule.recipe for one in best_by_validation(summaries(many), "best_val_auc")] == ["s", "r"]
 
 
 def test_a_part_of_a_page_is_replaced_and_nothing_else():

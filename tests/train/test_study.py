@@ -17,6 +17,7 @@ from liquidlens.errors import LiquidLensError
 from liquidlens.imaging import phantoms
 from liquidlens.models.papers import hse2024
 from liquidlens.train.loop.fit import settings_for
+from liquidlens.train.names import Network, Rule
 from liquidlens.train.run import RunFolder
 from liquidlens.train.studies import plans, study
 from liquidlens.train.studies.published import HSE_COLUMNS, TABLES, Printed, published
@@ -111,11 +112,12 @@ def test_published_figures():
     assert len(TABLES["hse-2024"]["figures 4 to 18"]) == 90
     accuracy, auc = HSE_COLUMNS
     assert published("hse-2024", "CNNExp2N3", "vesselmnist3d", "hse-2024")[auc] == Printed(0.927)
-    with_flag = published("hse-2024", "LSTMExp5N3+source_layout", "adrenalmnist3d", "hse-2024+max_epochs=3")
+    network, rule = Network.parse("LSTMExp5N3+source_layout"), Rule.parse("hse-2024+max_epochs=3")
+    with_flag = published("hse-2024", network.model, "adrenalmnist3d", rule.recipe)
     assert with_flag[accuracy] == Printed(0.765)
     assert published("hse-2024", "CNNExp2N3", "phantom-vessel3d", "hse-2024") == {}
     assert published("hse-2024", "CNNExp2N3", "vesselmnist3d", "quick") == {}
-    cnn = "tum-2018", "CNN-LSTM", "mnist", "tum-2018+learning_rate=2.0"
+    cnn = "tum-2018", "CNN-LSTM", "mnist", "tum-2018"
     assert published(*cnn) == {"best_test_accuracy": Printed(0.948, 0.0033)}
     assert published(*cnn, table="table 4.9") == {"best_test_accuracy": Printed(0.9475, 0.0038)}
     for dataset in ("cifar10", "cifar10-jpeg"):

@@ -5,7 +5,7 @@ the folders' names, sorted, are the labels.  Every kind of file that `imaging.re
 
 Where the folder has no splits, its files are split by patient, a fifth for testing, a fifth for validation; where it
 has no validation folder, a fifth of the training patients is taken.  The same files always give the same splits.
-Patients are told apart by the file name (`PATIENT`); a file whose name has no patient is a patient of its own.
+The file name tells patients apart (`PATIENT`); a file whose name has no patient is a patient of its own.
 """
 
 import re
@@ -20,6 +20,7 @@ from liquidlens import imaging
 from liquidlens.errors import LiquidLensError
 from liquidlens.imaging.read import kind_of
 from liquidlens.train.datasets.dataset import SPLITS, Dataset, Decoded, md5_of, md5_of_file
+from liquidlens.words import counted
 
 #: How file names give the patient: person123_bacteria_4, IM-0115-0001, NORMAL2-IM-1427-0001, LIDC-IDRI-0001_R_1,
 #: patient_12_slice_3, sub-01_T1w.
@@ -82,8 +83,9 @@ def _shared_patients(files: Sequence[_File], splits: NDArray[np.str_]) -> list[s
     shared = sorted((patients["train"] | patients["val"]) & patients["test"])
     if not shared:
         return []
-    names = ", ".join(shared[:3]) + ", ..." * (len(shared) > 3)
-    return [f"By file names, {len(shared)} patients of the test split are in another one ({names}): figures flatter."]
+    names = ", ".join([*shared[:3], "..."] if len(shared) > 3 else shared)
+    count = counted(len(shared), "patient")
+    return [f"By file names, the test split shares {count} with another one ({names}): its figures will be too good."]
 
 
 def patient_of(path: Path) -> str:
@@ -137,9 +139,9 @@ def _listing(folder: Path) -> tuple[list[_File], list[str]]:
 
 def _split_folders(folder: Path, top: list[Path]) -> list[Path]:
     """The folders of the splits.  Raises LiquidLensError if they are not train, test and perhaps val."""
-    strangers = [path.name for path in top if path.name.lower() not in SPLIT_NAMES]
-    if strangers:
-        raise LiquidLensError(f"{folder} has folders for splits, and beside them {strangers[0]}.")
+    others = [path.name for path in top if path.name.lower() not in SPLIT_NAMES]
+    if others:
+        raise LiquidLensError(f"{folder} has folders for splits, and beside them {others[0]}.")
     found = [SPLIT_NAMES[path.name.lower()] for path in top]
     for split in SPLITS:
         if found.count(split) > 1:
@@ -230,7 +232,7 @@ def _parts(
         count = len(set(patients[labels == label]))
         if count < PARTS:
             raise LiquidLensError(
-                f"The class {name} in {folder} has images of {count} patient{'s' * (count != 1)}; "
+                f"The class {name} in {folder} has images of {counted(count, 'patient')}; "
                 f"to split it by patient takes {PARTS}."
             )
     parts = np.zeros(len(labels), np.int64)

@@ -27,6 +27,7 @@ from liquidlens.train.loop.prepare import prepare
 from liquidlens.train.recipes import Training
 from liquidlens.train.recipes import training as training_settings
 from liquidlens.train.run import RunFolder, RunMetrics, RunRecipe, WeightsMetrics
+from liquidlens.words import counted
 
 
 class InterruptedTrainingError(LiquidLensError):
@@ -94,11 +95,7 @@ def train(
 def settings_for(model: str, recipe: str | None, changes: dict[str, Any] | None) -> Training:
     """The training settings of a recipe, by default that of the model's paper.  Raises LiquidLensError for unknown
     names and values that do not fit."""
-    try:
-        paper = models.entry(model).paper
-    except LookupError as error:
-        raise LiquidLensError(str(error)) from error
-    return training_settings(recipe or paper, changes)
+    return training_settings(recipe or models.entry(model).paper, changes)
 
 
 def resolve(
@@ -117,7 +114,7 @@ def resolve(
     named = data.removesuffix(HELD_OUT)
     if not (named in datasets.names() or named.startswith("folder:")):
         named = str(Path(named).resolve())
-    source = named + HELD_OUT * data.endswith(HELD_OUT)
+    source = named + (HELD_OUT if data.endswith(HELD_OUT) else "")
     return RunRecipe.resolve(model, tuple(flags), size, dataset, source, settings, seed)
 
 
@@ -169,9 +166,10 @@ def _check_same_run(folder: RunFolder, recipe: RunRecipe) -> None:
     if (folder.path / "recipe.json").is_file() or (folder.path / "metrics.json").is_file():
         differing = folder.recipe().differences(recipe)
         if differing:
+            differ = "differs" if len(differing) == 1 else "differ"
             raise LiquidLensError(
-                f"{folder.path} holds another run: its {', '.join(differing)} differ{'s' * (len(differing) == 1)}; "
-                "remove it or name another --runs."
+                f"{folder.path} holds another run: its {', '.join(differing)} {differ}; remove it or name another "
+                "--runs."
             )
 
 
@@ -204,10 +202,8 @@ def _run_trainer(
         except SystemExit:
             if not trainer.interrupted:  # Lightning makes an exit of an interruption
                 raise
-            done = len(recorder.history)
-            raise InterruptedTrainingError(
-                f"Interrupted after {done} epoch{'s' * (done != 1)}: the same command goes on from there."
-            ) from None
+            done = counted(len(recorder.history), "epoch")
+            raise InterruptedTrainingError(f"Interrupted after {done}: the same command goes on from there.") from None
 
 
 def _callbacks(settings: Training, recorder: Recorder, display: pl.Callback | None) -> list[pl.Callback]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from liquidlens.errors import unknown
 from liquidlens.train import recipes
+from liquidlens.train.names import Network, Rule
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,10 @@ class Trial:
     flags: tuple[str, ...] = ()
     size: tuple[int, ...] | None = None
 
-    def line(self, paper: str) -> tuple[str, str, str]:
-        """Its dataset, network and rule, as its lines in a results table name them."""
-        size = "" if self.size is None else "@" + "x".join(map(str, self.size))
+    def line(self, paper: str) -> tuple[str, Network, Rule]:
+        """Its dataset, network and rule, which its lines in a results table begin with."""
         settings = recipes.training(self.recipe or paper, dict(self.changes))
-        return self.data, "+".join((self.model, *self.flags)) + size, recipes.rule(settings)
+        return self.data, Network(self.model, self.flags, self.size), recipes.rule(settings)
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Plan:
     #: Datasets on which its networks are trained only where they are named.
     elsewhere: tuple[str, ...] = ()
 
-    def lines(self, paper: str) -> set[tuple[str, str, str]]:
-        """How the lines begin that its page shows."""
+    def lines(self, paper: str) -> set[tuple[str, Network, Rule]]:
+        """What the lines that its page shows begin with."""
         more = (replace(trial, data=data) for trial in self.trials for data in self.elsewhere)
         return {trial.line(paper) for trial in (*self.trials, *more)}
 
@@ -90,6 +90,16 @@ RATES = (0.1, 0.5, 2.0)
 CIFAR_RATES = (0.02, 0.1, 0.5)
 #: Further rates for the robustness of the 2MLP networks.
 MORE_RATES = (0.02, 5.0, 10.0)
+# fmt: off
+DEPTHS = (
+    "2MLP-FC-2206-128", "3MLP-FC-1040-1024-128", "4MLP-FC-738-738-1024-128",
+    "2MLP-LSTM-50x50", "3MLP-LSTM-1094-32x32", "4MLP-LSTM-768-768-32x32",
+)
+ON_CIFAR10 = (
+    "1MLP-FC-for-LSTM-CIFAR10", "1MLP-LSTM-CIFAR10", "CNN-FC-for-LSTM-CIFAR10", "CNN-LSTM-CIFAR10",
+    "2MLP-FC-for-LSTM-CIFAR10", "2MLP-LSTM-CIFAR10",
+)
+# fmt: on
 #: Every epoch is validated, on 10,000 images in the thesis: that would take ten times as long as training on 500.
 TUM_VALIDATION = 2000
 
@@ -106,23 +116,9 @@ _TUM = (
     *_rates(["1MLP-FC-for-LSTM", "1MLP-LSTM", "2MLP-FC-for-LSTM", "2MLP-LSTM"], RATES),  # table 4.3
     *_rates(["2MLP-FC-for-LSTM", "2MLP-LSTM"], MORE_RATES),  # figures 4.6 to 4.11
     *_rates(["CNN-FC-for-LSTM", "CNN-LSTM"], RATES),  # table 4.3
-    *_rates(  # table 4.6
-        [
-            *("2MLP-FC-2206-128", "3MLP-FC-1040-1024-128", "4MLP-FC-738-738-1024-128"),
-            *("2MLP-LSTM-50x50", "3MLP-LSTM-1094-32x32", "4MLP-LSTM-768-768-32x32"),
-        ],
-        RATES,
-    ),
+    *_rates(DEPTHS, RATES),  # table 4.6
     *_rates(["CNN-LSTM-16x16", "CNN-LSTM-16x16-full", "CNN-LSTM-32x8-full", "CNN-LSTM-32x16-full"], RATES),  # table 4.9
-    *_rates(  # table 4.5
-        [
-            *("1MLP-FC-for-LSTM-CIFAR10", "1MLP-LSTM-CIFAR10", "CNN-FC-for-LSTM-CIFAR10", "CNN-LSTM-CIFAR10"),
-            *("2MLP-FC-for-LSTM-CIFAR10", "2MLP-LSTM-CIFAR10"),
-        ],
-        CIFAR_RATES,
-        "cifar10",
-        "tum-2018-5k",
-    ),
+    *_rates(ON_CIFAR10, CIFAR_RATES, "cifar10", "tum-2018-5k"),  # table 4.5
 )
 
 
@@ -200,12 +196,13 @@ def selected(paper: str, datasets: Sequence[str] = (), models: Sequence[str] = (
     that the study has not."""
     trials = plan(paper).trials
     if models:
-        wanted = [(name, tuple(flags)) for name, *flags in (model.split("+") for model in sorted(set(models)))]
+        wanted = [Network.parse(model) for model in sorted(set(models))]
         known = dict.fromkeys(trial.model for trial in trials)
-        for name, _ in wanted:
-            if name not in known:
-                raise unknown("model of this study", name, known)
-        trials = tuple(replace(t, flags=flags) for t in trials for name, flags in wanted if name == t.model)
+        for one in wanted:
+            if one.model not in known:
+                raise unknown("model of this study", one.model, known)
+        pairs = [(trial, one) for trial in trials for one in wanted if one.model == trial.model]
+        trials = tuple(replace(trial, flags=one.flags, size=one.size or trial.size) for trial, one in pairs)
     if datasets:
         trials = tuple(replace(trial, data=data) for trial in trials for data in datasets)
     return list(dict.fromkeys(trials))

@@ -149,14 +149,14 @@ def original(dataset: str) -> str:
     return COPIES.get(dataset, dataset)
 
 
-def published(paper: str, model: str, dataset: str, rule: str, table: str | None = None) -> Figures:
-    """What a paper prints for a line of its study, in one of its tables or else in the first that has it; perhaps
-    nothing.
+def published(paper: str, model: str, dataset: str, recipe: str, table: str | None = None) -> Figures:
+    """What a paper prints for a model that was trained by a recipe, in one of its tables or else in the first that has
+    it; perhaps nothing.
 
-    model: with or without flags; the LSTM and RNN rows of hse-2024 were run as `+source_layout`.  dataset: the paper's
-    or a copy of it.  rule: the recipe with its changes, which do not matter here.
+    Neither flags nor changes of the recipe matter here: the LSTM and RNN rows of hse-2024 were run as `+source_layout`.
+    dataset: the paper's or a copy of it.
     """
-    key = model.partition("+")[0].partition("@")[0], original(dataset), rule.partition("+")[0]
+    key = model, original(dataset), recipe
     for name, rows in TABLES[paper].items():
         if table in (None, name) and key in rows:
             return rows[key]

@@ -30,9 +30,9 @@ from liquidlens.train.recipes import Training, rule
 JUDGED = "auc"
 #: Fields of a recipe that change what is judged or written down, not what is trained.
 FIXED = {
-    *("recipe", "about", "evaluation_batch_size", "measure_training", "statistics"),
-    *("subset_seed", "test_subset", "validate_on_test"),
-}
+    "recipe", "about", "evaluation_batch_size", "measure_training", "statistics", "subset_seed", "test_subset",
+    "validate_on_test",
+}  # fmt: skip
 #: Trials that are drawn evenly before the others make a difference.
 EVENLY = 4
 
@@ -67,7 +67,7 @@ class Search:
             else f"{field}={','.join(map(json.dumps, values.choices))}"
             for field, values in self.over.items()
         )
-        return {"model": self.model, "recipe": rule(self.settings({})), "over": over}
+        return {"model": self.model, "recipe": str(rule(self.settings({}))), "over": over}
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -185,7 +185,7 @@ def _first(search: Search) -> dict[str, Any]:
         if isinstance(values, CategoricalDistribution):
             among = [choice for choice in values.choices if choice == value]  # 1 where the recipe has 1.0
         elif isinstance(value, float):
-            among = [value] * (values.low <= value <= values.high)
+            among = [value] if values.low <= value <= values.high else []
         else:
             raise LiquidLensError(f"--over {field}: a range draws fractions; list its values, as in batch_size=32,64.")
         if not among:
@@ -233,7 +233,11 @@ def _judged(search: Search, values: Mapping[str, Any], data_root, runs) -> dict[
         for seed in search.seeds:
             changes = {**(search.changes or {}), **values}
             folder = train(
-                *(search.model, data + HELD_OUT, search.recipe, seed, changes),
+                search.model,
+                data + HELD_OUT,
+                search.recipe,
+                seed=seed,
+                changes=changes,
                 data_root=data_root,
                 runs=runs,
                 progress=False,

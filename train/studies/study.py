@@ -26,6 +26,7 @@ import torch
 from liquidlens.errors import LiquidLensError
 from liquidlens.train.datasets import load
 from liquidlens.train.loop.fit import InterruptedTrainingError, resolve, settings_for, train
+from liquidlens.train.names import Network, Rule
 from liquidlens.train.run import RunRecipe
 from liquidlens.train.studies.plans import Trial, plan, selected
 from liquidlens.train.studies.published import published
@@ -110,8 +111,8 @@ def study(
                     idle.append(worker)
                 if isinstance(answer, str):
                     failures.append(f"{run}: {answer}")
-                said = "failed" if isinstance(answer, str) else _summary(answer)
-                say(f"{run}: {said}; {len(waiting) + len(busy)} left")
+                ended = "failed" if isinstance(answer, str) else _summary(answer)
+                say(f"{run}: {ended}; {len(waiting) + len(busy)} left")
     except KeyboardInterrupt:
         left = len(waiting) + len(busy)
         raise InterruptedTrainingError(f"Interrupted, {left} left: the same command goes on from there.") from None
@@ -148,7 +149,7 @@ def _grid(trials: Sequence[Trial], seeds: Sequence[int], changes: dict[str, Any]
     for seed in seeds:
         for trial, recipe in recipes.items():
             folder = runs / recipe.model_copy(update={"seed": seed}).name
-            key = (loaded[trial.data].name, recipe.dataset_md5, recipe.network, recipe.rule, str(seed))
+            key = (loaded[trial.data].name, recipe.dataset_md5, str(recipe.network), str(recipe.rule), str(seed))
             grid.append(Run(trial, {**dict(trial.changes), **changes}, seed, folder, key))
     return grid
 
@@ -156,7 +157,8 @@ def _grid(trials: Sequence[Trial], seeds: Sequence[int], changes: dict[str, Any]
 def _summary(row: dict[str, Any]) -> str:
     """What one reads of a finished run."""
     column = plan(row["paper"]).reported
-    printed = published(row["paper"], row["model"], row["dataset"], row["recipe"]).get(column)
+    network, rule = Network.parse(row["model"]), Rule.parse(row["recipe"])
+    printed = published(row["paper"], network.model, row["dataset"], rule.recipe).get(column)
     theirs = "none is published" if printed is None else f"published {printed.value:.3f}"
     figure = column.split("_", 1)[1].replace("_", " ").replace("auc", "AUC")
     return f"{figure} {row[column]:.3f}, {theirs}; {row['epochs']} epochs, {row['seconds']:.0f} s"
@@ -208,7 +210,13 @@ def _finish(run: Run, paper: str, table: ResultsTable, data_root) -> dict[str, A
         with _claimed(run.folder):
             trial = run.trial
             folder = train(
-                *(trial.model, trial.data, trial.recipe, run.seed, run.changes, trial.flags, trial.size),
+                trial.model,
+                trial.data,
+                trial.recipe,
+                seed=run.seed,
+                changes=run.changes,
+                flags=trial.flags,
+                size=trial.size,
                 data_root=data_root,
                 runs=run.folder.parent,
                 progress=False,

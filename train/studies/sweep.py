@@ -13,6 +13,7 @@ from liquidlens.files import replacing
 from liquidlens.train.datasets import load
 from liquidlens.train.loop.callbacks import as_csv
 from liquidlens.train.loop.fit import resolve, settings_for, train
+from liquidlens.words import counted
 
 
 def sweep(
@@ -108,12 +109,12 @@ def plot(table: Path) -> Path:
         ]
         means, deviations = [np.mean(a) for a in accuracies], [np.std(a) for a in accuracies]
         axes.errorbar(rates, means, deviations, marker="o", markersize=4, capsize=3, label=model)
-    seeds = len({row["seed"] for row in rows})
+    seeds = counted(len({row["seed"] for row in rows}), "seed")
     axes.set(xscale="log", xlabel="learning rate", ylabel="test accuracy, %")
     rates = sorted({float(row["learning_rate"]) for row in rows})
     axes.set_xticks(rates, [f"{rate:g}" for rate in rates])
     axes.minorticks_off()
-    axes.set_title(f"{rows[0]['data']}: mean and standard deviation of {seeds} seed{'s' if seeds > 1 else ''}")
+    axes.set_title(f"{rows[0]['data']}: mean and standard deviation of {seeds}")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     picture = table.with_suffix(".png")

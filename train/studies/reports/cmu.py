@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from liquidlens.train.studies.reports.markdown import NOTHING, Plot, table
+from liquidlens.train.studies.reports.markdown import NOTHING, Plot, cost, table
 from liquidlens.train.studies.reports.rows import Summary
 
 READINGS = {
@@ -16,13 +16,12 @@ ACCURACY = "last_test_accuracy"
 def _results(runs: list[Summary]) -> str:
     rows = []
     for model, words in READINGS.items():
-        for run in (run for run in runs if run.model == model):
+        for run in (run for run in runs if run.name == model):
             printed = run.printed().get(ACCURACY)
             stated = NOTHING if printed is None else f"about {100 * (1 - printed.value):.0f}"
             ours_now = f"{100 * (1 - run.mean(ACCURACY)):.1f}"
             best = f"{100 * (1 - run.mean('best_test_accuracy')):.1f}"
-            cost = f"{run.mean('epochs'):.0f}", f"{run.mean('seconds'):,.0f}"
-            rows.append((words, f"{run.parameters:,}", run.seeds, ours_now, stated, best, *cost))
+            rows.append((words, f"{run.parameters:,}", run.seeds, ours_now, stated, best, *cost(run)))
     header = ("network", "parameters", "seeds", "test error, %", "stated", "at the best validation loss")
     return table((*header, "epochs", "seconds"), rows)
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from liquidlens.train.names import Network
 from liquidlens.train.studies.plans import COMPACT, HSE_DATASETS, LIQUID, NODULES, OTHER_NODULES, OTHERS, SOURCE_LAYOUT
 from liquidlens.train.studies.published import HSE_COLUMNS
-from liquidlens.train.studies.reports.markdown import NOTHING, Plot, difference, ours, table, theirs
+from liquidlens.train.studies.reports.markdown import NOTHING, Plot, cost, difference, ours, table, theirs
 from liquidlens.train.studies.reports.rows import ENOUGH, Summary
 
 ACCURACY, AUC = HSE_COLUMNS
@@ -21,8 +22,13 @@ def _of(runs: list[Summary], dataset: str) -> list[Summary]:
     """The paper's own runs on a dataset, as its Table 2 and then its Table 1 list them."""
     return sorted(
         (run for run in runs if run.dataset == dataset),
-        key=lambda run: (ORDER.index(run.model.partition("+")[0]), run.model),
+        key=lambda run: (ORDER.index(run.network.model), run.name),
     )
+
+
+def _name(run: Summary) -> str:
+    """The network, set in bold where the paper's Table 2 has it."""
+    return f"**{run.name}**" if run.name in COMPACT else run.name
 
 
 def _results(runs: list[Summary], dataset: str) -> str:
@@ -32,11 +38,15 @@ def _results(runs: list[Summary], dataset: str) -> str:
         printed = run.printed()
         rows.append(
             (
-                f"**{run.model}**" if run.model in COMPACT else run.model,
-                *(f"{run.parameters:,}", run.seeds),
-                *(ours(run, AUC), theirs(printed.get(AUC)), difference(run, AUC, printed.get(AUC))),
-                *(ours(run, ACCURACY), theirs(printed.get(ACCURACY))),
-                *(f"{run.mean('epochs'):.0f}", f"{run.mean('seconds'):,.0f}"),
+                _name(run),
+                f"{run.parameters:,}",
+                run.seeds,
+                ours(run, AUC),
+                theirs(printed.get(AUC)),
+                difference(run, AUC, printed.get(AUC)),
+                ours(run, ACCURACY),
+                theirs(printed.get(ACCURACY)),
+                *cost(run),
             )
         )
     return table((*header, "epochs", "seconds"), rows) if rows else "No run yet."
@@ -45,9 +55,12 @@ def _results(runs: list[Summary], dataset: str) -> str:
 def _other_nodules(runs: list[Summary]) -> str:
     rows = [
         (
-            f"**{run.model}**" if run.model in COMPACT else run.model,
-            *(f"{run.parameters:,}", run.seeds, ours(run, AUC), ours(run, ACCURACY)),
-            *(f"{run.mean('epochs'):.0f}", f"{run.mean('seconds'):,.0f}"),
+            _name(run),
+            f"{run.parameters:,}",
+            run.seeds,
+            ours(run, AUC),
+            ours(run, ACCURACY),
+            *cost(run),
         )
         for run in _of(runs, OTHER_NODULES)
     ]
@@ -64,8 +77,9 @@ def _summary(runs: list[Summary]) -> str:
 
 def _line(runs: list[Summary], dataset: str) -> tuple[object, ...]:
     # The printed figures of the LSTM and RNN rows are of the source's layout; and CNNExp1N3 is CNNExp1N1.
-    rows = {*ORDER, *(f"{model}+source_layout" for model in SOURCE_LAYOUT)} - {*SOURCE_LAYOUT, "CNNExp1N3"}
-    compared = [(run, run.printed()[AUC]) for run in runs if run.model in rows]
+    rows = {Network(model) for model in set(ORDER) - {*SOURCE_LAYOUT, "CNNExp1N3"}}
+    rows |= {Network(model, ("source_layout",)) for model in SOURCE_LAYOUT}
+    compared = [(run, run.printed()[AUC]) for run in runs if run.network in rows]
     off = [abs(run.mean(AUC) - printed.value) for run, printed in compared]
     judged = [verdict for run, printed in compared if (verdict := run.holds(AUC, printed)) is not None]
     figures = (f"{np.mean(off):.3f}", f"{max(off):.3f}") if off else (NOTHING, NOTHING)
@@ -76,9 +90,9 @@ def _auc_against_parameters(figure: Any, runs: list[Summary]) -> None:
     figure.set_size_inches(11, 4.5)
     for axes, dataset in zip(figure.subplots(1, len(HSE_DATASETS)), HSE_DATASETS, strict=True):
         for run in _of(runs, dataset):
-            colour = KINDS[run.model.partition("Exp")[0]]
+            colour = KINDS[run.network.model.partition("Exp")[0]]
             # The printed figures of recurrent rows are of the source's layout.
-            read_slices = run.model in SOURCE_LAYOUT
+            read_slices = run.name in SOURCE_LAYOUT
             mean, printed = run.mean(AUC), None if read_slices else run.printed().get(AUC)
             axes.errorbar(run.parameters, mean, run.deviation(AUC) or 0, marker="o", color=colour, capsize=3)
             if printed is not None:

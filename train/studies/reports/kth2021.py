@@ -5,7 +5,7 @@ from typing import Any
 
 from scipy.stats import spearmanr
 
-from liquidlens.train.studies.reports.markdown import NOTHING, Plot, ours, table, theirs
+from liquidlens.train.studies.reports.markdown import NOTHING, Plot, cost, ours, table, theirs
 from liquidlens.train.studies.reports.rows import Summary
 
 TRAIN, TEST = "mean_train_recall", "mean_val_recall"
@@ -30,7 +30,7 @@ CONFIGURATIONS = {
 
 def _named(runs: list[Summary]) -> dict[str, Summary]:
     """The configurations that were run, in the report's order."""
-    found = {(run.model, run.recipe): run for run in runs}
+    found = {(run.name, run.rule.recipe): run for run in runs}
     return {name: found[key] for name, key in CONFIGURATIONS.items() if key in found}
 
 
@@ -39,10 +39,10 @@ def _results(runs: list[Summary]) -> str:
     for name, run in _named(runs).items():
         printed = run.printed()
         # The corrected one validates on training images.
-        test = NOTHING if run.recipe == "kth-2021-corrected" else ours(run, TEST)
+        test = NOTHING if run.rule.recipe == "kth-2021-corrected" else ours(run, TEST)
         columns = (ours(run, TRAIN), theirs(printed.get(TRAIN)), test, theirs(printed.get(TEST)))
-        cost = f"{run.mean('epochs'):.0f}", f"{run.mean('seconds'):,.0f}"
-        rows.append((name, f"{run.parameters:,}", *columns, ours(run, "last_test_accuracy"), ours(run, AUC), *cost))
+        at_the_end = ours(run, "last_test_accuracy"), ours(run, AUC)
+        rows.append((name, f"{run.parameters:,}", *columns, *at_the_end, *cost(run)))
     header = ("configuration", "parameters", "train recall", "published", "test recall", "published")
     return table((*header, "test accuracy at the end", "test AUC at the end", "epochs", "seconds"), rows)
 

@@ -23,24 +23,24 @@ UNEVEN = {
 
 
 def _comparison(runs: list[Summary]) -> str:
-    rows = [(f"**{model}**", *_own(model, runs)) for model in dict.fromkeys(run.model for run in _whole(runs))]
+    rows = [(f"**{model}**", *_own(model, runs)) for model in dict.fromkeys(run.name for run in _whole(runs))]
     return table(("network", "parameters", "seeds", *FIGURES), [*rows, *_printed()])
 
 
 def _uneven(runs: list[Summary]) -> str:
-    there = {run.model for run in runs}
+    there = {run.name for run in runs}
     rows = [(words, *_own(model, runs)[1:]) for model, words in UNEVEN.items() if model in there]
     return table(("slices", "seeds", *FIGURES), rows)
 
 
 def _whole(runs: list[Summary]) -> list[Summary]:
     """Runs on whole volumes."""
-    return [run for run in runs if "+" not in run.model]
+    return [run for run in runs if not run.network.flags]
 
 
 def _own(model: str, runs: list[Summary]) -> tuple[object, ...]:
     """Parameters, seeds and figures of one of our networks."""
-    by_dataset = {run.dataset: run for run in runs if run.model == model}
+    by_dataset = {run.dataset: run for run in runs if run.name == model}
     figures: list[str] = []
     for dataset in HSE_DATASETS:
         run = by_dataset.get(dataset)
@@ -52,9 +52,7 @@ def _own(model: str, runs: list[Summary]) -> tuple[object, ...]:
 def _certainty(runs: list[Summary]) -> str:
     header = ("network", "dataset", "seeds", "ECE", "accuracy", "accuracy on the surest 90 %")
     columns = (ECE, ACCURACY, SELECTIVE)
-    return table(
-        header, [(r.model, r.dataset, r.seeds, *(ours(r, column) for column in columns)) for r in _whole(runs)]
-    )
+    return table(header, [(r.name, r.dataset, r.seeds, *(ours(r, column) for column in columns)) for r in _whole(runs)])
 
 
 def _printed() -> Iterator[tuple[object, ...]]:

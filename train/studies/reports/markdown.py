@@ -37,6 +37,11 @@ def searched(path: Path) -> str:
     return table(header, [[row[name] for name in header] for row in ranked])
 
 
+def cost(summary: Summary) -> tuple[str, str]:
+    """Mean epochs, and mean seconds of all of them."""
+    return f"{summary.mean('epochs'):.0f}", f"{summary.mean('seconds'):,.0f}"
+
+
 def ours(summary: Summary, column: str, scale: float = 1.0, digits: int = 3) -> str:
     """Mean and standard deviation of a figure over the seeds; just the figure for a single one."""
     deviation = summary.deviation(column)

@@ -53,10 +53,10 @@ def write(
     source = ResultsTable(Path(results) / f"{paper}.csv", plan(paper).figures)
     planned = plan(paper).lines(paper)
     found = summaries(source.rows())
-    there = {(run.dataset, run.model, run.rule) for run in found}
+    there = {(run.dataset, run.network, run.rule) for run in found}
     runs = []
     for run in found:
-        meant = original(run.dataset), run.model, run.rule
+        meant = original(run.dataset), run.network, run.rule
         if meant in planned and (run.dataset == meant[0] or meant not in there):
             runs.append(run)
     if not runs:

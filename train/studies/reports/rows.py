@@ -4,9 +4,11 @@ import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from scipy.stats import t
 
+from liquidlens.train.names import Network, Rule
 from liquidlens.train.recipes import RECIPES
 from liquidlens.train.studies.published import Figures, Printed, published
 
@@ -22,21 +24,22 @@ class Summary:
 
     rows: tuple[Row, ...]
 
+    @cached_property
+    def network(self) -> Network:
+        return Network.parse(self.rows[0]["model"])
+
     @property
-    def model(self) -> str:
-        return self.rows[0]["model"]
+    def name(self) -> str:
+        """The network in print."""
+        return str(self.network)
 
     @property
     def dataset(self) -> str:
         return self.rows[0]["dataset"]
 
-    @property
-    def rule(self) -> str:
-        return self.rows[0]["recipe"]
-
-    @property
-    def recipe(self) -> str:
-        return self.rule.partition("+")[0]
+    @cached_property
+    def rule(self) -> Rule:
+        return Rule.parse(self.rows[0]["recipe"])
 
     @property
     def parameters(self) -> int:
@@ -46,18 +49,10 @@ class Summary:
     def seeds(self) -> int:
         return len(self.rows)
 
-    def changed(self, field: str) -> str | None:
-        """What the rule sets a field of its recipe to, as text; None if it leaves it."""
-        for change in self.rule.split("+")[1:]:
-            name, _, value = change.partition("=")
-            if name == field:
-                return value
-        return None
-
     @property
     def learning_rate(self) -> float:
         """The recipe's own, if the rule does not change it."""
-        return float(self.changed("learning_rate") or RECIPES[self.recipe].learning_rate)
+        return float(dict(self.rule.changes).get("learning_rate", RECIPES[self.rule.recipe].learning_rate))
 
     def values(self, column: str) -> list[float]:
         return [float(row[column]) for row in self.rows]
@@ -72,7 +67,7 @@ class Summary:
 
     def printed(self, table: str | None = None) -> Figures:
         """What the paper prints for this network."""
-        return published(self.rows[0]["paper"], self.model, self.dataset, self.rule, table)
+        return published(self.rows[0]["paper"], self.network.model, self.dataset, self.rule.recipe, table)
 
     def holds(self, column: str, printed: Printed) -> bool | None:
         """Whether a published value, of a single run, lies where 95 % of further seeds of ours would: Student's
@@ -94,9 +89,9 @@ def summaries(rows: Iterable[Row]) -> list[Summary]:
 
 def best_by_validation(candidates: Sequence[Summary], column: str) -> list[Summary]:
     """Of each model on each dataset the rule with the highest mean of a validation figure, in order."""
-    best: dict[tuple[str, str], Summary] = {}
+    best: dict[tuple[str, Network], Summary] = {}
     for one in candidates:
-        here = best.get((one.dataset, one.model))
+        here = best.get((one.dataset, one.network))
         if here is None or one.mean(column) > here.mean(column):
-            best[one.dataset, one.model] = one
+            best[one.dataset, one.network] = one
     return list(best.values())

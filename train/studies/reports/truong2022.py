@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from liquidlens.train.studies.reports.markdown import NOTHING, Plot, ours, table
+from liquidlens.train.studies.reports.markdown import NOTHING, Plot, cost, ours, table
 from liquidlens.train.studies.reports.rows import Summary
 
 HEADS = {
@@ -16,7 +16,7 @@ METRICS = {"accuracy": "best_test_accuracy", "F1": "best_test_f1", "Dice": "best
 
 
 def _results(runs: list[Summary]) -> str:
-    heads = {(run.learning_rate, run.model.partition("@")[0]): run for run in runs}
+    heads = {(run.learning_rate, run.network.model): run for run in runs}
     rows = []
     for rate in sorted({rate for rate, _ in heads}):
         reference = heads.get((rate, "CRNet-FC"))
@@ -27,8 +27,7 @@ def _results(runs: list[Summary]) -> str:
             off = NOTHING
             if reference is not None and run is not reference:
                 off = f"{100 * (run.mean(METRICS['accuracy']) - reference.mean(METRICS['accuracy'])):+.1f}"
-            cost = f"{run.mean('epochs'):.0f}", f"{run.mean('seconds'):,.0f}"
-            rows.append((name, f"{run.parameters:,}", f"{rate:g}", run.seeds, *figures, off, *cost))
+            rows.append((name, f"{run.parameters:,}", f"{rate:g}", run.seeds, *figures, off, *cost(run)))
     header = ("head", "parameters", "rate", "seeds", *(f"test {name}" for name in METRICS))
     return table((*header, "accuracy, points from FC", "epochs", "seconds"), rows)
 

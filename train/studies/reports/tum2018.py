@@ -42,11 +42,11 @@ def _chosen(runs: list[Summary], data: str) -> dict[str, Summary]:
     candidates = [run for run in runs if original(run.dataset) == data and run.learning_rate in rates]
     seeds: dict[str, list[list[float]]] = {}
     for run in candidates:
-        seeds.setdefault(run.model, []).append(run.values("seed"))
+        seeds.setdefault(run.name, []).append(run.values("seed"))
     compared = {
         model for model, tried in seeds.items() if len(tried) == len(rates) and tried.count(tried[0]) == len(tried)
     }
-    return {run.model: run for run in best_by_validation([run for run in candidates if run.model in compared], DECIDES)}
+    return {run.name: run for run in best_by_validation([run for run in candidates if run.name in compared], DECIDES)}
 
 
 def _pairs(runs: list[Summary], pairs: Sequence[tuple[str, str, str]], printed_in: str, data: str = "mnist") -> str:
@@ -62,8 +62,8 @@ def _pairs(runs: list[Summary], pairs: Sequence[tuple[str, str, str]], printed_i
             cells += [f"{run.learning_rate:g}", str(run.seeds), ours(run, ACCURACY, **PER_CENT)]
             cells += [theirs(run.printed(printed_in).get(ACCURACY), **PER_CENT)]
         rows.append((name, *cells, *_differences(found, printed_in)))
-    header = ("network", *("rate", "seeds", "LSTM, %", "published"), *("rate", "seeds", "FC, %", "published"))
-    return table((*header, "LSTM - FC", "published"), rows)
+    each = [("rate", "seeds", f"{kind}, %", "published") for kind in ("LSTM", "FC")]
+    return table(("network", *each[0], *each[1], "LSTM - FC", "published"), rows)
 
 
 def _differences(found: Sequence[Summary | None], printed_in: str) -> tuple[str, str]:
@@ -100,7 +100,7 @@ def _robustness(figure: Any, runs: list[Summary]) -> None:
     figure.set_size_inches(7, 4.5)
     axes = figure.subplots()
     for model, words, colour in ROBUSTNESS:
-        own = {run.learning_rate: run for run in runs if run.model == model}
+        own = {run.learning_rate: run for run in runs if run.name == model}
         rates = sorted(rate for rate in own if rate in (*RATES, *MORE_RATES))
         means = [100 * own[rate].mean(ACCURACY) for rate in rates]
         deviations = [100 * (own[rate].deviation(ACCURACY) or 0) for rate in rates]
