@@ -61,10 +61,13 @@ class CompleteModel(nn.Module):
     def folded(self) -> "CompleteModel":
         """A copy in the form that is traced to ONNX: liquid layers are folded, adaptive max-pooling, which has no ONNX
         operator, gathers its windows, and erosions are written as pooling.  The same answers to rounding."""
-        twin = copy.deepcopy(self)
+        twin = copy.deepcopy(self).eval()
+        pools = _adaptive_pools(twin)
         for module in list(twin.modules()):
             for name, child in module.named_children():
-                if type(child) in _FORMS:
+                if child in pools:
+                    setattr(module, name, pools[child])
+                elif type(child) in _FORMS:
                     setattr(module, name, _FORMS[type(child)](child))
         return twin.eval()
 
@@ -90,22 +93,38 @@ def _recorded_states(network: nn.Module) -> Iterator[list[Tensor]]:
             hook.remove()
 
 
+@torch.no_grad()
+def _adaptive_pools(model: CompleteModel) -> "dict[nn.Module, WindowMax]":
+    """What stands in for each adaptive max-pooling; how large its maps are follows from the input contract."""
+    forms: dict[nn.Module, WindowMax] = {}
+
+    def note(pool: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        forms[pool] = WindowMax(int(pool.output_size), *inputs[0].shape[2:])  # type: ignore[arg-type]  # all are square
+
+    hooks = [
+        module.register_forward_pre_hook(note) for module in model.modules() if isinstance(module, nn.AdaptiveMaxPool2d)
+    ]
+    if hooks:
+        model.network(torch.zeros(1, *model.front.contract.input_shape))
+    for hook in hooks:
+        hook.remove()
+    return forms
+
+
 class WindowMax(nn.Module):
-    """``nn.AdaptiveMaxPool2d`` as a gather of each window and its maximum.
+    """``nn.AdaptiveMaxPool2d`` over maps of one size (rows, columns), as a gather of each window and its maximum."""
 
-    The positions become buffers in the first call, which says how large the maps are.
-    """
+    rows: Tensor
+    columns: Tensor
 
-    def __init__(self, pool: nn.AdaptiveMaxPool2d):
+    def __init__(self, size: int, rows: int, columns: int):
         super().__init__()
-        self.size = int(pool.output_size)  # type: ignore[arg-type]  # the zoo's are square
+        self.register_buffer("rows", _windows(rows, size))
+        self.register_buffer("columns", _windows(columns, size))
 
     def forward(self, maps: Tensor) -> Tensor:
         """(batch, channels, rows, columns) to (batch, channels, size, size)."""
-        for axis, name in ((2, "rows"), (3, "columns")):
-            if not hasattr(self, name):
-                self.register_buffer(name, _windows(maps.shape[axis], self.size))
-            windows = getattr(self, name)
+        for axis, windows in ((2, self.rows), (3, self.columns)):
             gathered = maps.index_select(axis, windows.flatten()).unflatten(axis, windows.shape)
             maps = gathered.amax(axis + 1)
         return maps
@@ -126,6 +145,5 @@ _FORMS: dict[type[nn.Module], Callable[..., nn.Module]] = {
     LTC: FoldedLTC,
     BidirectionalLTC: FoldedBidirectionalLTC,
     CfC: FoldedCfC,
-    nn.AdaptiveMaxPool2d: WindowMax,
     Erosions: PooledErosions,
 }

@@ -7,6 +7,7 @@ is then judged in the light of the whole structure, by liquid layers that pass i
 much of the structure it holds.
 """
 
+import zlib
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -38,15 +39,20 @@ def _with_a_third_missing(volumes: Tensor, training: bool) -> tuple[Tensor, Tens
     """Volumes (batch, 1, slices, rows, columns) without a third of their slices, drawn for each of them, and how far
     each slice that is left lies from the one before it and from the one after it, (batch, slices left, 2), in slices.
 
-    In evaluation the draws are the same ones for every batch: those of a volume go by its place in the batch.
+    In evaluation a volume always loses the same ones, whatever else is in its batch: its voxels are the seed.
     """
     batch, _, slices, *size = volumes.shape
-    generator = None if training else torch.Generator().manual_seed(0)
-    order = torch.rand(batch, slices, generator=generator).argsort(1)  # on the CPU: the same ones on any device
-    left = order[:, slices // 3 :].sort(1).values.to(volumes.device)
+    draws = torch.rand(batch, slices) if training else torch.stack([_draw(volume, slices) for volume in volumes])
+    left = draws.argsort(1)[:, slices // 3 :].sort(1).values.to(volumes.device)
     gaps = left.diff(dim=1)
     spans = torch.stack([F.pad(gaps, (1, 0), value=1), F.pad(gaps, (0, 1), value=1)], 2)
     return volumes.gather(2, left[:, None, :, None, None].expand(-1, 1, -1, *size)), spans.to(volumes)
+
+
+def _draw(volume: Tensor, count: int) -> Tensor:
+    """Random numbers (count,) from a volume's voxels; on the CPU, so that they are the same ones on any device."""
+    seed = zlib.crc32(volume.cpu().numpy().tobytes())
+    return torch.rand(count, generator=torch.Generator().manual_seed(seed))
 
 
 class SliceEncoder(nn.Module):
@@ -84,7 +90,7 @@ class LiquidLens(Classifier):
 
     maps: of the two convolutions; features: of a slice; hidden: of a slice in the light of the whole; units: of the
     liquid layer in each direction, half of them motor neurons, or 0 for none.  uneven: leave out a third of the slices
-    at random, to see what that costs; timespans: and tell the liquid layers how far apart the others are.
+    at random, to see what that costs; timespans: and give the liquid layers the distances between the others.
     """
 
     def __init__(

@@ -609,7 +609,7 @@ def test_wirings_are_lines_or_a_matrix_with_every_synapse(wired, dense):
 
 
 def test_synapses_of_a_cfc_are_not_called_excitatory():
-    cfc = dataclasses.replace(layer(AutoNCP(21, 1)), cell="CfC")
+    cfc = layer(AutoNCP(21, 1)).model_copy(update={"cell": "CfC"})
     text = Page(audit_html(audit(synapses=(cfc,)))).text
     assert "without sign" in text
     assert "excite" not in text

@@ -81,15 +81,16 @@ def test_what_comes_later_changes_what_came_before(vessels):
 
 def test_uneven_slices(vessels):
     """A third of the slices is missing, others in every pass of training, the same ones in every evaluation; liquid
-    layers that are told how far apart the others are answer differently."""
+    layers that know how far apart the others are answer differently."""
     torch.manual_seed(0)
     blind = models.build("LiquidLens-S", flags=["uneven"])
-    told = models.build("LiquidLens-S", flags=["uneven", "timespans"])
-    told.load_state_dict(blind.state_dict())
-    blind, told = blind.eval(), told.eval()
+    informed = models.build("LiquidLens-S", flags=["uneven", "timespans"])
+    informed.load_state_dict(blind.state_dict())
+    blind, informed = blind.eval(), informed.eval()
     assert blind.decide(vessels).slice_logits.shape == (6, 19, 1)
     assert torch.equal(blind(vessels), blind(vessels))
-    assert (blind(vessels) - told(vessels)).abs().max() > 1e-4
+    torch.testing.assert_close(blind(vessels.flip(0)), blind(vessels).flip(0), msg="not by its place in the batch")
+    assert (blind(vessels) - informed(vessels)).abs().max() > 1e-4
     whole = models.build("LiquidLens-S").eval()
     whole.load_state_dict(blind.state_dict())
     kept, spans = _with_a_third_missing(vessels, training=False)
