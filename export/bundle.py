@@ -38,7 +38,7 @@ class Bundle:
     path: Path
     #: That of ``model.onnx``.
     manifest: Manifest
-    #: What ``audit.json`` says.
+    #: The content of ``audit.json``.
     document: Document
 
     @property

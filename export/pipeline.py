@@ -54,7 +54,7 @@ def export(
     """
     folder = RunFolder(Path(run))
     recipe = folder.recipe()
-    # Images that were left out of the training set are left out here, too; the MD5 tells whether the rest is the same.
+    # Images that were left out of the training set are left out here, too; the MD5 shows whether the rest is the same.
     dataset = datasets.load(recipe.dataset, data_root, skip_bad=True)
     out = Path(out) if out is not None else Path("bundles") / folder.path.resolve().name
     return export_with(dataset, folder, out, options or Options(), say)

@@ -1,4 +1,4 @@
-"""The manifest: the JSON inside an exported ONNX file that says what the file is and how to read a scan for it.
+"""The manifest: the JSON inside an exported ONNX file that describes the file and how to read a scan for it.
 
 It is stored under the metadata key ``liquidlens``, and its SHA-256 under ``liquidlens.sha256``.  It holds no times, no
 paths and nothing about patients, so that the same run always gives the same bytes.
@@ -79,7 +79,7 @@ class OutOfDistribution(_Part):
 class Operating(_Part):
     """How probabilities become an answer; chosen on the validation scans.
 
-    threshold: a binary or multi-label model says yes above this probability; of more classes the likeliest is said.
+    threshold: above it the second of two classes, or a label, is predicted; of more classes the likeliest is.
     rule: how the threshold was chosen.
     abstain: a binary model is not sure if the probability of its last label lies within (low, high).
     abstain_margin: a model of several classes is not sure if its two likeliest differ by less.

@@ -1,4 +1,4 @@
-"""What a classifier is: a module that decides, and can say what led to its decision."""
+"""What a classifier is: a module that decides, and shows what led to its decision."""
 
 from typing import NamedTuple
 

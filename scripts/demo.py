@@ -1,4 +1,4 @@
-"""The whole line once: train a liquid model, export it, predict the test scans from files in the device environment.
+"""The demonstration: train a liquid model, export it, predict the test scans from files in the device environment.
 
 ``make demo`` runs this.  Everything it leaves lies in the folder ``demo/``; a second run starts over.
 """

@@ -96,7 +96,7 @@ _HSE = Training(
     tolerance=0.001,
 )
 
-# Section 4 of the report.  It says that training ends early at epoch 175 to 200, and not by which rule.
+# Section 4 of the report.  Its training ends early at epoch 175 to 200, by a rule that it does not state.
 _TRUONG = Training(
     recipe="truong-2022",
     about="setting 1: 0.4 BCE + 1.0 Dice, Adam 1e-4, cosine restarts every 10 epochs, batch 64",
@@ -267,13 +267,18 @@ def parse_changes(assignments: Iterable[str]) -> dict[str, Any]:
         field, equals, text = assignment.partition("=")
         if not equals or not field:
             raise LiquidLensError(f"{assignment!r} sets nothing: write FIELD=VALUE, as in batch_size=32.")
-        try:
-            value = json.loads(text)
-        except json.JSONDecodeError:
-            value = text
+        value = json_or_text(text)
         field, dot, key = field.partition(".")
         several = changes.get(field, {})
         if dot and not isinstance(several, dict):
             raise LiquidLensError(f"{field} is set twice: to {several!r}, and to have {key}={value!r}.")
         changes[field] = {**several, key: value} if dot else value
     return changes
+
+
+def json_or_text(text: str) -> Any:
+    """A value that a person typed: JSON where it is that, else the text itself."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text

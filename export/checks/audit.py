@@ -1,4 +1,4 @@
-"""The audit of a file: what it holds, byte by byte, and whether that is what its manifest says.
+"""The audit of a file: what it holds, byte by byte, and whether that agrees with its manifest.
 
 Works on any one file of a bundle by itself, and as far as it goes on an ONNX file from elsewhere.
 """

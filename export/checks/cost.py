@@ -1,6 +1,6 @@
 """What a file costs to run, counted while it runs: nodes, multiplications, sigmoids.
 
-ONNX Runtime's profile says which node ran with which shapes, bodies of loops included.
+ONNX Runtime's profile lists every node that ran and its shapes, bodies of loops included.
 """
 
 import json

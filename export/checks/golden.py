@@ -5,7 +5,7 @@ the inputs, compare the outputs.  The inputs are drawn by `imaging.phantoms`; no
 The outputs are torch's, not those of the runtime that is to be checked.
 
 Two cases.  ``scan``: two scans of the input contract's size, with ``logits``, ``probabilities``, ``ood`` and whatever
-else the file says.  ``scan_other``: one scan of another size along every axis, with ``logits_other`` and so on.
+else the file gives.  ``scan_other``: one scan of another size along every axis, with ``logits_other`` and so on.
 """
 
 import io
@@ -28,8 +28,7 @@ OTHER_SIZE = (0.75, 1.25, 0.9)
 def golden(model: CompleteModel) -> dict[str, NDArray[np.float32]]:
     """Inputs and outputs by name, all in C order, so that a reader of a few lines can read them.
 
-    The unfolded model answers; the states of liquid layers are the folded one's, since the unfolded one does not say
-    them.
+    The unfolded model answers; only the folded one gives the states of liquid layers.
     """
     contract = model.front.contract
     other = tuple(max(1, round(n * share)) for n, share in zip(contract.size, OTHER_SIZE, strict=False))
@@ -71,7 +70,7 @@ def synthetic(contract: InputContract, count: int, size: tuple[int, ...], wide: 
 
 
 def pack(arrays: dict[str, NDArray]) -> bytes:
-    """The arrays as a deflated ``.npz`` file, the same bytes every time: written to memory, it says no time."""
+    """The arrays as a deflated ``.npz`` file, the same bytes every time: written to memory, it holds no time."""
     content = io.BytesIO()
     np.savez_compressed(content, allow_pickle=False, **arrays)
     return content.getvalue()

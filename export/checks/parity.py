@@ -88,8 +88,8 @@ def check(
     """Compare a file that reads whole scans with the unfolded torch model on all of `scans`, raw.
 
     Every scan goes through in batches of up to 64; batches of 1, 2 and 7 follow, and a batch of 2 enlarged to
-    twice and reduced to half its size.  On these the states of liquid layers are compared, too: with those of the
-    folded model, since the unfolded one does not say them.  Raises AuditError as `Comparison.conclude` says.
+    twice and reduced to half its size.  On these the states of liquid layers are compared, too, with those of the
+    folded model: the unfolded one does not give them.  Raises AuditError as `Comparison.conclude`.
     """
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     model.eval()
@@ -112,7 +112,7 @@ def check_step(content: bytes, model: CompleteModel, scans: Scans, threshold: fl
     """Feed all `scans`, raw, slice by slice, and compare the last answer with the unfolded torch model's.
 
     A scan of another number of slices than the model was trained on is thinned or repeated to that many first.  Raises
-    AuditError as `Comparison.conclude` says.
+    AuditError as `Comparison.conclude`.
     """
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     module = StepModel(model.folded())

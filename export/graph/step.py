@@ -1,4 +1,4 @@
-"""The profile ``step``: a liquid model that reads a stream of slices, one at a time, and says what it thinks so far.
+"""The profile ``step``: a liquid model that reads a stream of slices, one at a time, and answers after each.
 
 Inputs: ``slice`` (batch, rows, columns), raw pixels of any size; ``largest`` (batch,), the largest pixel of the whole
 scan (absent for Hounsfield units, whose window is fixed); and the memory, which starts from zeros: ``state`` (batch,

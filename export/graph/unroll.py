@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 import onnx
 from onnx.helper import get_attribute_value, make_node, make_tensor, make_tensor_value_info
 
-#: The initializer that says "the first axis".
+#: The initializer that holds the number of the first axis.
 FIRST_AXIS = "step.axis"
 
 
 class Tensor(NamedTuple):
-    """What a graph says about one of its tensors; the shape holds lengths and symbols."""
+    """Type and shape of a tensor; the shape holds lengths and symbols."""
 
     element_type: int
     shape: tuple[int | str, ...]
@@ -74,7 +74,7 @@ class _Scan:
                 raise ValueError(f"the number of steps is not known: the first dimension of {name!r} is {length!r}")
             self.steps = length
 
-        # The body has its own name for the batch; its inputs tell what that is outside.
+        # The body has its own name for the batch; its inputs show the name outside.
         given = [_known(name, tensors).shape for name in self.starts]
         given += [tensors[name].shape[1:] for name in self.sequences]
         inside = _tensors(self.body)

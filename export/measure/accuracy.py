@@ -59,8 +59,8 @@ def operating_point(
 ) -> Operating:
     """The operating point for these validation scans, abstaining on the share `abstain` of them that is least certain.
 
-    Only a model of two classes has a threshold to choose; multi-label models say yes above 0.5 and never abstain.
-    Raises LiquidLensError if a wanted sensitivity cannot be had.
+    Only a model of two classes has a threshold to choose; multi-label models predict a label above 0.5 and never
+    abstain.  Raises LiquidLensError if a wanted sensitivity cannot be had.
     """
     if multi_label:
         return Operating(threshold=0.5, rule="0.5 for each label")

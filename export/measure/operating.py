@@ -1,4 +1,4 @@
-"""The operating point: from which probability on a model says yes, and where it rather says nothing.
+"""The operating point: the probability above which a scan is positive, and the band in which a model abstains.
 
 Everything here is chosen on validation scans and written into the manifest.  `labels` are (n,) class numbers 0 and 1,
 `positive` (n,) probabilities of class 1.  A scan is positive if its probability is *above* the threshold.

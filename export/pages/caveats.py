@@ -1,4 +1,4 @@
-"""What must be said against a model: sentences that follow from the facts of its bundle, the gravest first."""
+"""The caveats of a model: sentences that follow from the facts of its bundle, the gravest first."""
 
 import math
 
@@ -44,39 +44,39 @@ def binary(manifest: dict) -> bool:
 def _training(manifest: dict) -> list[str]:
     provenance = manifest["provenance"]
     dataset = provenance["dataset"]
-    said = []
+    notes = []
     if provenance.get("validated_on_test"):
-        said.append(
+        notes.append(
             "The weights, the temperature and the thresholds were chosen on the test scans, as the paper does. "
-            "The test figures are therefore too good, and nothing here says how the model does on unseen scans."
+            "The test figures are therefore too good, and nothing here shows how it does on unseen scans."
         )
     if dataset.startswith("phantom-"):
-        said.append(f"{dataset} is synthetic: the figures say that the software works, and nothing about patients.")
-    said.append(
+        notes.append(f"{dataset} is synthetic: its figures show that the software works, nothing about patients.")
+    notes.append(
         f"It was trained and tested on one dataset, {dataset}. How it does on scans of other sites, scanners or "
         "populations is unknown, and so is how it does by age, sex or disease stage."
     )
     if provenance.get("dataset_note"):
-        said.append(provenance["dataset_note"])
-    return said
+        notes.append(provenance["dataset_note"])
+    return notes
 
 
 def _evidence(document: Document) -> list[str]:
     """What the test figures do not support."""
-    said = []
+    notes = []
     test = document.operating.get("test")
     area = test.figures.get("auc") if test else None
     if test is None or area is None or math.isnan(area.value):
-        said.append("There is no test AUC.")
+        notes.append("There is no test AUC.")
     elif area.low <= 0.5:
-        said.append(f"Its test AUC is no better than chance: the 95 % interval {span(area)} is not above 0.5.")
+        notes.append(f"Its test AUC is no better than chance: the 95 % interval {span(area)} is not above 0.5.")
     elif area.high - area.low > WIDE_INTERVAL:
-        said.append(f"The test set leaves the AUC uncertain: its 95 % interval is {span(area)}.")
+        notes.append(f"The test set leaves the AUC uncertain: its 95 % interval is {span(area)}.")
     for figure, whose in (("sensitivity", -1), ("specificity", 0)):
         found_of_them = test.figures.get(figure) if test else None
         if found_of_them and found_of_them.value < 0.5:
             name = document.manifest["labels"][whose]
-            said.append(f"At its threshold it finds only {percent(found_of_them.value)} of the “{name}” test scans.")
+            notes.append(f"At its threshold it finds only {percent(found_of_them.value)} of the “{name}” test scans.")
     counted = positives(document)
     if counted and counted[1]:
         found, scans = counted
@@ -84,36 +84,38 @@ def _evidence(document: Document) -> list[str]:
         names, share = document.manifest["labels"], max(found, scans - found) / scans
         fewest = min(found, scans - found)
         if fewest < FEW_POSITIVES:
-            said.append(
+            notes.append(
                 f"Only {fewest:,} of {scans:,} test scans are “{names[rare]}”: figures on those rest on few scans."
             )
         accuracy = test.figures.get("accuracy") if test else None
         if accuracy and accuracy.low <= share:
             better = "clearly better" if accuracy.value > share else "better"
-            said.append(
+            notes.append(
                 f"Always answering “{names[common]}” would be right on {percent(share)} of the test scans; an accuracy "
                 f"of {percent(accuracy.value)} ({percent(accuracy.low)} to {percent(accuracy.high)}) is not {better}."
             )
-    return said
+    return notes
 
 
 def _inside(document: Document) -> list[str]:
     """What the file itself does and does not do."""
     manifest, calibration = document.manifest, document.calibration
-    said = []
+    notes = []
     if calibration is None:
-        said.append("Its probabilities were not calibrated.")
+        notes.append("Its probabilities were not calibrated.")
     elif "test" in calibration.after and calibration.after["test"].ece > calibration.before["test"].ece:
-        said.append("Its temperature, fitted on validation scans, makes the calibration of the test scans worse.")
+        notes.append("Its temperature, fitted on validation scans, makes the calibration of the test scans worse.")
     elif calibration.temperature == 1:
-        said.append(f"Its probabilities are those of the network, temperature 1: {clause(calibration.reason)}.")
-    said.append(f"Every scan is resized to {shape(manifest['input']['size'])}; the model does not see what that loses.")
+        notes.append(f"Its probabilities are those of the network, temperature 1: {clause(calibration.reason)}.")
+    notes.append(
+        f"Every scan is resized to {shape(manifest['input']['size'])}; the model does not see what that loses."
+    )
     flagged = percent(1 - float(manifest["out_of_distribution"]["quantile"]))
-    said.append(
+    notes.append(
         f"The out-of-distribution flag catches gross mistakes. It flags about {flagged} of suitable scans and misses "
         "unsuitable ones that look alike."
     )
     if changes := manifest["provenance"].get("changes"):
         changed = ", ".join(f"{name} {value}" for name, value in changes.items())
-        said.append(f"The training differed from its recipe: {changed}.")
-    return said
+        notes.append(f"The training differed from its recipe: {changed}.")
+    return notes

@@ -1,10 +1,10 @@
 """Our own classifiers of segmented structures in volumes: LiquidLens-S and -M, and their twin without liquid layers.
 
-How thick a structure is tells more about it than how it looks in one slice: of the adrenal glands of MedMNIST3D the
-mean distance to the surface alone parts the classes about as well as a trained CNN does.  So the volume is first eroded
-again and again, and what is left of it each time are the channels that a small encoder reads slice by slice.  A slice
-is then judged in the light of the whole structure, by liquid layers that pass it in both directions, and counts by how
-much of the structure it holds.
+How thick a structure is shows more of it than one slice does: of the adrenal glands of MedMNIST3D the mean distance to
+the surface alone parts the classes about as well as a trained CNN does.  So the volume is first eroded again and again,
+and what is left of it each time are the channels that a small encoder reads slice by slice.  A slice is then judged in
+the light of the whole structure, by liquid layers that pass it in both directions, and counts by how much of the
+structure it holds.
 """
 
 import zlib

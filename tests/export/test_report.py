@@ -408,12 +408,12 @@ HOSTILE = "</style></title><script>alert(1)</script><img src=x onerror=alert(2)>
 
 def test_no_label_or_name_becomes_markup():
     """A dataset's labels and name are whatever its maker wrote; so are the names of a foreign file's tensors."""
-    strange = initializer(HOSTILE, "unexplained", "float32", (1,), 4, (HOSTILE,), HOSTILE)
+    tensor = initializer(HOSTILE, "unexplained", "float32", (1,), 4, (HOSTILE,), HOSTILE)
     wired = layer(AutoNCP(21, 1)).model_copy(update={"layer": HOSTILE, "by_type": {HOSTILE: 1}})
     found = audit(
         file=HOSTILE,
         model=HOSTILE,
-        initializers=(strange,),
+        initializers=(tensor,),
         operators={HOSTILE: 1},
         opset={HOSTILE: 1},
         problems=(HOSTILE,),
@@ -552,13 +552,13 @@ def test_the_card_runs_as_it_says():
 
 def test_limits_follow_from_the_facts():
     usual = " ".join(limits.limits(document()))
-    for said in (
+    for sentence in (
         "binary mask",
         "one dataset, vesselmnist3d",
         "Only 43 of 382 test scans are “aneurysm”",
         "max_epochs 40",
     ):
-        assert said in usual
+        assert sentence in usual
     assert "Always answering “vessel” would be right on 88.7" in usual
     assert "no better than chance" not in usual
     assert "chosen on the test scans" not in usual
@@ -567,9 +567,9 @@ def test_limits_follow_from_the_facts():
     assert "no better than chance" in " ".join(limits.limits(document(operating={"test": chance})))
     good = {"auc": facts.Interval(0.95, 0.93, 0.97), "accuracy": facts.Interval(0.95, 0.93, 0.97)}
     sure = dataclasses.replace(document().operating["test"], figures=good)
-    said = " ".join(limits.limits(document(operating={"test": sure})))
-    assert "Always answering" not in said
-    assert "uncertain" not in said
+    found = " ".join(limits.limits(document(operating={"test": sure})))
+    assert "Always answering" not in found
+    assert "uncertain" not in found
 
     provenance = {**manifest()["provenance"], "validated_on_test": True, "dataset": "phantom-vessel3d"}
     kth = document(manifest=manifest(provenance=provenance))

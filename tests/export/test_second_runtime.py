@@ -38,7 +38,7 @@ def node() -> str:
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory) -> Path:
-    """A liquid model with random weights as loop and unrolled, and what torch says."""
+    """A liquid model with random weights as loop and unrolled, and torch's answers."""
     torch.manual_seed(0)
     network, front = models.build("LiqExp1N2").eval(), Front(InputContract("mask", (28, 28, 28)))
     scans = torch.from_numpy(golden.synthetic(front.contract, 12, (28, 28, 28)))

@@ -104,8 +104,14 @@ def test_truncated_file_is_refused_by_its_md5(medmnist_root, tmp_path):
 def test_data_that_cannot_be_had(monkeypatch, tmp_path):
     with pytest.raises(datasets.DataUnavailableError, match="phantom-vessel3d") as caught:
         datasets.load("nodulemnist3d", tmp_path)
-    for said in ("nodulemnist3d.npz", str(tmp_path), str(tmp_path / "default"), "subfolders medmnist", "zenodo.org"):
-        assert said in str(caught.value)
+    for part in (
+        "nodulemnist3d.npz",
+        str(tmp_path),
+        str(tmp_path / "default"),
+        "subfolders medmnist",
+        "zenodo.org",
+    ):
+        assert part in str(caught.value)
     with pytest.raises(datasets.DataUnavailableError, match="pneumoniamnist_224 is the official download"):
         datasets.load("chestxray224")
     with pytest.raises(datasets.DataUnavailableError, match="phantom-cxr"):

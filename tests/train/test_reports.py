@@ -236,8 +236,8 @@ def test_our_own_networks_stand_beside_the_printed_ones(tmp_path):
         line("liquidlens", dataset=dataset, model="LiquidLens-S", recipe="liquidlens", seed=seed, best_test_auc=auc)
         for dataset, seed, auc in (("vesselmnist3d", 0, 0.9), ("vesselmnist3d", 1, 0.92), ("adrenalmnist3d", 0, 0.85))
     ]
-    told = {"model": "LiquidLens-S+uneven+timespans", "recipe": "liquidlens", "best_test_auc": 0.8}
-    rows.append(line("liquidlens", dataset="vesselmnist3d", **told))
+    timed = {"model": "LiquidLens-S+uneven+timespans", "recipe": "liquidlens", "best_test_auc": 0.8}
+    rows.append(line("liquidlens", dataset="vesselmnist3d", **timed))
     page, _ = written(tmp_path, "liquidlens", rows)
     assert [row[:1] + row[4:5] for row in cells_of(page, "uneven")] == [
         ["all slices", "0.910 ± 0.014"],

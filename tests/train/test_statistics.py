@@ -1,4 +1,4 @@
-"""Gradients and weights over the epochs, against those that torch says."""
+"""Gradients and weights over the epochs, against torch's own."""
 
 import csv
 

@@ -1,6 +1,6 @@
 """The datasets by name: MedMNIST, the sets of the other papers, phantoms, and your own image folders.
 
-`train.datasets.registry` lists them, `train.datasets.places` says where their files are looked for, and
+`train.datasets.registry` lists them, `train.datasets.places` looks for their files, and
 `train.datasets.folders` how a folder of images becomes a dataset.
 """
 
@@ -37,7 +37,7 @@ __all__ = [
     "load", "names", "picked", "sources",
 ]  # fmt: skip
 
-#: What NumPy, gzip and tarfile raise for a file that is not what its name says.
+#: What NumPy, gzip and tarfile raise for a file that is not what its name promises.
 _DAMAGED = (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, zlib.error)
 
 
@@ -76,7 +76,7 @@ def load(name: str, data_root: str | Path | None = None, skip_bad: bool = False)
 
     name: a registered name; the path of an image folder; or ``folder:NAME``, a folder that is looked for where the
         other datasets are; each of them with ``+held-out`` behind it for `Dataset.held_out`.
-    skip_bad: leave out the images of a folder that cannot be read (`Dataset.notes` says which); otherwise the first
+    skip_bad: leave out the images of a folder that cannot be read (`Dataset.notes` names them); otherwise the first
         of them is an error.
 
     Raises LiquidLensError for an unknown name, for a file that is not the official one and for folders that are no

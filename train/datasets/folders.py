@@ -89,7 +89,7 @@ def _shared_patients(files: Sequence[_File], splits: NDArray[np.str_]) -> list[s
 
 
 def patient_of(path: Path) -> str:
-    """The patient that a file name tells, in lower case, or the path itself."""
+    """The patient in a file name, in lower case, or the path itself."""
     found = PATIENT.search(path.name)
     return found.group().lower() if found else str(path)
 

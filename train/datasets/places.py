@@ -59,7 +59,7 @@ def obtain(
     """The container of the dataset `name` that is on this machine, or else its official one after the download.
 
     instead: what a person can use where there is none.
-    Raises DataUnavailableError, which says where the files were looked for, and LiquidLensError for a damaged file.
+    Raises DataUnavailableError, which names the folders that were searched, and LiquidLensError for a damaged file.
     """
     found = find(containers, data_root)
     if found is None:

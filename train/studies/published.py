@@ -128,7 +128,7 @@ TABLES: dict[str, dict[str, dict[tuple[str, str, str], Figures]]] = {
             for (model, recipe), (train, val) in _KTH.items()
         }
     },
-    # Stated as errors of about 54 and 45 %; which of our two readings its RecNet is, it does not say.
+    # Stated as errors of about 54 and 45 %; the report leaves open which of our two readings its RecNet is.
     "cmu": {
         "results": {
             (model, "cifar10", "cmu"): {"last_test_accuracy": Printed(accuracy)}

@@ -24,7 +24,7 @@ from liquidlens.files import replacing
 from liquidlens.train.datasets import HELD_OUT, load
 from liquidlens.train.loop.callbacks import as_csv
 from liquidlens.train.loop.fit import raw_splits, resolve, settings_for, train
-from liquidlens.train.recipes import Training, rule
+from liquidlens.train.recipes import Training, json_or_text, rule
 
 #: The column of a table by which trials are judged: the mean of one figure per dataset and seed.
 JUDGED = "auc"
@@ -136,14 +136,7 @@ def _range(text: str, low: str, high: str) -> FloatDistribution:
 def _list(text: str, values: Sequence[str]) -> CategoricalDistribution:
     if len(set(values)) < max(2, len(values)):
         raise LiquidLensError(f"--over {text}: name different values, at least two, as in batch_size=32,64.")
-    return CategoricalDistribution([_value(value) for value in values])
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text
+    return CategoricalDistribution([json_or_text(value) for value in values])
 
 
 def _check(search: Search, trials: int, out: Path, data_root) -> None:

@@ -36,32 +36,15 @@ def _results(runs: list[Summary], dataset: str) -> str:
     rows = []
     for run in _of(runs, dataset):
         printed = run.printed()
-        rows.append(
-            (
-                _name(run),
-                f"{run.parameters:,}",
-                run.seeds,
-                ours(run, AUC),
-                theirs(printed.get(AUC)),
-                difference(run, AUC, printed.get(AUC)),
-                ours(run, ACCURACY),
-                theirs(printed.get(ACCURACY)),
-                *cost(run),
-            )
-        )
+        auc = ours(run, AUC), theirs(printed.get(AUC)), difference(run, AUC, printed.get(AUC))
+        accuracy = ours(run, ACCURACY), theirs(printed.get(ACCURACY))
+        rows.append((_name(run), f"{run.parameters:,}", run.seeds, *auc, *accuracy, *cost(run)))
     return table((*header, "epochs", "seconds"), rows) if rows else "No run yet."
 
 
 def _other_nodules(runs: list[Summary]) -> str:
     rows = [
-        (
-            _name(run),
-            f"{run.parameters:,}",
-            run.seeds,
-            ours(run, AUC),
-            ours(run, ACCURACY),
-            *cost(run),
-        )
+        (_name(run), f"{run.parameters:,}", run.seeds, ours(run, AUC), ours(run, ACCURACY), *cost(run))
         for run in _of(runs, OTHER_NODULES)
     ]
     return table(("model", "parameters", "seeds", "test AUC", "accuracy", "epochs", "seconds"), rows)

@@ -9,7 +9,7 @@ from liquidlens.train.studies.reports.markdown import NOTHING, Plot, cost, ours,
 from liquidlens.train.studies.reports.rows import Summary
 
 TRAIN, TEST = "mean_train_recall", "mean_val_recall"
-#: Of the test images after the last epoch.  Networks that still say one class for everything differ in it already.
+#: Of the test images after the last epoch.  Networks that still predict a single class differ in it already.
 AUC = "last_test_auc"
 #: What the report calls them: (model, recipe).
 CONFIGURATIONS = {

@@ -14,7 +14,7 @@ from liquidlens.train.studies.published import Figures, Printed, published
 
 Row = dict[str, str]
 
-#: From so many seeds on, their spread says something about a published value.
+#: So many seeds are enough to judge a published value by their spread.
 ENOUGH = 3
 
 
