@@ -3,6 +3,7 @@
 model.onnx           the recommended variant, in the profile ``loop`` where there is one
 model-PRECISION.onnx the other variants that were not rejected
 model-PROFILE.onnx   other profiles, in fp32, where they were asked for
+model.json           the manifest of model.onnx, for runtimes that do not show a file's metadata
 audit.json           everything that was measured and counted: `export.facts.Document`
 AUDIT.html, CARD.md  the same for people
 golden.npz           inputs and expected outputs, to check another runtime with
@@ -23,7 +24,7 @@ from pydantic_core import to_json as to_json_bytes
 
 from liquidlens import signing
 from liquidlens.errors import LiquidLensError
-from liquidlens.export.checks.audit import graph_digest
+from liquidlens.export.checks.audit import graph_digest, manifest_of
 from liquidlens.export.checks.parity import AuditError
 from liquidlens.export.facts import Document, FileAudit, Initializer, Variant, stored_parameters
 from liquidlens.export.graph.trace import serialize
@@ -128,7 +129,8 @@ class Files:
 
 
 def write_papers(folder: Path, document: Document) -> None:
-    """``audit.json``, the pages for people, and the checksums of everything, last."""
+    """``model.json``, ``audit.json``, the pages for people, and the checksums of everything, last."""
+    (folder / "model.json").write_text(manifest_of(folder / "model.onnx").to_json(), encoding="utf-8")
     (folder / "audit.json").write_text(to_json(document), encoding="utf-8")
     (folder / "AUDIT.html").write_text(audit_html(document), encoding="utf-8")
     (folder / "CARD.md").write_text(model_card(document), encoding="utf-8")

@@ -8,14 +8,14 @@ Everything named here is loaded when it is first touched: importing `liquidlens`
 """
 
 import os
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from liquidlens.errors import LiquidLensError
+from liquidlens.lazy import lazily
 
 if TYPE_CHECKING:
-    from liquidlens import export, imaging, models, serve, train
-    from liquidlens.imaging import Scan, read
+    from liquidlens import export, imaging, models, serve, signing, train
+    from liquidlens.imaging import Scan, read, read_safely
     from liquidlens.serve.predict import Prediction, Predictor
 
 # ONNX Runtime's own builds report usage to Microsoft unless they are told not to before they are imported.
@@ -23,24 +23,14 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.1.0"
 __all__ = [
-    "LiquidLensError", "Prediction", "Predictor", "Scan", "export", "imaging", "models", "read", "serve", "train",
+    "LiquidLensError", "Prediction", "Predictor", "Scan", "export", "imaging", "models", "read", "read_safely", "serve",
+    "signing", "train",
 ]  # fmt: skip
 
-#: Where the names of other modules come from.
-_NAMES = {
-    "Scan": "liquidlens.imaging",
-    "read": "liquidlens.imaging",
-    "Prediction": "liquidlens.serve.predict",
-    "Predictor": "liquidlens.serve.predict",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _NAMES:
-        return getattr(import_module(_NAMES[name]), name)
-    if name in __all__:
-        return import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+_ROOMS = {room: f"liquidlens.{room}" for room in ("export", "imaging", "models", "serve", "signing", "train")}
+_IMAGING = {name: f"liquidlens.imaging:{name}" for name in ("Scan", "read", "read_safely")}
+_PREDICT = {name: f"liquidlens.serve.predict:{name}" for name in ("Prediction", "Predictor")}
+__getattr__ = lazily(__name__, _ROOMS | _IMAGING | _PREDICT)
 
 
 def __dir__() -> list[str]:

@@ -1,7 +1,8 @@
 """Exporting the models that come with the checkout again, from their kept runs: ``make pretrained``.
 
 ``models/pretrained/runs/NAME`` holds what training left (recipe, figures, weights as safetensors), and
-``models/pretrained/NAME`` what people need of the bundle that is exported from it: the file, its card and its audit.
+``models/pretrained/NAME`` what people need of the bundle that is exported from it: the file, its manifest, card and audit,
+and the answers that other runtimes must give.
 """
 
 import argparse
@@ -14,7 +15,7 @@ from liquidlens.export.options import Options
 from liquidlens.export.pipeline import export
 from liquidlens.serve.predict.pretrained import FOLDER
 
-KEPT = ("model.onnx", "CARD.md", "AUDIT.html")
+KEPT = ("model.onnx", "model.json", "CARD.md", "AUDIT.html", "golden.npz")
 
 
 def main() -> None:
