@@ -18,7 +18,7 @@ TOOLS := .venv-tools/ready
 ROOMS := imaging models serve train export
 PIP_QUIET := -qq --disable-pip-version-check
 
-.PHONY: help demo test lint train study tables export audit predict batch serve doctor bench bench-training bench-batch bench-web gpu-check \
+.PHONY: help demo test lint docs wheel train study tables export audit predict batch serve doctor bench bench-training bench-batch bench-web gpu-check \
 	pretrained web web-page zoo-check attacks fuzz siege sbom pip-audit environments clean
 .DEFAULT_GOAL := help
 
@@ -138,6 +138,14 @@ $(TOOLS): constraints/tools.txt
 	rm -rf .venv-tools && $(PYTHON) -m venv .venv-tools
 	.venv-tools/bin/pip install $(PIP_QUIET) -r constraints/tools.txt
 	touch $@
+
+docs: $(WORKSHOP)  ## Write the tables of commands, options and settings in docs anew from the code.
+	.venv/bin/python -m scripts.options
+
+# The wheel is built from the source distribution; a test holds it against one that is built from the checkout.
+wheel: $(TOOLS)  ## Build wheel and source distribution: dist/
+	rm -rf dist
+	.venv-tools/bin/python -m build --no-isolation --outdir dist .
 
 need-%:
 	@: $(or $($*),$(error $* is missing; `make help` shows how to give it))

@@ -1,8 +1,8 @@
 """Exporting the models that come with the checkout again, from their kept runs: ``make pretrained``.
 
 ``models/pretrained/runs/NAME`` holds what training left (recipe, figures, weights as safetensors), and
-``models/pretrained/NAME`` what people need of the bundle that is exported from it: the file, its manifest, card and audit,
-and the answers that other runtimes must give.
+``models/pretrained/NAME`` what people need of the bundle that is exported from it: the file, its manifest, card and
+audit, and the answers that other runtimes must give.
 """
 
 import argparse

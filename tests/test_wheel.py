@@ -89,10 +89,14 @@ def test_files_need_the_extra_imaging(wheel, vessel, tmp_path):
 def test_train_and_export_need_their_extras(wheel, vessel, tmp_path):
     environment = install(wheel, "cpu,train,export", tmp_path)
     code = """
-from liquidlens import Predictor, export, models, train
-run = train.train("LiqExp1N2", "phantom-vessel3d", "quick", changes={"max_epochs": 1}, progress=False)
+from liquidlens import LiquidLensError, export, models, train
+run = train.train("CNNExp4N1", "phantom-vessel3d", "quick", changes={"max_epochs": 1}, progress=False)
 bundle = export.export(run.path, "bundle", export.Options(precisions=()))
 assert not export.audit(bundle.model).problems
+try:
+    train.datasets.load("vesselmnist3d")
+except LiquidLensError as error:
+    assert "pip install --no-deps medmnist" in str(error)
 print(models.__file__, train.__file__, export.__file__)
 """
     places = environment.run("python", "-c", code).split()

@@ -25,7 +25,7 @@ PAGE = Path(__file__).with_name("dist")
 INDEX = "models.json"
 FORMAT = "liquidlens site 1"
 #: Files of a bundle that people read beside the model.
-BESIDE = ("CARD.md", "AUDIT.html", "audit.json", "SHA256SUMS", "model.sig")
+BESIDE = ("CARD.md", "AUDIT.html", "audit.json", "golden.npz", "model.json", "SHA256SUMS", "model.sig")
 #: For pages of bundles, such as audits: they have styles and pictures of their own, and nothing that they say is run.
 BUNDLE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
 _POLICY = re.compile(r'http-equiv="Content-Security-Policy"\s+content="([^"]+)"')

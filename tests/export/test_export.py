@@ -200,6 +200,7 @@ def test_the_bundle_is_complete(liquid_bundle, liquid_run):
         "golden.npz",
         "model-step.onnx",
         "model-unrolled.onnx",
+        "model.json",
         "model.onnx",
     ]
     for line in (liquid_bundle.path / "SHA256SUMS").read_text().splitlines():
@@ -223,6 +224,7 @@ def test_the_file_carries_no_trace_of_where_it_was_made(liquid_bundle, liquid_ru
         assert hint not in content, hint
     proto = onnx.load_model_from_string(content)
     assert [entry.key for entry in proto.metadata_props] == ["liquidlens", "liquidlens.sha256"]
+    assert (liquid_bundle.path / "model.json").read_text() == proto.metadata_props[0].value
     assert all(tensor.data_location == onnx.TensorProto.DEFAULT for tensor in proto.graph.initializer)
 
 

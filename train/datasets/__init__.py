@@ -93,6 +93,8 @@ def load(name: str, data_root: str | Path | None = None, skip_bad: bool = False)
         return folders.load(Path(name), skip_bad)
     if "/" in name or "\\" in name:
         raise DataUnavailableError(f"There is no image folder {name}.")
+    if "mnist" in name and not places.INFO:
+        raise DataUnavailableError(f"{name} needs the package medmnist: pip install --no-deps medmnist.")
     raise unknown("dataset", name, names())
 
 

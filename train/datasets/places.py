@@ -10,10 +10,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medmnist.info import DEFAULT_ROOT
-
 from liquidlens.errors import LiquidLensError
 from liquidlens.train.datasets.dataset import DataUnavailableError, Scans, md5_of_file
+
+try:
+    from medmnist.info import DEFAULT_ROOT, INFO
+except ModuleNotFoundError:  # it asks for torchvision, so the extra `train` leaves it out
+    DEFAULT_ROOT, INFO = None, {}
 
 SUBFOLDERS = ("medmnist", "vision", "cxr", "lidc")
 
@@ -94,7 +97,7 @@ def _roots(data_root: str | Path | None) -> Iterator[Path]:
             if not Path(root).is_dir():
                 raise LiquidLensError(f"{origin} names {root}, which is not a folder.")
             yield Path(root)
-    if DEFAULT_ROOT is not None:  # medmnist could not make ~/.medmnist
+    if DEFAULT_ROOT is not None:  # there is no medmnist, or it could not make ~/.medmnist
         yield Path(DEFAULT_ROOT)
 
 

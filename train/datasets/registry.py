@@ -4,13 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from medmnist.info import INFO
-
 from liquidlens.imaging import phantoms
 from liquidlens.manifest import Values
 from liquidlens.train.datasets import formats
 from liquidlens.train.datasets.dataset import POSE, Task
-from liquidlens.train.datasets.places import Arrays, Container, File
+from liquidlens.train.datasets.places import INFO, Arrays, Container, File
 
 PHANTOM = "phantom-vessel3d"
 

@@ -1,0 +1,35 @@
+// Judges one scan with nothing but ONNX Runtime:
+//
+//   npm ci --ignore-scripts && node predict.mjs BUNDLE SCAN.npy
+//
+// BUNDLE: the folder of a model of one label per scan.  SCAN.npy: uint8 or float32, in C order.
+
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { InferenceSession, Tensor } from "onnxruntime-node";
+
+const [bundle, file] = process.argv.slice(2);
+const { model, labels, operating, out_of_distribution } = JSON.parse(readFileSync(join(bundle, "model.json"), "utf8"));
+
+const bytes = readFileSync(file);
+const start = 10 + bytes.readUInt16LE(8); // behind the header of a .npy file
+const header = bytes.toString("latin1", 10, start);
+const shape = header.match(/'shape': \(([^)]*)\)/)[1].split(",").filter((n) => n.trim()).map(Number);
+const isFloat = header.includes("'<f4'");
+const pixels = isFloat ? new Float32Array(new Uint8Array(bytes.subarray(start)).buffer) : Float32Array.from(bytes.subarray(start));
+
+const session = await InferenceSession.create(join(bundle, "model.onnx"));
+const outputs = await session.run({ scan: new Tensor("float32", pixels, [1, ...shape]) });
+
+const probabilities = [...outputs.probabilities.data];
+const likeliest = probabilities.indexOf(Math.max(...probabilities));
+const [low, high] = operating.abstain ?? [1, 0];
+console.log(
+  JSON.stringify({
+    model,
+    label: labels[labels.length === 2 ? Number(probabilities[1] > operating.threshold) : likeliest],
+    probabilities: Object.fromEntries(labels.map((label, i) => [label, probabilities[i]])),
+    abstained: low < probabilities[1] && probabilities[1] < high,
+    ood: outputs.ood.data[0] > out_of_distribution.threshold,
+  }),
+);
