@@ -4,6 +4,7 @@ Nothing is downloaded: the other packages are those of the environment at hand, 
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,11 @@ from dataclasses import dataclass
 from importlib.metadata import Distribution, PackageNotFoundError, PathDistribution, distribution
 from pathlib import Path
 
+import nibabel
+import numpy as np
 from packaging.requirements import Requirement
+
+from liquidlens.imaging import phantoms
 
 ROOT = Path(__file__).parents[1]
 #: Packages of a user's own, beside which the installed one has to live.
@@ -31,6 +36,25 @@ def copy_of_the_sources(folder: Path) -> Path:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
     return folder
+
+
+def python_of(page: str) -> list[str]:
+    """The Python blocks of a page."""
+    found = re.findall(r"^```python\n(.*?)^```$", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    assert found, f"{page} shows no Python"
+    return found
+
+
+def fill(home: Path) -> None:
+    """What the pages' examples read: a scan, a folder of scans, and their labels."""
+    drawn = phantoms.vessel3d(splits={"test": 8})
+    (home / "study").mkdir()
+    lines = ["path,label"]
+    for i, (pixels, (label,)) in enumerate(zip(drawn["test_images"], drawn["test_labels"], strict=True)):
+        np.save(home / "study" / f"{i}.npy", pixels)
+        lines.append(f"study/{i}.npy,{label}")
+    (home / "labels.csv").write_text("\n".join(lines) + "\n")
+    nibabel.save(nibabel.Nifti1Image(drawn["test_images"][0], np.eye(4)), home / "scan.nii.gz")
 
 
 def build(kind: str, sources: Path, out: Path) -> Path:

@@ -1,41 +1,21 @@
 """The docs say what the code does: tables are those of the code, every command is explained, and Python blocks run."""
 
-import importlib
+import contextlib
+import importlib.util
 import re
 import shutil
-from pathlib import Path
 
-import nibabel
-import numpy as np
 import pytest
 import typer
 
 from liquidlens.commands import app
-from liquidlens.imaging import phantoms
+from liquidlens.serve.predict import pretrained
 from scripts.options import DOCS, TABLES, written
-from tests.installing import ROOT
+from tests.installing import ROOT, fill, python_of
+from tests.test_imports import ROOMS
 
 COMMANDS = list(typer.main.get_command(app).commands)
 PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted(DOCS.glob("*.md"))]
-
-
-@pytest.fixture
-def workplace(tmp_path, monkeypatch) -> Path:
-    """A folder with what the examples read: a scan, a folder of scans, and their labels."""
-    drawn = phantoms.vessel3d(splits={"test": 8})
-    (tmp_path / "study").mkdir()
-    lines = ["path,label"]
-    for i, (pixels, (label,)) in enumerate(zip(drawn["test_images"], drawn["test_labels"], strict=True)):
-        np.save(tmp_path / "study" / f"{i}.npy", pixels)
-        lines.append(f"study/{i}.npy,{label}")
-    (tmp_path / "labels.csv").write_text("\n".join(lines) + "\n")
-    nibabel.save(nibabel.Nifti1Image(drawn["test_images"][0], np.eye(4)), tmp_path / "scan.nii.gz")
-    shutil.copy(tmp_path / "scan.nii.gz", tmp_path / "vessel.nii.gz")
-    shutil.make_archive(str(tmp_path / "upload"), "zip", tmp_path, "scan.nii.gz")
-    shutil.copytree(ROOT / "models" / "pretrained" / "vessel", tmp_path / "bundle")
-    shutil.copy(tmp_path / "bundle" / "model.onnx", tmp_path)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def test_the_tables_are_those_of_the_code():
@@ -60,6 +40,17 @@ def test_every_command_is_explained_by_a_person(command):
     assert re.search(rf"liquidlens {command}\b", by_hand), f"no page shows `liquidlens {command}`"
 
 
+def test_the_architecture_names_what_there_is():
+    names = re.findall(rf"`((?:{'|'.join(ROOMS)})(?:\.\w+)+)`", (DOCS / "architecture.md").read_text(encoding="utf-8"))
+    assert len(names) > 20
+    for name in names:
+        room, _, last = f"liquidlens.{name}".rpartition(".")
+        with contextlib.suppress(ModuleNotFoundError):  # `room` is no package, and `last` in it
+            if importlib.util.find_spec(f"{room}.{last}"):
+                continue
+        assert hasattr(importlib.import_module(room), last), f"there is no {name}"
+
+
 def test_every_command_has_its_function():
     rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", (DOCS / "api.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert [command for command, _ in rows] == COMMANDS
@@ -71,14 +62,15 @@ def test_every_command_has_its_function():
             assert getattr(importlib.import_module(room), name), f"{command}: {place}"
 
 
-@pytest.mark.parametrize(
-    "page", ["README.md", "docs/api.md", "docs/explanations.md", "docs/exported-file.md", "docs/scans.md"]
-)
-def test_its_python_runs(page, workplace):
-    blocks = re.findall(r"^```python\n(.*?)^```$", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-    assert blocks
-    if page == "docs/api.md":
-        shutil.rmtree(workplace / "bundle")  # it makes its own
-    names: dict = {"__name__": "__main__"}
-    for block in blocks:
+@pytest.mark.parametrize("page", ["README.md", "docs/explanations.md", "docs/exported-file.md", "docs/scans.md"])
+def test_its_python_runs(page, tmp_path, monkeypatch):
+    """That of docs/api.md is run where the wheel is installed: `test_wheel`."""
+    monkeypatch.chdir(tmp_path)
+    fill(tmp_path)
+    shutil.copy(tmp_path / "scan.nii.gz", tmp_path / "vessel.nii.gz")
+    shutil.make_archive("upload", "zip", tmp_path, "scan.nii.gz")
+    shutil.copytree(pretrained.find("vessel").parent, tmp_path / "bundle")
+    shutil.copy(pretrained.find("vessel"), tmp_path)
+    names: dict = {}
+    for block in python_of(page):
         exec(compile(block, page, "exec"), names)  # noqa: S102 (our own docs)

@@ -1,6 +1,8 @@
 """Imports point one way: imaging < serve < train < export, models < train, and all may use what `liquidlens` shares."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -102,6 +104,13 @@ def test_the_shared_part_imports_no_room_before_it_is_needed():
             assert top not in FORBIDDEN["liquidlens"], f"{path} imports {module}"
             if path.parent.name != "commands":
                 assert not (top == "liquidlens" and rest.split(".")[0] in ROOMS), f"{path} imports {module}"
+
+
+def test_the_package_and_the_device_room_load_no_library_when_they_are_imported():
+    code = "import liquidlens, liquidlens.serve, sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    libraries = {"numpy", "onnxruntime", "pydantic", "rich", "typer", "torch", "gradio"}
+    assert not libraries & set(done.stdout.split())
 
 
 @pytest.mark.parametrize("room", ["serve", "export"])

@@ -10,9 +10,19 @@ import numpy as np
 import pytest
 
 from liquidlens.imaging import phantoms
-from tests.installing import ROOT, build, copy_of_the_sources, install
+from tests.installing import ROOT, build, copy_of_the_sources, fill, install, python_of
 
 MOST = 6_000_000
+#: Goes behind docs/api.md: where the rooms came from, and what is said without MedMNIST.
+PLACES = """
+import json
+from liquidlens import LiquidLensError
+try:
+    train.datasets.load("vesselmnist3d")
+except LiquidLensError as error:
+    assert "pip install --no-deps medmnist" in str(error), error
+print(json.dumps([room.__file__ for room in (train, export, models)]))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -86,21 +96,14 @@ def test_files_need_the_extra_imaging(wheel, vessel, tmp_path):
     assert answer["predictions"][0]["label"] in ("vessel", "aneurysm")
 
 
-def test_train_and_export_need_their_extras(wheel, vessel, tmp_path):
+def test_the_python_api_with_all_its_rooms(wheel, vessel, tmp_path):
+    """docs/api.md, and so a training and its export, beside packages of a user's own."""
     environment = install(wheel, "cpu,train,export", tmp_path)
-    code = """
-from liquidlens import LiquidLensError, export, models, train
-run = train.train("CNNExp4N1", "phantom-vessel3d", "quick", changes={"max_epochs": 1}, progress=False)
-bundle = export.export(run.path, "bundle", export.Options(precisions=()))
-assert not export.audit(bundle.model).problems
-try:
-    train.datasets.load("vesselmnist3d")
-except LiquidLensError as error:
-    assert "pip install --no-deps medmnist" in str(error)
-print(models.__file__, train.__file__, export.__file__)
-"""
-    places = environment.run("python", "-c", code).split()
-    assert len(places) == 3
-    assert all(Path(place).is_relative_to(environment.path) for place in places)
+    fill(environment.home)
+    script = "\n".join((*python_of("docs/api.md"), PLACES))
+    (environment.home / "page.py").write_text(script, encoding="utf-8")
+    *_, where = environment.run("python", "page.py").splitlines()
+    for place in json.loads(where):
+        assert Path(place).is_relative_to(environment.path)
     np.save(environment.home / "x.npy", vessel)
     assert "p(aneurysm)" in environment.run("liquidlens", "predict", "bundle", "x.npy")

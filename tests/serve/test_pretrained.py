@@ -7,7 +7,9 @@ import pytest
 import skimage.data
 
 from liquidlens.errors import LiquidLensError
+from liquidlens.export.checks.golden import verify
 from liquidlens.imaging import Scan, phantoms, read
+from liquidlens.manifest import Manifest
 from liquidlens.serve.predict import pretrained
 from liquidlens.serve.predict.predictor import Predictor
 from liquidlens.train import datasets
@@ -69,6 +71,12 @@ def test_models_are_found_by_name_and_by_path(liquid_bundle, tmp_path):
         assert pretrained.find(name).is_file()
     with pytest.raises(LiquidLensError, match="chess"):
         pretrained.find("chess")
+
+
+def test_its_bundle_holds_the_manifest_and_answers_for_other_runtimes(predictor):
+    folder = predictor.path.parent
+    assert Manifest.model_validate_json((folder / "model.json").read_bytes()) == predictor.manifest
+    assert max(verify(predictor.path.read_bytes(), (folder / "golden.npz").read_bytes()).values()) <= 1e-4
 
 
 def test_what_is_no_scan_of_its_kind_is_flagged(predictor):
