@@ -2,7 +2,8 @@
 import { bytesOf } from "./bytes.ts";
 import type { DataSet } from "dicom-parser";
 import { checkFile, checkPixels, checkSlices } from "./budget.ts";
-import * as dicom from "./dicom.ts";
+import { decode, type Frame } from "./dicom/frame.ts";
+import * as dicom from "./dicom/header.ts";
 import { arrange, toLps, type Plane } from "./geometry.ts";
 import { reading, Refusal } from "./refusal.ts";
 import { itemNumber, scanOf, type Scan } from "./scan.ts";
@@ -21,7 +22,7 @@ interface Image {
 interface Slice {
   readonly plane: Plane | null;
   readonly modality: string | null;
-  readonly decode: () => Promise<dicom.Frame>;
+  readonly decode: () => Promise<Frame>;
 }
 
 /**
@@ -109,7 +110,7 @@ function describe(images: readonly Image[]): string {
 }
 
 async function image(data: DataSet, at: number, colour: boolean): Promise<Scan> {
-  const { pixels, shape, units, window, notes } = await dicom.decode(data, at, colour);
+  const { pixels, shape, units, window, notes } = await decode(data, at, colour);
   const told = { spacing: dicom.spacing(data, at), modality: dicom.modality(data), units, window, notes };
   return scanOf(pixels, shape, told);
 }
@@ -118,7 +119,7 @@ function sliceOf(data: DataSet, at: number, name: string): Slice {
   return {
     plane: dicom.plane(data, at, name),
     modality: dicom.modality(data),
-    decode: () => dicom.decode(data, at, false),
+    decode: () => decode(data, at, false),
   };
 }
 
@@ -127,7 +128,7 @@ async function volume(slices: readonly Slice[]): Promise<Scan> {
   const { order, affine } = arrange(planes);
   const [rows, columns] = planes[0]!.size;
   const stack = new Float32Array(slices.length * rows * columns);
-  const frames: dicom.Frame[] = [];
+  const frames: Frame[] = [];
   for (const [at, i] of order.entries()) {
     const frame = await slices[i]!.decode();
     if (frame.pixels.length !== rows * columns) {
