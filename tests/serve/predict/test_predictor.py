@@ -99,7 +99,7 @@ def test_threads_get_the_answers_of_one(predictor):
 MEMORY = """
 import ctypes, sys
 import numpy as np
-from imaging import Scan
+from liquidlens.imaging import Scan
 from liquidlens.serve.predict.predictor import Predictor
 predictor = Predictor(sys.argv[1], "cpu", threads=1)
 random = np.random.default_rng(0)

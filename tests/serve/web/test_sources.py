@@ -21,7 +21,7 @@ from liquidlens.serve.predict.prediction import conclude
 from liquidlens.serve.predict.predictor import Predictor
 from liquidlens.serve.predict.presentation import presented
 from liquidlens.serve.web import site
-from tests.serve.test_web import tree
+from tests.serve.web.test_site import tree
 
 WEB = site.PAGE.parent
 OLDEST = (20, 19)

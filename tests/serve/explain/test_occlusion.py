@@ -1,48 +1,19 @@
 """Explanations: exact where they can be, and of sense where a phantom tells what to find."""
 
 import re
-import subprocess
-import sys
-from types import SimpleNamespace
-from xml.etree import ElementTree
 
 import numpy as np
 import onnx
 import pytest
-import torch
 from onnx import numpy_helper
 from scipy.stats import spearmanr
 
 from liquidlens import metrics
 from liquidlens.errors import LiquidLensError
 from liquidlens.imaging import Scan, phantoms
-from liquidlens.manifest import InputContract, Wiring
-from liquidlens.models.front import Front
 from liquidlens.serve import explain
-from liquidlens.serve.explain import drawing
-from liquidlens.serve.explain.page import page, pictures
 from liquidlens.serve.predict.predictor import Predictor
-from liquidlens.serve.predict.presentation import on_grid, positions, resized
-
-SPLITS, SEED = {"test": 60}, 7
-
-
-@pytest.fixture(scope="module")
-def liquid(liquid_bundle) -> Predictor:
-    return Predictor(liquid_bundle.model, "cpu")
-
-
-@pytest.fixture(scope="module")
-def finder(bulge_finder) -> Predictor:
-    return Predictor(bulge_finder.model, "cpu")
-
-
-@pytest.fixture(scope="module")
-def aneurysms() -> list[tuple[Scan, np.ndarray]]:
-    """Phantoms with an aneurysm, and where its bulge is: slice, row, column, radius."""
-    images = phantoms.vessel3d(SEED, SPLITS)["test_images"].astype(np.float32)
-    bulges = phantoms.vessel3d_bulges(SEED, SPLITS)["test_bulges"]
-    return [(Scan(image), bulge) for image, bulge in zip(images, bulges, strict=True) if not np.isnan(bulge[0])]
+from tests.serve.explain.conftest import SEED, SPLITS
 
 
 def on_the_bulge(found: explain.Occlusion, bulge: np.ndarray) -> bool:
@@ -62,47 +33,10 @@ def test_bulges_are_where_aneurysms_are():
             assert (image[distance < radius - 1] == 255).all()
 
 
-# The grid
-
-
-@pytest.mark.parametrize(
-    ("contract", "shape", "highest"),
-    [
-        (InputContract(values="mask", size=(28, 28, 28)), (28, 28, 28), 255),
-        (InputContract(values="mask", size=(28, 28, 28)), (64, 40, 17), 1),
-        (InputContract(values="grey", size=(56, 56)), (91, 130), 255),
-        (InputContract(values="grey", size=(56, 56), mean=0.4, std=0.2), (91, 30), 4000),
-        (InputContract(values="grey", size=(32, 32), channels=3), (50, 41, 3), 255),
-        (InputContract(values="hu", size=(12, 20, 20), window=(-1000, 400)), (9, 40, 33), 2500),
-    ],
-)
-def test_the_grid_gives_the_network_what_the_raw_scan_gives_it(contract, shape, highest):
-    pixels = np.random.default_rng(0).uniform(-0.1, 1, shape).astype(np.float32)
-    pixels = np.round(pixels * highest) if contract.values != "mask" else highest * (pixels > 0.6)
-    pixels = pixels.astype(np.float32)
-    grid = on_grid(SimpleNamespace(input=contract), pixels)
-    front = Front(contract)
-    from_raw, from_grid = front(torch.from_numpy(pixels)[None]), front(torch.from_numpy(grid)[None])
-    assert grid.shape[: len(contract.size)] == contract.size
-    assert from_grid.std() > 0
-    torch.testing.assert_close(from_grid, from_raw, atol=2e-6, rtol=0)
-
-
 def test_the_grid_refuses_scans_of_another_rank(liquid):
     for explanation in (explain.occlusion, explain.slices, explain.trace):
         with pytest.raises(LiquidLensError, match="LiqExp1N2 reads a volume, and this scan is 28 x 28"):
             explanation(liquid, Scan(np.ones((28, 28), np.float32)))
-
-
-def test_positions_are_the_centres_of_resized_points():
-    assert positions(4, 4).tolist() == [0, 1, 2, 3]
-    assert positions(8, 2).tolist() == [1.5, 5.5]
-    assert positions(1, 3).tolist() == [0, 0, 0]
-    ramp = np.arange(40, dtype=np.float32)
-    assert resized(ramp, (10,))[1:-1] == pytest.approx(positions(40, 10)[1:-1]), "the ends lack a neighbour"
-
-
-# Occlusion
 
 
 def test_a_patch_counts_what_hiding_it_changes(finder, aneurysms):
@@ -200,9 +134,6 @@ def randomise(proto: onnx.ModelProto, stored: dict, rng: np.random.Generator) ->
             tensor.CopyFrom(numpy_helper.from_array(drawn.astype(array.dtype), tensor.name))
 
 
-# Slices and neurons
-
-
 def test_what_slices_contribute_sums_to_the_logit(liquid, aneurysms):
     scan = Scan(aneurysms[0][0].pixels.repeat(2, 0))
     found, outputs = explain.slices(liquid, scan), liquid.run(scan.pixels[None])
@@ -226,105 +157,3 @@ def test_a_trace_is_the_states_of_the_file(liquid, aneurysms):
 
 def test_a_network_without_neurons_has_no_trace(finder, aneurysms):
     assert explain.trace(finder, aneurysms[0][0]) == []
-
-
-# Drawings
-
-
-def parsed(svg: str) -> ElementTree.Element:
-    root = ElementTree.fromstring(svg)  # noqa: S314 (our own)
-    assert root.get("role") == "img"
-    assert root.find("{*}title").text == root.get("aria-label")
-    width, height = float(root.get("width")), float(root.get("height"))
-    for rect in root.iter("{http://www.w3.org/2000/svg}rect"):
-        x, y, wide, high = (float(rect.get(key)) for key in ("x", "y", "width", "height"))
-        assert 0 <= x <= x + wide <= width
-        assert 0 <= y <= y + high <= height
-    return root
-
-
-def test_a_heat_map_shows_every_state_with_its_sign(liquid, aneurysms):
-    (trace,) = explain.trace(liquid, aneurysms[0][0])
-    root = parsed(drawing.trace_svg(trace, step=3))
-    cells = {"above": 0, "below": 0}
-    for path in root.iter("{http://www.w3.org/2000/svg}path"):
-        cells[path.get("class")] += path.get("d").count("z")
-    level = np.round(drawing.LEVELS * trace.states.astype(float) / np.abs(trace.states).max())
-    assert cells == {"above": (level > 0).sum(), "below": (level < 0).sum()}
-    words = [text.text for text in root.iter("{http://www.w3.org/2000/svg}text")]
-    assert [word for word in words if word in ("inter", "command", "motor")] == ["inter", "command", "motor"]
-
-
-def test_the_wiring_shows_the_states_of_a_step(liquid, aneurysms):
-    (trace,) = explain.trace(liquid, aneurysms[0][0])
-    svg = drawing.wiring_svg(trace, 13)
-    parsed(svg)
-    shown = {int(n): float(value) for n, value in re.findall(r"<title>neuron (\d+) \(\w+\): (\S+)</title>", svg)}
-    assert shown == {n: pytest.approx(float(state), abs=6e-4) for n, state in enumerate(trace.states[13])}
-    assert "after step 14" in svg
-    with pytest.raises(IndexError):
-        drawing.wiring_svg(trace, 28)
-
-
-def test_large_layers_and_silent_ones_are_drawn(liquid):
-    neurons = "m" * 4 + "c" * 30 + "i" * 70
-    wiring = Wiring(
-        layer="<large>",
-        cell="CfC",
-        output="states",
-        features=9,
-        neurons=neurons,
-        sensory_fan_in=(3,) * 104,
-        recurrent=("+" * 104,) * 104,
-    )
-    trace = explain.NeuronTrace(np.zeros((196, 104), np.float32), wiring, None)
-    for svg in (drawing.trace_svg(trace), drawing.wiring_svg(trace, 0)):
-        parsed(svg)
-        assert "&lt;large&gt;" in svg
-    assert "10,816 synapses between neurons are not drawn" in svg
-
-
-@pytest.mark.parametrize("values", [[0.5, -0.25, 0.0], [-1.0, -2.0], [0.0, 0.0]])
-def test_bars_are_as_long_as_contributions(values):
-    contribution = np.array(values)
-    found = explain.SliceContribution("a <b>", np.zeros((len(values), 2)), contribution, np.arange(len(values)))
-    root = parsed(drawing.slices_svg(found))
-    bars = [bar for bar in root.iter("{http://www.w3.org/2000/svg}rect") if bar.get("class") in ("above", "below")]
-    signed = [float(bar.get("height")) * (1 if bar.get("class") == "above" else -1) for bar in bars]
-    scale = np.ptp([*values, 0]) or 1
-    assert signed == pytest.approx([120 * value / scale for value in values], abs=0.01)
-
-
-# The page
-
-
-def test_the_page_is_self_contained_and_escapes_names(liquid, finder, aneurysms):
-    scan, _ = aneurysms[0]
-    html = page(liquid, scan, "<script>x</script>")
-    assert "<script" not in html
-    assert "&lt;script&gt;" in html
-    assert set(re.findall(r'(?:src|href)="(\w+:)', html)) == {"data:"}
-    assert html.count("data:image/png;base64,") == 3
-    assert html.count("<svg") == 3, "slices, trace, wiring"
-    assert "not a medical device" in html
-    assert "Neurons:" not in page(finder, scan, "here")
-
-
-def test_pictures_have_the_aspect_of_the_body():
-    peak = np.zeros((4, 10, 10), np.float32)
-    peak[3, 2, 1] = -1
-    found = SimpleNamespace(map=peak, strongest=1.0, peak=(3, 2, 1))
-    drawn = pictures(Scan(np.ones((4, 10, 10), np.float32), spacing=(5.0, 1.0, 1.0)), found)
-    assert [picture.caption for picture in drawn] == ["slice 4 of 4", "row 3 of 10", "column 2 of 10"]
-    assert drawn[0].width == drawn[0].height
-    assert drawn[1].height == 2 * drawn[1].width
-
-
-def test_the_command_writes_the_page(liquid_bundle, aneurysms, tmp_path):
-    np.savez(tmp_path / "scans.npz", test_images=np.stack([scan.pixels for scan, _ in aneurysms[:2]]))
-    command = [sys.executable, "-m", "liquidlens", "explain", liquid_bundle.model, tmp_path / "scans.npz#test_images/1"]
-    done = subprocess.run(
-        [*command, "--device", "cpu", "--out", tmp_path / "page.html"], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert "scans.npz#test_images/1" in (tmp_path / "page.html").read_text()
