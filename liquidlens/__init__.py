@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from liquidlens.imaging import Scan, read, read_safely
     from liquidlens.serve.predict import Prediction, Predictor
 
-# ONNX Runtime's own builds report usage to Microsoft unless they are told not to before they are imported.
+# ONNX Runtime's own builds report usage to Microsoft unless this is set before they are imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.1.0"

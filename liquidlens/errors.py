@@ -20,7 +20,7 @@ class LiquidLensError(Exception):
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> LiquidLensError:
-    """The error for a name that does not exist: says the nearest names, or all of them."""
+    """The error for a name that does not exist; it names the nearest ones, or all."""
     known = list(known)
     near = get_close_matches(name, known, n=3, cutoff=0.4)
     hint = f"Did you mean {' or '.join(near)}?" if near else f"There are {', '.join(known)}."
@@ -31,7 +31,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> LiquidLensError:
 def reading(name: object, kind: str | None) -> Iterator[None]:
     """Make a sentence that names the file of whatever its reader raises; damaged files lead to all kinds of errors.
 
-    What pydicom says is not repeated: it quotes what the file holds, the patient's name included.
+    What pydicom raises is not repeated: it quotes what the file holds, the patient's name included.
     """
     try:
         yield
@@ -41,9 +41,9 @@ def reading(name: object, kind: str | None) -> Iterator[None]:
         raise LiquidLensError(f"{name}: there is not enough memory to read it; raise 'memory_bytes'.") from None
     except Exception as error:
         if kind in ("DICOM", "ZIP", "folder"):
-            reason = type(error).__name__
+            what = "folder" if kind == "folder" else f"{kind} file"
             raise LiquidLensError(
-                f"{name}: not a readable {kind}{' file' * (kind != 'folder')}; it may be damaged ({reason})."
+                f"{name}: not a readable {what}; it may be damaged ({type(error).__name__})."
             ) from None
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise LiquidLensError(f"{name}: not a readable {kind or ''} file; it may be damaged ({reason}).") from error

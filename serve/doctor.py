@@ -19,7 +19,9 @@ from typing import get_args
 
 import numpy as np
 
+from liquidlens.cores import usable_cores
 from liquidlens.errors import LiquidLensError
+from liquidlens.words import counted
 
 #: What the two environments are made of, with what each is for.
 PACKAGES = {
@@ -73,8 +75,7 @@ def predicts(findings: list[Finding]) -> bool:
 
 
 def _cores_and_memory() -> Finding:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    found = f"{cores} cores may be used"
+    found = f"{counted(usable_cores(), 'core')} may be used"
     if hasattr(os, "sysconf") and {"SC_PHYS_PAGES", "SC_AVPHYS_PAGES"} <= os.sysconf_names.keys():
         page = os.sysconf("SC_PAGE_SIZE") / 2**30
         total, free = os.sysconf("SC_PHYS_PAGES") * page, os.sysconf("SC_AVPHYS_PAGES") * page
@@ -122,13 +123,13 @@ def _gpu() -> Iterator[Finding]:
     else:
         query = [program, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
         done = subprocess.run(query, capture_output=True, text=True, timeout=60)
-        said = (done.stdout or done.stderr).strip().replace("\n", "; ")
-        yield Finding("nvidia-smi", said, None if done.returncode == 0 else "the driver does not answer.")
+        answer = (done.stdout or done.stderr).strip().replace("\n", "; ")
+        yield Finding("nvidia-smi", answer, None if done.returncode == 0 else "the driver does not answer.")
     if sys.platform != "linux":
         return
     try:
         import onnxruntime
-    except Exception:  # said above
+    except Exception:  # `_onnx_runtime` reports it
         return
     cuda = str(getattr(onnxruntime, "cuda_version", None) or "").split(".")[0]
     if not cuda:

@@ -4,25 +4,17 @@ import math
 
 from liquidlens.export.facts import Document
 from liquidlens.export.pages.numbers import clause, percent, shape, span
+from liquidlens.words import TRAINED_ON
 
 #: Below this, one scan more or less moves sensitivity by a percent.
 FEW_POSITIVES = 100
 WIDE_INTERVAL = 0.1
 
-VALUES = {
-    "mask": "It was trained on the segmented, cropped shape of one structure: a binary mask, not CT or MR grey values. "
-    "Only such a mask is a valid input; a raw scan gives a meaningless answer.",
-    "hu": "It was trained on CT in Hounsfield units. Other modalities are no valid input, nor are scans without units.",
-    "grey": "It was trained on grey values as the dataset stores them. Another modality, window or preprocessing makes "
-    "another input.",
-}
-
 
 def limits(document: Document) -> list[str]:
     """Sentences in plain text; labels and dataset names in them are not escaped."""
     manifest = document.manifest
-    said = [VALUES[manifest["input"]["values"]]] if manifest["input"]["values"] in VALUES else []
-    return [*_training(manifest), *said, *_evidence(document), *_inside(document)]
+    return [*_training(manifest), TRAINED_ON[manifest["input"]["values"]], *_evidence(document), *_inside(document)]
 
 
 def positives(document: Document, split: str = "test") -> tuple[int, int] | None:

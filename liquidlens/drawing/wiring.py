@@ -1,6 +1,6 @@
 """The wiring of a liquid layer as a picture: columns of neurons with their synapses, or a matrix where those are many.
 
-Pages paint its classes; `serve.explain.drawing` colours its neurons by their states.  Signs are told three times, by
+Pages paint its classes; `serve.explain.drawing` colours its neurons by their states.  Signs are shown three times, by
 colour, by dash and by ending: excitatory synapses are solid and end in an arrow, inhibitory ones are dashed and end in
 a bar.  Synapses of a CfC have no sign; they are grey and end in an arrow.
 """
@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 from markupsafe import Markup
 
 from liquidlens.drawing.svg import element, line, picture, text
+from liquidlens.words import counted
 
 #: More than this is a black tangle as lines; of fully connected neurons, so is a third of all possible synapses.
 MOST_NEURONS, MOST_SYNAPSES = 60, 300
@@ -89,8 +90,7 @@ def drawn_columns(
         x = FIRST + COLUMN * column
         members = [neuron for neuron, letter in enumerate(layer.neurons) if letter == kind]
         places |= dict(zip(members, _places(len(members), rows, x, middle), strict=True))
-        words = f"{len(members)} {TYPES[kind]} neuron{'s' * (len(members) != 1)}"
-        parts.append(text(x, 14, words, "title", "middle"))
+        parts.append(text(x, 14, counted(len(members), f"{TYPES[kind]} neuron"), "title", "middle"))
     box = min(height - TOP - 10, 190)
     if dense(layer):
         parts += _sensory_box(layer, middle, box)

@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from liquidlens.cores import usable_cores
 from liquidlens.errors import LiquidLensError
 from liquidlens.imaging import Budget, Scan
 from liquidlens.imaging.budget import DEFAULT
@@ -18,7 +19,6 @@ from liquidlens.imaging.collection import Found, Place, named
 from liquidlens.imaging.readers import read_many
 from liquidlens.serve.batch.journal import Position
 from liquidlens.serve.batch.tables import Row, columns
-from liquidlens.serve.predict.devices import usable_cores
 from liquidlens.serve.predict.prediction import Prediction
 from liquidlens.serve.predict.predictor import Predictor
 
@@ -120,6 +120,7 @@ def _row(predictor: Predictor, number: int, place: Place, found: Found, answer: 
     row: Row = dict.fromkeys(columns(predictor.manifest.labels))
     row |= {"input": number, "number": found.number, "path": text(place.path), "item": text(found.item)}
     row |= {"sha256": found.sha256, "model": predictor.manifest.model, "model_sha256": predictor.sha256}
+    row["task"] = predictor.manifest.task
     if isinstance(answer, LiquidLensError):
         return row | {"error": text(str(answer))}
     notes = found.scan.notes if isinstance(found.scan, Scan) else ()

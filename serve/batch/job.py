@@ -73,7 +73,7 @@ def run(
     """Predict all scans and write their table, whole, when all is done; rows are kept in a journal until then.
 
     out: the table; its ending tells the format.  resume: go on with what an interrupted run left; if there is nothing
-    left to do, the table stays as it is.  overwrite: start anew, whatever is there.  say: is told how far it is.
+    left to do, the table stays as it is.  overwrite: start anew, whatever is there.  say: is given how far it is.
 
     Raises LiquidLensError, before any scan is read, if table or journal are there and neither is set, if they are of
     another job, and if the folder cannot be written.  An error later on leaves the rows so far to be resumed.
@@ -101,7 +101,8 @@ def run(
             predicted += len(window.rows)
             errors += sum(row["error"] is not None for row in window.rows)
             say(State(places, inputs.count, journal.rows, predicted, errors))
-        tables.write(out, tables.columns(predictor.manifest.labels), summary.watch(journal.read()))
+        kept = map(tables.with_task, journal.read())
+        tables.write(out, tables.columns(predictor.manifest.labels), summary.watch(kept))
         journal.remove()
     finally:
         journal.close()

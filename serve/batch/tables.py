@@ -3,14 +3,15 @@
 input, number            which input of the job it came from, and which scan of that input it is, both from 0
 shard                    the part of the job that this is, ``1/1`` if it has one
 path, item               where it lies: ``path#item`` is what `imaging.read` takes, ``path`` if there is no item
-sha256                   of the file, or of what `imaging.collection.Found` says
-label                    what the model says
+sha256                   of the file, or of what `imaging.collection.Found` names
+label                    what the model predicts
 p_LABEL                  the probability of each label, in the model's order, with seven digits
-threshold                a label needs a probability above it; empty for models of several classes
+threshold                a label is predicted if its probability is above; empty for models of several classes
 abstained                whether the model is not sure
-ood_score, ood           how unlike the training scans the scan is, and whether that is too much
+ood_score, ood           how far from the training scans the scan is, and whether it is out-of-distribution
 device, milliseconds     where it ran, and for how long: the time of a batch divided by its scans
 model, model_sha256      the model's name, and the SHA-256 of its file
+task                     ``classes``, whose probabilities sum to 1, or ``multi-label``; not in tables of older versions
 notes                    what had to be assumed, in sentences
 error                    why there is no answer; all but the place and the model are empty then
 """
@@ -38,6 +39,7 @@ _AFTER = {
     "milliseconds": float,
     "model": str,
     "model_sha256": str,
+    "task": str,
     "notes": str,
     "error": str,
 }
@@ -76,13 +78,18 @@ def rows(path: Path) -> Iterator[Row]:
     """The rows of a table.  Raises LiquidLensError if it is none that was written here."""
     check(path)
     try:
-        yield from _READERS[path.suffix.lower()](path)
+        yield from map(with_task, _READERS[path.suffix.lower()](path))
     except LiquidLensError:
         raise
     except FileNotFoundError:
         raise LiquidLensError(f"{path}: there is no such table.") from None
     except Exception as error:  # Parquet's errors have no common class
         raise LiquidLensError(f"{path}: not a readable table of results ({type(error).__name__}).") from error
+
+
+def with_task(row: Row) -> Row:
+    """The same row, with an empty column ``task`` if it was written before there was one."""
+    return row if "task" in row else {**row, "task": None}
 
 
 def _write_csv(path: Path, kinds: dict[str, type], rows: Iterable[Row]) -> None:
@@ -158,9 +165,9 @@ def _groups(rows: Iterable[Row]) -> Iterator[list[Row]]:
 def _checked(path: Path, names: Iterable[str]) -> dict[str, type]:
     names = list(names)
     kinds = columns(labels_of(names))
-    if names != list(kinds):
-        raise LiquidLensError(f"{path} is not a table of results that `liquidlens predict --out` wrote.")
-    return kinds
+    if names not in (list(kinds), [name for name in kinds if name != "task"]):
+        raise LiquidLensError(f"{path} is not a table of results that `liquidlens batch` wrote.")
+    return {name: kinds[name] for name in names}
 
 
 _WRITERS = {".csv": _write_csv, ".jsonl": _write_jsonl, ".parquet": _write_parquet}

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from liquidlens.console import console, fail, print_columns, printable
 from liquidlens.errors import LiquidLensError
 from liquidlens.serve.commands.options import Device, Limits, Model, Signature, Threads
+from liquidlens.words import counted
 
 if TYPE_CHECKING:
     from liquidlens.serve.batch.job import State, Summary
@@ -154,7 +155,7 @@ def _conclude(out: Path, summary: "Summary", evaluate: Evaluate | None, as_json:
         console.print("Nothing was left to do.")
     rate = f", {summary.predicted / summary.seconds:,.1f} per second" if summary.predicted and summary.seconds else ""
     labels = ", ".join(f"{label} {count:,}" for label, count in summary.labels.most_common())
-    console.print(f"{summary.scans:,} scan{'s' * (summary.scans != 1)}{rate}: {labels or 'no answer'}", soft_wrap=True)
+    console.print(f"{counted(summary.scans, 'scan')}{rate}: {labels or 'no answer'}", soft_wrap=True)
     if summary.abstained or summary.ood:
         console.print(
             f"Not sure of {summary.abstained:,}. Unlike the scans the model was trained on: {summary.ood:,}; do not "

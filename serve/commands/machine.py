@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from liquidlens.console import console, fail, numbers, print_columns
+from liquidlens.words import counted
 
 
 def bench(
@@ -33,7 +34,7 @@ def bench(
         for row in rows
     ]
     print_columns(("file", "on", "bytes", "load", "batch", "p50", "p99", "throughput"), shown, right={2, 3, 4, 5, 6, 7})
-    console.print(f"{threads} CPU thread{'s' * (threads != 1)}, {repeats} runs each, in turn.")
+    console.print(f"{counted(threads, 'CPU thread')}, {repeats} runs each, in turn.")
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of lines.")] = False) -> None:

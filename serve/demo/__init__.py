@@ -11,6 +11,7 @@ from typing import Any
 
 import gradio as gr
 
+from liquidlens.drawing.palette import ABOVE, BELOW
 from liquidlens.serve.demo import endpoints, models_page, tidy
 from liquidlens.serve.demo.case import NOTICE, TABS
 from liquidlens.serve.demo.html import html
@@ -73,4 +74,5 @@ def looks() -> dict[str, Any]:
         button_primary_text_color="white",
     )
     script = (HERE / "page.js").read_text(encoding="utf-8")
-    return {"theme": theme, "css_paths": [HERE / "style.css"], "head": f"<script>{script}</script>"}
+    colours = f":root {{ --above: {ABOVE}; --below: {BELOW}; }}"
+    return {"theme": theme, "css": colours, "css_paths": [HERE / "style.css"], "head": f"<script>{script}</script>"}

@@ -6,25 +6,22 @@ from html import escape
 
 from liquidlens.manifest import Manifest
 from liquidlens.serve.demo.case import Case
+from liquidlens.serve.predict import Prediction
+from liquidlens.words import VALID_INPUT
 
-#: What a valid input is, by the kind of values that a model reads.
-INPUTS = {
-    "mask": "Give it only a <b>segmented, cropped shape</b>: one structure, bright inside and 0 outside. "
-    "A CT or an MR image is not a valid input.",
-    "hu": "Give it a <b>CT crop in Hounsfield units</b> around the structure in question. "
-    "MR, X-ray and segmented shapes are not valid inputs.",
-    "grey": "Give it an image of the same kind as its training images, in grey values of 8 or 16 bits.",
-}
+UNLIKE = "The scan is unlike those that the model was trained on. Do not rely on its answer."
 
 
 def about(manifest: Manifest) -> str:
-    """What the model tells apart and what it may be given."""
+    """What the model distinguishes and what it may be given."""
+    contract = manifest.input
+    wanted = re.sub(r"[*](.+)[*]", r"<b>\1</b>", VALID_INPUT["colour" if contract.channels == 3 else contract.values])
     auc = manifest.metrics.get("test", {}).get("auc")
     quality = f", test AUC {auc:.3f}" if auc is not None and auc == auc else ""
     return (
         f'<p class="about"><b>{escape(manifest.model)}</b> on {escape(manifest.provenance.dataset)}: '
         f"{escape(' / '.join(manifest.labels))}; {manifest.parameters.trainable:,} parameters{quality}.<br>"
-        f"{INPUTS[manifest.input.values] if manifest.input.channels == 1 else 'Give it a colour image.'}</p>"
+        f"{wanted}</p>"
     )
 
 
@@ -35,47 +32,41 @@ def message(sentence: str = "") -> str:
 
 def answer(case: Case) -> str:
     """The label, its probabilities with the operating threshold, the badges, the time and the device."""
-    told, manifest = case.prediction, case.predictor.manifest
+    prediction, manifest = case.prediction, case.predictor.manifest
     operating = manifest.operating
     binary = len(manifest.labels) == 2 and manifest.task == "classes"
     marked = manifest.labels[1:] if binary else manifest.labels if manifest.task == "multi-label" else ()
-    said = told.label.split(", ") if manifest.task == "multi-label" else [told.label]
     bars = "".join(
-        _bar(label, p, told.threshold if label in marked else None, label in said)
-        for label, p in told.probabilities.items()
+        _bar(label, p, prediction.threshold if label in marked else None, _is_predicted(prediction, manifest, label))
+        for label, p in prediction.probabilities.items()
     )
     badges = []
-    if told.abstained:
+    if prediction.abstained:
         badges.append(_badge("unsure", "Not sure"))
-    if told.ood:
+    if prediction.ood:
         badges.append(_badge("unlike", "Unlike the training data"))
     else:
         badges.append(_badge("fine", "Like the training data"))
     lines = []
-    if marked and told.threshold is not None:
+    if marked and prediction.threshold is not None:
         name = f"“{manifest.labels[1]}”" if binary else "a label"
-        lines.append(f"The mark is the operating threshold: {escape(name)} above {told.threshold:.1%}.")
+        lines.append(f"The mark is the operating threshold: {escape(name)} above {prediction.threshold:.1%}.")
     if operating.abstain is not None:
         low, high = operating.abstain
         lines.append(f"Not sure between {low:.1%} and {high:.1%}.")
     if operating.abstain_margin is not None:
         lines.append(f"Not sure if the two likeliest differ by less than {operating.abstain_margin:.1%}.")
-    unlike = "above" if told.ood else "within"
-    lines.append(
-        f"Distance from the training data {told.ood_score:.3g}, {unlike} the limit of {told.ood_threshold:.3g}."
-    )
-    warning = (
-        '<p class="warning">The scan is unlike those that the model was trained on. Its answer says nothing here.</p>'
-        if told.ood
-        else ""
-    )
-    times = ", ".join(f"{stage} {ms:.1f} ms" for stage, ms in told.milliseconds.items())
+    score, limit = prediction.ood_score, prediction.ood_threshold
+    where = "above" if prediction.ood else "within"
+    lines.append(f"Distance from the training data {score:.3g}, {where} the limit of {limit:.3g}.")
+    warning = f'<p class="warning">{UNLIKE}</p>' if prediction.ood else ""
+    times = ", ".join(f"{stage} {ms:.1f} ms" for stage, ms in prediction.milliseconds.items())
     return (
         f'<section class="answer" aria-live="polite">'
         f'<p class="small">{escape(case.model)} says of {escape(case.name)}</p>'
-        f'<h2 class="label">{escape(told.label)}</h2><p class="badges">{"".join(badges)}</p>{warning}'
+        f'<h2 class="label">{escape(prediction.label)}</h2><p class="badges">{"".join(badges)}</p>{warning}'
         f'<div class="bars">{bars}</div><p class="small">{" ".join(lines)}</p>'
-        f'<p class="small">{escape(told.device)}: {times}.</p></section>'
+        f'<p class="small">{escape(prediction.device)}: {times}.</p></section>'
     )
 
 
@@ -111,10 +102,16 @@ def _badge(kind: str, words: str) -> str:
     return f'<span class="badge {kind}">{words}</span>'
 
 
-def _bar(label: str, probability: float, threshold: float | None, said: bool) -> str:
+def _is_predicted(prediction: Prediction, manifest: Manifest, label: str) -> bool:
+    if manifest.task == "multi-label":
+        return prediction.probabilities[label] > manifest.operating.threshold
+    return label == prediction.label
+
+
+def _bar(label: str, probability: float, threshold: float | None, predicted: bool) -> str:
     mark = f'<span class="mark" style="left:{100 * threshold:.2f}%"></span>' if threshold is not None else ""
     return (
-        f'<div class="bar{" said" if said else ""}">'
+        f'<div class="bar{" predicted" if predicted else ""}">'
         f'<span>{escape(label)}</span><span class="figure">{probability:.1%}</span>'
         f'<span class="track"><span class="fill" style="width:{100 * probability:.2f}%"></span>{mark}</span></div>'
     )

@@ -18,7 +18,7 @@ from liquidlens.imaging import Scan, read_safely
 from liquidlens.imaging.budget import Budget
 from liquidlens.serve import explain
 from liquidlens.serve.demo.viewer import Window, presets
-from liquidlens.serve.predict.predictor import Prediction, Predictor
+from liquidlens.serve.predict import Prediction, Predictor
 
 NOTICE = "Research use only. Not a medical device."
 #: The tab that takes scans of 2 and of 3 axes.

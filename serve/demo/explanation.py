@@ -2,8 +2,6 @@
 
 from html import escape
 
-import numpy as np
-
 from liquidlens.serve.demo.case import Case
 from liquidlens.serve.explain import drawing
 
@@ -31,13 +29,6 @@ def page(case: Case) -> str:
     for trace in case.traces:
         html += f"<h3>Neurons of the layer {escape(trace.wiring.layer)}</h3>{drawing.trace_svg(trace)}"
     return f'<div class="explanation">{html}</div>'
-
-
-def strongest(case: Case) -> tuple[int, ...]:
-    """The voxel that speaks most for the label, counted from 0."""
-    assert case.occlusion is not None  # noqa: S101  (as in `page`)
-    found = np.unravel_index(int(case.occlusion.map.argmax()), case.occlusion.map.shape)
-    return tuple(map(int, found))
 
 
 def wiring(case: Case, step: int) -> str:

@@ -204,8 +204,7 @@ class Tab:
             case = case.explained(lambda done, total: progress((done, total), desc="Hiding one part after the other"))
         except LiquidLensError as error:
             return {self.message: answer.message(str(error))}
-        # The slices go to where hiding lowers the label's odds most: there is the most to see.
-        at = [place + 1 for place in explanation.strongest(case)] if self.volume else [1]
+        at = [place + 1 for place in case.occlusion.peak] if self.volume and case.occlusion else [1]
         steps = len(case.traces[0].states) if case.traces else 2
         return {
             self.case: case,

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from liquidlens.drawing.palette import ABOVE, BELOW, rgb
 from liquidlens.imaging import Scan
 
 Plane = Literal["axial", "coronal", "sagittal"]
@@ -32,8 +33,6 @@ HU_PRESETS = {
     "Brain": (40.0, 80.0),
     "Bone": (400.0, 1800.0),
 }
-#: For: warm, against: cold; told apart in every common form of colour blindness.
-FOR, AGAINST = (230, 97, 0), (64, 110, 220)
 LONGEST_SIDE = 2048  # pixels; a larger picture costs seconds and shows nothing more on a screen
 SMOOTH_FROM = 96  # a smaller picture is shown as the blocks that it consists of
 
@@ -110,7 +109,7 @@ def paint(
     if weights is None or scale <= 0 or opacity <= 0:
         return picture
     alpha = (np.clip(np.abs(weights) / scale, 0, 1) * opacity)[..., None]
-    colours = np.where((weights > 0)[..., None], np.array(FOR, np.float32), np.array(AGAINST, np.float32))
+    colours = np.where((weights > 0)[..., None], np.float32(rgb(ABOVE)), np.float32(rgb(BELOW)))
     return (picture * (1 - alpha) + colours * alpha + 0.5).astype(np.uint8)
 
 

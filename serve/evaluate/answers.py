@@ -1,4 +1,4 @@
-"""A results table as arrays: what the model says of each scan, and how probable it finds each label."""
+"""A results table as arrays: what the model predicts for each scan, and how probable it finds each label."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +18,13 @@ Task = Literal["two classes", "several classes", "multi-label"]
 class Answers:
     """The rows of a results table.
 
-    names: the model's labels.  scans: path and item of each row.  whole: they lie in order and none in
-    between is left out, as it is in a shard.  probabilities, said: (rows, names), the latter as 0 and 1, which the
-    metrics take as they take probabilities; NaN in the rows that `failed`, with an error.
-    abstained, ood: (rows,).  threshold: above which a label is said; None if the most probable of several is.
+    names: the model's labels.
+    scans: path and item of each row.
+    whole: they lie in order and none in between is left out, as it is in a shard.
+    probabilities: (rows, names), NaN in the rows that `failed`, with an error.
+    predicted: the same of 0 and 1, which the metrics take as they take probabilities.
+    abstained, ood: (rows,).
+    threshold: a label is predicted if its probability is above; None if the most probable of several is.
     """
 
     task: Task
@@ -29,7 +32,7 @@ class Answers:
     scans: list[tuple[str, str]]
     whole: bool
     probabilities: NDArray[np.float64]
-    said: NDArray[np.float64]
+    predicted: NDArray[np.float64]
     failed: NDArray[np.bool_]
     abstained: NDArray[np.bool_]
     ood: NDArray[np.bool_]
@@ -46,7 +49,9 @@ def read_answers(table: Path) -> Answers:
     names: tuple[str, ...] = ()
     scans: list[tuple[str, str]] = []
     probabilities, labels, failed, abstained, ood = [], [], [], [], []
-    models, thresholds = set(), set()
+    models = set()
+    task: str | None = None
+    threshold: float | None = None
     whole, before = True, (-1, 0)
     for row in rows(table):  # one by one: a table may be long, and its other columns are not needed
         if not scans:
@@ -61,8 +66,8 @@ def read_answers(table: Path) -> Answers:
         abstained.append(bool(row["abstained"]))
         ood.append(bool(row["ood"]))
         models.add((row["model"], row["model_sha256"]))
-        if row["threshold"] is not None:
-            thresholds.add(row["threshold"])
+        task = row["task"] or task  # rows with an error have it as well; those of older versions have none
+        threshold = row["threshold"] if threshold is None else threshold
     if all(failed):
         errors = ", but an error in every row" if scans else ""
         raise LiquidLensError(f"{table} has no answers to evaluate{errors}.")
@@ -71,16 +76,15 @@ def read_answers(table: Path) -> Answers:
     p, bad = np.array(probabilities, np.float64), np.array(failed)  # None becomes NaN
     for i in np.flatnonzero(~bad & ~((p >= 0) & (p <= 1)).all(1)):
         raise LiquidLensError(f"{table}: row {i + 1} has neither an error nor probabilities from 0 to 1.")
-    threshold = min(thresholds, default=None)
-    task = _task(p[~bad], threshold)
+    kind = _kind(task, p[~bad], threshold)
     ((model, model_sha256),) = models
     return Answers(
-        task=task,
+        task=kind,
         names=names,
         scans=scans,
         whole=whole,
         probabilities=p,
-        said=_said(table, task, names, labels, p, threshold),
+        predicted=_predicted(table, kind, names, labels, p, threshold),
         failed=bad,
         abstained=np.array(abstained),
         ood=np.array(ood),
@@ -90,14 +94,18 @@ def read_answers(table: Path) -> Answers:
     )
 
 
-def _task(probabilities: NDArray, threshold: float | None) -> Task:
-    if probabilities.shape[1] > 2:
-        return "several classes" if threshold is None else "multi-label"
-    # Both kinds have a threshold, but only the probabilities of two classes sum to 1.
-    return "two classes" if np.allclose(probabilities.sum(1), 1, atol=0.01) else "multi-label"
+def _kind(task: str | None, probabilities: NDArray, threshold: float | None) -> Task:
+    """task: as the table has it; None in one of an older version, where only the probabilities of classes sum to 1."""
+    labels = probabilities.shape[1]
+    if task is None:
+        classes = np.allclose(probabilities.sum(1), 1, atol=0.01) if labels == 2 else threshold is None
+        task = "classes" if classes else "multi-label"
+    if task == "multi-label":
+        return "multi-label"
+    return "two classes" if labels == 2 else "several classes"
 
 
-def _said(
+def _predicted(
     table: Path,
     task: Task,
     names: tuple[str, ...],
@@ -105,12 +113,12 @@ def _said(
     probabilities: NDArray,
     threshold: float | None,
 ) -> NDArray[np.float64]:
-    said = np.where(np.isnan(probabilities), np.nan, 0.0)
+    predicted = np.where(np.isnan(probabilities), np.nan, 0.0)
     if task == "multi-label":  # names are not read: "effusion, pleural" could be one of them or two
-        return said + metrics.decided(probabilities, 0.5 if threshold is None else threshold, multi_label=True)
+        return predicted + metrics.decided(probabilities, 0.5 if threshold is None else threshold, multi_label=True)
     number = {name: i for i, name in enumerate(names)}
     for i in np.flatnonzero(~np.isnan(probabilities).any(1)):
         if labels[i] not in number:
-            raise LiquidLensError(f"{table}: row {i + 1} says {labels[i]!r}, and has no probability of it.")
-        said[i, number[labels[i] or ""]] = 1
-    return said
+            raise LiquidLensError(f"{table}: row {i + 1} has the label {labels[i]!r}, and no probability of it.")
+        predicted[i, number[labels[i] or ""]] = 1
+    return predicted

@@ -1,4 +1,4 @@
-"""The figures of an evaluation, each with an interval if there are scans enough, and what is to be said about them."""
+"""The figures of an evaluation, each with an interval if there are scans enough, and notes about them."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from liquidlens import metrics
 from liquidlens.serve.evaluate.answers import Task
 
-#: With fewer scans behind a figure, or fewer of one class, resampling them says little: it has no interval then.
+#: A figure of fewer scans, or of fewer of one class, has no interval: resampling so few tells nothing of others.
 SCANS_FOR_INTERVAL, OF_A_CLASS = 20, 5
 
 #: What the figures are called, in the order in which they are shown.
@@ -38,18 +38,20 @@ class Interval(NamedTuple):
 
 
 def figures_of(
-    task: Task, truth: NDArray, probabilities: NDArray, said: NDArray, sure: NDArray[np.bool_], samples: int
+    task: Task, truth: NDArray, probabilities: NDArray, predicted: NDArray, sure: NDArray[np.bool_], samples: int
 ) -> dict[str, Interval]:
     """The figures of scans with a label and an answer, by name, as `FIGURES` orders them.
 
-    truth: (scans,), of multi-label data (scans, labels).  probabilities, said: (scans, labels), the latter 0 and 1.
-    sure: (scans,).  samples: of the bootstrap.
+    truth: (scans,), of multi-label data (scans, labels).
+    probabilities, predicted: (scans, labels), the latter 0 and 1.
+    sure: (scans,).
+    samples: of the bootstrap.
     """
-    of_said: dict[str, metrics.Metric] = {"accuracy": metrics.accuracy}
+    of_predicted: dict[str, metrics.Metric] = {"accuracy": metrics.accuracy}
     if task == "two classes":
-        of_said |= {"sensitivity": metrics.sensitivity, "specificity": metrics.specificity}
+        of_predicted |= {"sensitivity": metrics.sensitivity, "specificity": metrics.specificity}
     else:
-        of_said |= {"macro_recall": metrics.recall}
+        of_predicted |= {"macro_recall": metrics.recall}
     of_probabilities: dict[str, metrics.Metric] = {
         "accuracy_at_half" if task == "multi-label" else "accuracy_most_probable": metrics.accuracy,
         "auc": metrics.auc,
@@ -64,19 +66,20 @@ def figures_of(
             return Interval(value, math.nan, math.nan)
         return Interval(value, *metrics.bootstrap(metric, truth, answers, samples))
 
-    figures = {name: interval(metric, truth, said) for name, metric in of_said.items()}
+    figures = {name: interval(metric, truth, predicted) for name, metric in of_predicted.items()}
     figures |= {name: interval(metric, truth, probabilities) for name, metric in of_probabilities.items()}
     nothing = Interval(math.nan, math.nan, math.nan)
-    figures["accuracy_when_sure"] = interval(metrics.accuracy, truth[sure], said[sure]) if sure.any() else nothing
+    figures["accuracy_when_sure"] = interval(metrics.accuracy, truth[sure], predicted[sure]) if sure.any() else nothing
     return {name: figures[name] for name in FIGURES if name in figures}
 
 
-def confusion(truth: NDArray, said: NDArray) -> tuple[tuple[int, ...], ...]:
-    """How many scans of each label (row) are said to be of which (column); of multi-label data see `Evaluation`."""
+def confusion(truth: NDArray, predicted: NDArray) -> tuple[tuple[int, ...], ...]:
+    """How many scans of each label (row) are predicted as which (column); of multi-label data see `Evaluation`."""
     if truth.ndim == 1:
-        counts = metrics.one_hot(truth, said.shape[1]).T @ said
+        counts = metrics.one_hot(truth, predicted.shape[1]).T @ predicted
     else:
-        sides = ((truth, said), (truth, 1 - said), (1 - truth, said), (1 - truth, 1 - said))
+        absent, denied = 1 - truth, 1 - predicted
+        sides = ((truth, predicted), (truth, denied), (absent, predicted), (absent, denied))
         counts = np.stack([(true * answer).sum(0) for true, answer in sides], 1)
     return tuple(tuple(map(int, row)) for row in counts)
 
@@ -87,18 +90,22 @@ def notes_of(names: Sequence[str], truth: NDArray, figures: dict[str, Interval])
     none = [name for name, count in zip(names, counts, strict=True) if count == 0]
     every = [name for name, count in zip(names, counts, strict=True) if count == len(truth) and truth.ndim == 2]
     undefined = [FIGURES[name] for name, figure in figures.items() if math.isnan(figure.value)]
-    partial = ["AUC and AUPRC are means over the other labels"] if "AUC" not in undefined else []
-    notes = [f"No scan is labelled {' or '.join(none)}"] * bool(none)
-    notes += [f"All scans are labelled {' and '.join(every)}"] * bool(every)
-    notes += partial * bool(notes)
-    notes += [f"Not defined: {', '.join(undefined)}"] * bool(undefined)
+    notes = []
+    if none:
+        notes.append(f"No scan is labelled {' or '.join(none)}")
+    if every:
+        notes.append(f"All scans are labelled {' and '.join(every)}")
+    if notes and "AUC" not in undefined:
+        notes.append("AUC and AUPRC are means over the other labels")
+    if undefined:
+        notes.append(f"Not defined: {', '.join(undefined)}")
     few = [FIGURES[name] for name, (value, low, _) in figures.items() if math.isnan(low) and not math.isnan(value)]
-    if len(few) + len(undefined) == len(figures):
-        notes += [f"Fewer than {SCANS_FOR_INTERVAL} scans are too few for an interval"] * bool(few)
+    if few and len(few) + len(undefined) == len(figures):
+        notes.append(f"Fewer than {SCANS_FOR_INTERVAL} scans are too few for an interval")
     elif few:
-        notes += [
+        notes.append(
             f"Too few for an interval, below {SCANS_FOR_INTERVAL} scans or {OF_A_CLASS} of a label: {', '.join(few)}"
-        ]
+        )
     return tuple(f"{note}." for note in notes)
 
 

@@ -28,9 +28,10 @@ from liquidlens.imaging.read import exists
 class Labels:
     """What `read_labels` found, before the model is known.
 
-    source: what was read.  values: of a sheet its texts, (rows,) or (rows, columns), '' where there is none; of an
-    array its whole numbers.  columns: what a sheet calls its columns of values.  scans: path and item of a sheet's
-    rows; None if the labels go by order.
+    source: what was read.
+    values: of a sheet its texts, (rows,) or (rows, columns), '' where there is none; of an array its whole numbers.
+    columns: what a sheet calls its columns of values.
+    scans: path and item of a sheet's rows; None if the labels go by order.
     """
 
     source: str
@@ -84,11 +85,9 @@ class Labels:
         file_of = self._files({path for path, _ in scans})
         found = np.array([row_of.get((file_of.get(path, path), item), -1) for path, item in scans], np.int64)
         if len(scans) and (found < 0).all():
-            named, asked = ("#".join(filter(None, scan)) for scan in (self.scans[0], scans[0]))
             raise LiquidLensError(
-                f"No scan of {table} ({asked!r}{', ...' * (len(scans) > 1)}) has a label in {self.source} "
-                f"({named!r}{', ...' * (len(self.scans) > 1)}): items must be equal, and paths equal or one the end of "
-                "the other, and of no other."
+                f"No scan of {table} ({_example(scans)}) has a label in {self.source} ({_example(self.scans)}): items "
+                "must be equal, and paths equal or one the end of the other, and of no other."
             )
         return found
 
@@ -251,10 +250,14 @@ def _meaning(source: str, texts: set[str], names: Sequence[str]) -> dict[str, in
     for known in (by_name, by_number):
         if texts <= known.keys():
             return known
-    strange = sorted(texts - by_name.keys() - by_number.keys())
-    if strange:
-        raise LiquidLensError(f"{source}: {unknown('label', strange[0], names)}")
+    neither = sorted(texts - by_name.keys() - by_number.keys())
+    if neither:
+        raise LiquidLensError(f"{source}: {unknown('label', neither[0], names)}")
     raise LiquidLensError(f"{source} gives some labels by name and others by number: use one of both.")
+
+
+def _example(scans: Sequence[tuple[str, str]]) -> str:
+    return repr("#".join(filter(None, scans[0]))) + (", ..." if len(scans) > 1 else "")
 
 
 def _folders(source: str) -> tuple[str, str]:

@@ -23,22 +23,21 @@ def png(figure: Figure) -> bytes:
 
 
 def confusion(counts: NDArray[np.int64], names: Sequence[str], of: str) -> Figure:
-    """The confusion matrix (true, said) of counts, each with its share of the scans that are truly so.  of: written
-    above this and the other pictures: how many scans, which model."""
+    """The confusion matrix (true, predicted) of counts, each with its share of the row.  of: written above this and the
+    other pictures: how many scans, which model."""
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     figure, axes = _matrix(counts, shares, names, names)
     _above(axes, of)
-    axes.set(xlabel="the model says", ylabel="true label")
+    axes.set(xlabel="predicted label", ylabel="true label")
     return figure
 
 
 def findings(counts: NDArray[np.int64], names: Sequence[str], of: str) -> Figure:
-    """What the model says of each label of multi-label data: (labels, 4) counts of scans that have the label and are
-    said to, have it and are not, have it not and are, have it not and are not; shares are of those that have it, and of
-    those that have it not."""
+    """The predictions of each label of multi-label data: (labels, 4) true positives, false negatives, false positives
+    and true negatives; the first two as shares of the scans that have the label, the last two of those that do not."""
     having = counts[:, :2].sum(1, keepdims=True), counts[:, 2:].sum(1, keepdims=True)
     shares = counts / np.maximum(np.repeat(np.concatenate(having, 1), 2, 1), 1)
-    figure, axes = _matrix(counts, shares, names, ("found", "missed", "false alarm", "rightly not said"))
+    figure, axes = _matrix(counts, shares, names, ("found", "missed", "false alarm", "rightly absent"))
     _above(axes, of)
     axes.axvline(1.5, color="white", linewidth=4)
     axes.set(ylabel="label")

@@ -21,6 +21,7 @@ from liquidlens.serve.evaluate import plots
 from liquidlens.serve.evaluate.answers import Answers, Task, read_answers
 from liquidlens.serve.evaluate.figures import FIGURES, SCANS_FOR_INTERVAL, Interval, confusion, figures_of, notes_of
 from liquidlens.serve.evaluate.labels import Labels, read_labels
+from liquidlens.words import counted
 
 __all__ = ["Evaluation", "Interval", "Labels", "evaluate", "read_labels", "summary", "write"]
 
@@ -32,19 +33,21 @@ POINTS = 1000
 class Evaluation:
     """How good the answers of a results table are.
 
-    table, labels: names of what was compared.  model, model_sha256: whose answers they are.  names: its labels.
-    scans: how many have a label and an answer; errors: how many have an error instead of an answer; without_label: how
-        many an answer and no label; labels_without_scan: how many labels belong to no scan of the table.
-    threshold: from where on a label is said; None where the most probable of several is.
+    table, labels: names of what was compared.
+    model, model_sha256, names: whose answers they are, and its labels.
+    scans: how many have a label and an answer.
+    errors: how many have an error instead of an answer.
+    without_label: how many have an answer and no label.
+    labels_without_scan: how many labels belong to no scan of the table.
+    threshold: a label is predicted if its probability is above; None where the most probable of several is.
     figures: by name, see `FIGURES`.  ``accuracy``, ``sensitivity``, ``specificity`` and ``macro_recall`` are those of
-        what the model says, ``accuracy_when_sure`` those of the scans on which it does not abstain; the rest is
+        the predicted labels, ``accuracy_when_sure`` that of the scans on which it does not abstain; the rest is
         of the probabilities, as `metrics` defines it: ``accuracy_most_probable`` of the most probable class, or,
         of multi-label data, ``accuracy_at_half``, the share of labels on the right side of 0.5.
-    confusion: how many scans of each label (row) are said to be of which (column); of multi-label data, for each label
-        how many scans have it and are said to, have it and are not said to, have it not and are said to, have it not
-        and are not said to.
-    abstained, ood: share of scans on which the model is not sure, and that are unlike its training scans.
-    coverage, risk: `metrics.risk_coverage`; aurc: the area below.
+    confusion: how many scans of each label (row) are predicted as which (column); of multi-label data, for each label
+        its true positives, false negatives, false positives and true negatives.
+    abstained, ood: share of scans on which the model is not sure, and that are out-of-distribution.
+    coverage, risk, aurc: `metrics.risk_coverage`, and the area below.
     reliability: the bins of `metrics.reliability`.
     notes: sentences about what is not defined or has no interval, and why.
     """
@@ -91,9 +94,9 @@ def evaluate(table: Path, labels: Labels, samples: int = 1000) -> Evaluation:
     labelled = (row >= 0) & known[row]
     chosen = labelled & ~answers.failed
     truth, probabilities = truths[row[chosen]], answers.probabilities[chosen]
-    said = answers.said[chosen]
+    predicted = answers.predicted[chosen]
     sure = ~answers.abstained[chosen]
-    figures = figures_of(answers.task, truth, probabilities, said, sure, samples)
+    figures = figures_of(answers.task, truth, probabilities, predicted, sure, samples)
     cut = 0.5 if answers.threshold is None else answers.threshold
     coverage, risk = metrics.risk_coverage(truth, probabilities, cut)
     few = np.unique(np.linspace(0, len(coverage) - 1, min(POINTS, len(coverage))).astype(int))
@@ -110,7 +113,7 @@ def evaluate(table: Path, labels: Labels, samples: int = 1000) -> Evaluation:
         labels_without_scan=int(known.sum() - len(set(row[labelled].tolist()))),
         threshold=answers.threshold,
         figures=figures,
-        confusion=confusion(truth, said),
+        confusion=confusion(truth, predicted),
         abstained=float(1 - sure.mean()),
         ood=float(answers.ood[chosen].mean()),
         aurc=metrics.aurc(truth, probabilities, cut),
@@ -167,21 +170,19 @@ def write(evaluation: Evaluation, table: Path) -> list[Path]:
 
 def summary(evaluation: Evaluation) -> list[tuple[str, str]]:
     """The evaluation as lines for a person, each what and how much."""
-    left_out = {
-        "with an error": evaluation.errors,
-        "without label": evaluation.without_label,
-        f"label{'s' * (evaluation.labels_without_scan != 1)} without scan": evaluation.labels_without_scan,
-    }
-    counted = ", ".join(f"{number:,} {what}" for what, number in left_out.items() if number)
-    lines = [("scans", f"{evaluation.scans:,}" + f" (and {counted})" * bool(counted))]
+    left_out = {"with an error": evaluation.errors, "without label": evaluation.without_label}
+    others = [f"{number:,} {what}" for what, number in left_out.items() if number]
+    if evaluation.labels_without_scan:
+        others.append(f"{counted(evaluation.labels_without_scan, 'label')} without scan")
+    lines = [("scans", f"{evaluation.scans:,}" + (f" (and {', '.join(others)})" if others else ""))]
     if evaluation.threshold is not None:
         lines.append(("threshold", f"{evaluation.threshold:.3f}"))
-    # Without a threshold of its own, or at 0.5, the model says the most probable class: the two accuracies are one.
+    # Without a threshold of its own, or at 0.5, the most probable class is predicted: the two accuracies are one.
     hidden = {"accuracy_most_probable", "accuracy_at_half"} if evaluation.threshold in (None, 0.5) else set()
     hidden |= set() if evaluation.abstained else {"accuracy_when_sure"}
     lines += [(FIGURES[name], _shown(figure)) for name, figure in evaluation.figures.items() if name not in hidden]
     lines.append(("area under coverage-risk", f"{evaluation.aurc:.3f}"))
-    for what, share in (("not sure", evaluation.abstained), ("unlike the training scans", evaluation.ood)):
+    for what, share in (("not sure", evaluation.abstained), ("out-of-distribution", evaluation.ood)):
         percent = f" ({share:.1%})" if evaluation.scans >= SCANS_FOR_INTERVAL else ""
         lines.append((what, f"{round(share * evaluation.scans):,} of {evaluation.scans:,}{percent}"))
     return lines + [("note", note) for note in evaluation.notes]

@@ -1,10 +1,9 @@
 """Explanations as drawings: slices' contributions, states of neurons over the steps, and states on the wiring.
 
-Every function returns one self-contained ``<svg>`` for a page.  What is above 0 is orange and what is below 0 is blue,
-a pair that colour-blind people tell apart; the fuller, the farther from 0, which is the page's own ground.  Lines and
-words take the page's text colour, so that the drawings fit light and dark pages.  The scale is the same for all
-neurons, steps and drawings of one trace.  A page may set other colours: ``--above``, ``--below``, and ``--paper``, its
-ground.  Steps count from 0 here, and from 1 in what people read.
+Every function returns one self-contained ``<svg>`` for a page.  What is above 0 is orange and what is below 0 is blue;
+the fuller, the farther from 0, which is the page's own ground, ``--paper`` if it has one.  Lines and words take the
+page's text colour, so that the drawings fit light and dark pages.  The scale is the same for all neurons, steps and
+drawings of one trace.  Steps count from 0 here, and from 1 in what people read.
 """
 
 from itertools import groupby
@@ -13,17 +12,18 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from liquidlens.drawing.palette import ABOVE, BELOW
 from liquidlens.drawing.svg import element, line, picture, text
 from liquidlens.drawing.wiring import RADIUS, TYPES, Place, dense, drawn_columns, synapses
 from liquidlens.serve.explain.occlusion import NeuronTrace, SliceContribution
 
 #: Applies within these drawings alone, wherever they stand.
-STYLE = """
+STYLE = (
+    """
 .trace { font-family: system-ui, sans-serif; font-size: 12px; color-scheme: light dark; }
 .trace text { fill: currentColor; stroke: none; }
 .trace .tick, .trace .title { fill-opacity: 0.75; font-size: 11.5px; }
 .trace .number { font-size: 9px; }
-.trace .above { fill: var(--above, #e8730c); } .trace .below { fill: var(--below, #2f8fd6); }
 .trace .frame, .trace .senses, .trace .marker { fill: none; stroke: currentColor; stroke-opacity: 0.4; }
 .trace .marker { stroke-opacity: 1; stroke-width: 1.6; }
 .trace .synapse, .trace .sensory, .trace .tip { fill: none; stroke: currentColor; stroke-opacity: 0.28; }
@@ -33,6 +33,8 @@ STYLE = """
 .trace .ground { fill: var(--paper, none); }
 .trace .neuron { stroke: currentColor; stroke-opacity: 0.7; } .trace .neuron.motor { stroke-width: 2.2; }
 """
+    f".trace .above {{ fill: {ABOVE}; }} .trace .below {{ fill: {BELOW}; }}\n"
+)
 LEVELS = 20  # of each colour; cells of one level are one path, which keeps large traces small
 LEFT, TOP, WIDTH = 90.0, 12.0, 560.0  # of a chart: room for names, room above, and its width in CSS pixels
 

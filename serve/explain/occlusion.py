@@ -22,17 +22,21 @@ from liquidlens.serve.predict.presentation import on_grid, positions, presented,
 
 @dataclass(frozen=True, eq=False)
 class Occlusion:
-    """How much each part of a scan speaks for a label."""
+    """How much each part of a scan speaks for a label.
 
-    #: (slices, rows, columns) or (rows, columns) of the scan: by how much the log-odds of the label fall if what is
-    #: here is hidden, averaged over the patches that cover it.  Below 0: what is here speaks against the label.
+    map: (slices, rows, columns) or (rows, columns) of the scan, by how much the log-odds of the label fall if what is
+        here is hidden, averaged over the patches that cover it.  Below 0: what is here speaks against the label.
+    baseline, hidden: the label's calibrated probability for the whole scan, and with the patch hidden that lowers it
+        most.
+    patch, stride: size of a patch and the distance between two, in points of the model's grid.
+    fill: the value put in a patch's place, in the units of the model's input.
+    patches, tried: how many patches there are, and how many of them hid anything.
+    """
+
     map: NDArray[np.float32]
     label: str
-    #: The label's calibrated probability for the whole scan, and with the patch hidden that lowers it most.
     baseline: float
     hidden: float
-    #: Size of a patch and the distance between two, in points of the model's grid; the value put in its place, in the
-    #: units of the model's input; and how many patches there are, and how many of them hid anything.
     patch: tuple[int, ...]
     stride: tuple[int, ...]
     fill: float
@@ -40,38 +44,42 @@ class Occlusion:
     tried: int
 
     @property
-    def strongest(self) -> float:
-        """The map's largest distance from 0."""
-        return float(np.abs(self.map[self.peak]))
+    def peak(self) -> tuple[int, ...]:
+        """Where in the scan the map is farthest from 0: what to show first."""
+        return tuple(map(int, np.unravel_index(np.abs(self.map).argmax(), self.map.shape)))
 
     @property
-    def peak(self) -> tuple[int, ...]:
-        """Where that is in the scan."""
-        return tuple(map(int, np.unravel_index(np.abs(self.map).argmax(), self.map.shape)))
+    def strongest(self) -> float:
+        """How far from 0 that is."""
+        return float(np.abs(self.map[self.peak]))
 
 
 @dataclass(frozen=True, eq=False)
 class SliceContribution:
-    """What each slice adds to a decision that is the mean of one decision per slice."""
+    """What each slice adds to a decision that is the mean of one decision per slice.
+
+    probabilities: (slices, classes), the model's answer for each resized slice alone, in the order of its labels.
+    contribution: (slices,), what each adds to the label's logit; they sum to it.  Of several classes: to what the
+        label's logit is above the mean of all, for the softmax ignores that mean.
+    positions: (slices,), where they lie among the scan's own slices, counted from 0.
+    """
 
     label: str
-    #: (slices, classes) what the model would say of each resized slice alone, in the order of the manifest's labels.
     probabilities: NDArray[np.float64]
-    #: (slices,) what each adds to the label's logit; they sum to it.  Of several classes: to what the label's logit is
-    #: above the mean of all, for the softmax ignores that mean.
     contribution: NDArray[np.float64]
-    #: (slices,) where they lie among the scan's own slices, counted from 0.
     positions: NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class NeuronTrace:
-    """The states of one liquid layer while it read a scan."""
+    """The states of one liquid layer while it read a scan.
 
-    #: (steps, neurons), in the order of `wiring.neurons`.
+    states: (steps, neurons), in the order of `wiring.neurons`.
+    positions: (steps,), the scan's slices that the steps read, counted from 0; None where a step is not a slice.
+    """
+
     states: NDArray[np.float32]
     wiring: Wiring
-    #: (steps,) the scan's slices that the steps read, counted from 0; None where a step is not a slice.
     positions: NDArray[np.float64] | None
 
 
@@ -111,11 +119,11 @@ def occlusion(
 
     fill = _nothing(manifest, pixels)
     places = list(_windows(size, patch, stride))
-    told = [place for place in places if (pixels[place] != fill).any()]
+    tried = [place for place in places if (pixels[place] != fill).any()]
     drops = np.zeros(size)
     lowest = whole
-    for start in range(0, len(told), batch_size):
-        batch = told[start : start + batch_size]
+    for start in range(0, len(tried), batch_size):
+        batch = tried[start : start + batch_size]
         hidden = np.repeat(pixels[None], len(batch), 0)
         for i, place in enumerate(batch):
             hidden[i][place] = fill
@@ -124,7 +132,7 @@ def occlusion(
             drops[place] += whole - log_odds
         lowest = min(lowest, *found)
         if say is not None:
-            say(min(start + batch_size, len(told)), len(told))
+            say(min(start + batch_size, len(tried)), len(tried))
     covered = np.zeros(size)
     for place in places:
         covered[place] += 1
@@ -137,7 +145,7 @@ def occlusion(
         stride=stride,
         fill=fill,
         patches=len(places),
-        tried=len(told),
+        tried=len(tried),
     )
 
 
@@ -183,8 +191,7 @@ def trace(predictor: Predictor, scan: Scan) -> list[NeuronTrace]:
 def _target(manifest: Manifest, probabilities: NDArray[np.float32], label: str | None) -> int:
     if label is not None:
         if label not in manifest.labels:
-            known = ", ".join(manifest.labels)
-            raise LiquidLensError(f"{manifest.model} knows no label {label!r}; it knows {known}.")
+            raise LiquidLensError(f"{manifest.model} knows no label {label!r}; it knows {', '.join(manifest.labels)}.")
         return manifest.labels.index(label)
     binary = len(manifest.labels) == 2 and manifest.task == "classes"
     return 1 if binary else int(probabilities.argmax())

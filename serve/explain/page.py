@@ -1,6 +1,7 @@
-"""One page about one answer: what was said, and what moved it.  Self-contained, without scripts, to keep or to send.
+"""One page about one answer: what was predicted, and what moved it.
 
-The page shows the scan's own pixels: it is as private as the scan.
+It is self-contained and without scripts, to keep or to send.  It shows the scan's own pixels, and is as private as the
+scan.
 """
 
 import base64
@@ -15,15 +16,15 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
+from liquidlens.drawing import palette
 from liquidlens.imaging import Scan
 from liquidlens.serve import explain
 from liquidlens.serve.explain import drawing
 from liquidlens.serve.explain.occlusion import Occlusion
 from liquidlens.serve.predict.predictor import Predictor
 
-#: The longer side of a picture, in pixels; and the colours of what speaks for and against the label.
+#: The longer side of a picture, in pixels.
 SIDE = 336
-ABOVE, BELOW = (232, 115, 12), (47, 143, 214)
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ def page(predictor: Predictor, scan: Scan, name: str, say: Callable[[int, int], 
         manifest=predictor.manifest,
         prediction=prediction,
         occlusion=occlusion,
+        palette=palette,
         pictures=pictures(scan, occlusion, predictor.manifest.input.window or scan.window),
         slices=slices,
         slices_drawing=Markup(drawing.slices_svg(slices)) if slices is not None else None,  # noqa: S704 (escaped)
@@ -102,7 +104,7 @@ def _picture(caption: str, grey: NDArray[np.uint8], share: NDArray[np.float32], 
     resampling = Image.Resampling.NEAREST if max(share.shape) < SIDE else Image.Resampling.LANCZOS
     ground = Image.fromarray(grey).convert("RGB").resize((width, height), resampling)
     veil = np.empty((*share.shape, 4), np.uint8)
-    veil[..., :3] = np.where(share[..., None] > 0, ABOVE, BELOW)
+    veil[..., :3] = np.where(share[..., None] > 0, palette.rgb(palette.ABOVE), palette.rgb(palette.BELOW))
     veil[..., 3] = 190 * np.abs(share)
     over = Image.fromarray(veil).resize((width, height), Image.Resampling.BILINEAR)
     ground.paste(over, mask=over)

@@ -1,4 +1,4 @@
-"""Prediction: one exported file, loaded on a device, and what it says of a scan."""
+"""Prediction: one exported file, loaded on a device, and its answer for a scan."""
 
 from liquidlens.serve.predict.prediction import Prediction
 from liquidlens.serve.predict.predictor import Predictor

@@ -2,7 +2,7 @@
 
 ONNX Runtime lists a provider as available if its package was built with it, and puts a session whose provider cannot be
 loaded on the CPU with nothing but a line on stderr.  Here a session is looked at after it was opened, and what is
-missing is said in one sentence.
+missing is named in one sentence.
 """
 
 import contextlib
@@ -18,6 +18,7 @@ from typing import Any, Literal, get_args
 
 import onnxruntime
 
+from liquidlens.cores import usable_cores
 from liquidlens.errors import LiquidLensError, unknown
 
 Device = Literal["cpu", "cuda", "tensorrt"]
@@ -58,11 +59,6 @@ def default_threads() -> int:
     itself next to nothing.
     """
     return min(4, usable_cores())
-
-
-def usable_cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def open_session(content: bytes, device: Device, threads: int | None = None, **options: Any) -> Any:
@@ -118,7 +114,7 @@ def session(
         settings.add_free_dimension_override_by_name(axis, length)
     options: list[dict[str, str]] = [CUDA_OPTIONS if provider == CUDA else {} for provider in providers]
     options[0] = {**options[0], **(provider_options or {})}
-    onnxruntime.set_default_logger_severity(4)  # what it says about a missing provider, we say ourselves
+    onnxruntime.set_default_logger_severity(4)  # a missing provider is reported here, in a sentence
     try:
         if providers != [CPU]:
             _preload()
@@ -182,7 +178,7 @@ def _preload() -> None:
 
 
 def _missing(device: Device) -> str | None:
-    """What keeps the machine from having `device`, as far as it can be said without trying; None if nothing does."""
+    """What keeps the machine from having `device`, as far as that is known without trying; None if nothing does."""
     if PROVIDERS[device][0] not in onnxruntime.get_available_providers():
         installed = " and ".join(f"{name} {version}" for name, version in packages().items()) or "this ONNX Runtime"
         return (

@@ -1,4 +1,4 @@
-"""The prediction: what a model says about one scan, concluded from the file's outputs and its manifest."""
+"""The prediction: a model's answer for one scan, concluded from the file's outputs and its manifest."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -15,13 +15,14 @@ from liquidlens.manifest import Manifest, abstains
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says about one scan.
+    """A model's answer for one scan.
 
+    label: of a multi-label model all that are predicted, separated by commas, or ``none``.
     probabilities: calibrated, by label; they sum to 1, except those of multi-label models.
-    threshold: a label needs a probability above it; None where the likeliest of several classes is said.
+    threshold: a label is predicted if its probability is above; None where the likeliest of several classes is.
     abstained: whether the model is not sure: the scan lies within its abstain band.
-    ood_score, ood_threshold, ood: how unlike the training scans the scan is, from where on it counts as unlike them,
-        and whether it does.
+    ood_score, ood_threshold, ood: how far from the training scans the scan is, the score above which it counts as
+        out-of-distribution, and whether it does.
     slice_probabilities: of models that decide by slice, from the first resized slice to the last, the probability of
         the last label of a binary model, or of each label of another; else None.
     milliseconds: wall time of the stages ``prepare`` (checks, copies), ``run`` (ONNX Runtime, copies to the device and

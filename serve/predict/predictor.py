@@ -21,17 +21,20 @@ from liquidlens.serve.predict.prediction import Prediction, conclude
 from liquidlens.serve.predict.presentation import display_window, presented
 from liquidlens.signing import verified
 
-__all__ = ["Prediction", "Predictor", "check_sum"]
-
 #: CUDA graphs that are kept at a time, one for each shape.
 REPLAYS = 4
+#: What a predictor judges: a scan, its pixels as `Scan.pixels` has them, or a file as `imaging.read` reads it.
+Given = Scan | NDArray | str | Path
 
 
 class Predictor:
     """Loads one ``.onnx`` file on a device, and runs it once, so that the first scan is not slower than the others.
 
-    manifest: what the file is.  path: where it is.  sha256: of its bytes.  session: ONNX Runtime's.  device: where it
-    runs, ``cpu`` or ``cuda:0 NVIDIA H100``.  nodes: how many nodes of the graph each of ONNX Runtime's providers runs.
+    path, sha256: where the file is, and the SHA-256 of its bytes.
+    manifest: what it is.
+    session: ONNX Runtime's.
+    device: where it runs, ``cpu`` or ``cuda:0 NVIDIA H100``.
+    nodes: how many nodes of the graph each of ONNX Runtime's providers runs.
     replays: whether scans are run as CUDA graphs once their shape comes again: on CUDA, in the profile ``unrolled``.
 
     All methods may be called by several threads at once.
@@ -45,11 +48,12 @@ class Predictor:
         public_key: Path | None = None,
         sha256: str | None = None,
     ):
-        """path: an exported file, a bundle's folder, or the name of a pretrained model.  device: ``cpu``, ``cuda``,
-        ``tensorrt``, or ``auto``, which takes CUDA where it works and else the CPU (small liquid models may be faster
-        there: ``make gpu-check`` measures).  threads: for one run on the CPU; by default `devices.default_threads()`.
-        public_key: the file's bundle has to be signed by its owner, see `liquidlens.signing`.  sha256: the file has to
-        be the one with this digest.
+        """path: an exported file, a bundle's folder, or the name of a pretrained model.
+        device: ``cpu``, ``cuda``, ``tensorrt``, or ``auto``, which takes CUDA where it works and else the CPU (small
+            liquid models may be faster there: ``make gpu-check`` measures).
+        threads: for one run on the CPU; by default `devices.default_threads()`.
+        public_key: the file's bundle has to be signed by its owner, see `liquidlens.signing`.
+        sha256: the file has to be the one with this digest.
 
         Raises LiquidLensError if the file is missing, is not ONNX, carries no manifest, is not signed by that key, or
         differs from the ``SHA256SUMS`` beside it; its subclass `devices.DeviceError` if the device cannot be had.
@@ -79,41 +83,37 @@ class Predictor:
                 if candidate == wanted[-1]:
                     raise LiquidLensError(f"{self.path}: {error}") from error
 
-    def predict(self, scan: Scan | NDArray | str | Path, name: str | None = None) -> Prediction:
-        """Judge one scan: a Scan, its pixels as `Scan.pixels` has them, or a file as `imaging.read` reads it (of a
-        stranger, give ``imaging.read_safely(file)``).
+    def predict(self, scan: Given, name: str | None = None) -> Prediction:
+        """Judge one scan.  Of a stranger's file, give ``imaging.read_safely(file)``.
 
-        name: what errors call it, by default the file.  Raises LiquidLensError if the file cannot be read, if the scan
-        is not what the model reads (an image for a model of volumes, an MR for one of CT), and if the pixels are so
-        large that the answer is not a number.
+        name: what errors call it, by default the file.
+        Raises LiquidLensError if the file cannot be read, if the scan is not what the model reads (an image for a model
+        of volumes, an MR for one of CT), and if the pixels are so large that the answer is not a number.
         """
         started = time.perf_counter()
         name = name or (str(scan) if isinstance(scan, str | Path) else "the scan")
-        scan = self._scan(scan)
-        self._check(scan, name)
-        (answer,) = self._judge([scan], [name], started)
+        (answer,) = self._judge([self._read(scan, name)], [name], started)
         if isinstance(answer, LiquidLensError):
             raise answer
         return answer
 
     def predict_many(
-        self, scans: Sequence[Scan | NDArray], names: Sequence[str] | None = None, batch_size: int = 8
+        self, scans: Sequence[Given], names: Sequence[str] | None = None, batch_size: int = 8
     ) -> list[Prediction | LiquidLensError]:
-        """Judge scans, or their pixels, in batches of equal shape, at most `batch_size` at a time; answers come in the
-        order of `scans`.
+        """Judge scans in batches of equal shape, at most `batch_size` at a time; answers come in the order of `scans`.
+        All are read before the first is judged.
 
-        names: what errors call the scans, by default ``scan 0``, ``scan 1``, ...  A scan that cannot be judged has its
-        error in its place, and the others their answers.
+        names: what errors call the scans, by default ``scan 0``, ``scan 1``, ... and the files.
+        A scan that cannot be judged has its error in its place, and the others their answers.
         """
-        names = names or [f"scan {i}" for i in range(len(scans))]
+        names = names or [str(x) if isinstance(x, str | Path) else f"scan {i}" for i, x in enumerate(scans)]
         answers: dict[int, Prediction | LiquidLensError] = {}
         groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
         read: dict[int, Scan] = {}
         for i, given in enumerate(scans):
             try:
-                read[i] = scan = self._scan(given)
-                self._check(scan, names[i])
-                groups[scan.pixels.shape].append(i)
+                read[i] = self._read(given, names[i])
+                groups[read[i].pixels.shape].append(i)
             except LiquidLensError as error:
                 answers[i] = error
         for group in groups.values():
@@ -133,10 +133,22 @@ class Predictor:
         except Exception as error:  # ONNX Runtime raises a dozen unrelated types
             raise LiquidLensError(f"ONNX Runtime cannot run {self.path} ({first_line(error)}).") from error
 
-    def _scan(self, given: Scan | NDArray | str | Path) -> Scan:
+    def _read(self, given: Given, name: str) -> Scan:
+        """The scan that was given.  Raises LiquidLensError if it cannot be read, or is not what the model reads."""
         if isinstance(given, str | Path):
-            return imaging.read(given, colour=self.manifest.input.channels == 3)
-        return given if isinstance(given, Scan) else Scan(np.asarray(given, np.float32))
+            scan = imaging.read(given, colour=self.manifest.input.channels == 3)
+        elif isinstance(given, Scan):
+            scan = given
+        else:
+            try:
+                scan = Scan(np.asarray(given, np.float32))
+            except LiquidLensError as error:
+                raise LiquidLensError(f"{name}: {error}") from error
+            except (TypeError, ValueError) as error:
+                what = type(given).__name__
+                raise LiquidLensError(f"{name}: give a file, a Scan or an array of numbers, not {what}.") from error
+        self._check(scan, name)
+        return scan
 
     def _open(self, device: devices.Device, threads: int | None) -> None:
         """Load the file on one device, see that graph and manifest agree, and warm up."""
@@ -223,7 +235,7 @@ class Predictor:
 
 
 def check_sum(path: Path, found: str) -> None:
-    """Raise LiquidLensError if the ``SHA256SUMS`` beside a file says another SHA-256 than `found`."""
+    """Raise LiquidLensError if the ``SHA256SUMS`` beside a file names another SHA-256 than `found`."""
     sums = path.with_name("SHA256SUMS")
     if not sums.is_file():
         return

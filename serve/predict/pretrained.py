@@ -1,5 +1,6 @@
 """The trained models that come with the checkout: ``models/pretrained/NAME/model.onnx``."""
 
+import re
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -33,3 +34,12 @@ def find(model: str | Path) -> Path:
     if not known:
         raise LiquidLensError(f"{model}: there is no such file, and no model in {FOLDER}.")
     raise unknown("file or pretrained model", str(model), known)
+
+
+def name_of(path: Path) -> str:
+    """What a file is called in addresses: ``bundles/vessel/model.onnx`` is vessel, its variant ``model-fp16.onnx``
+    vessel-fp16, any other ``nodule.onnx`` nodule."""
+    path = path.resolve()
+    variant = re.fullmatch(r"model(-.+)?", path.stem)
+    name = f"{path.parent.name}{variant[1] or ''}" if variant else path.stem
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".") or "model"

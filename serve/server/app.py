@@ -6,7 +6,6 @@ import errno
 import functools
 import logging
 import os
-import re
 import secrets
 import shutil
 import signal
@@ -72,7 +71,7 @@ def load(paths: Sequence[str], settings: Settings) -> dict[str, Predictor]:
     predictors: dict[str, Predictor] = {}
     for given in paths or pretrained.names():
         path = pretrained.find(given)
-        name = unnumbered = name_of(path)
+        name = unnumbered = pretrained.name_of(path)
         number = 1
         while name in predictors:
             number += 1
@@ -81,14 +80,6 @@ def load(paths: Sequence[str], settings: Settings) -> dict[str, Predictor]:
     if not predictors:
         raise LiquidLensError("there are no pretrained models here; name an exported .onnx file.")
     return predictors
-
-
-def name_of(path: Path) -> str:
-    """What a file is called in addresses: ``bundles/vessel/model.onnx`` is vessel, its variant ``model-fp16.onnx``
-    vessel-fp16, any other ``nodule.onnx`` nodule."""
-    path = path.resolve()
-    bundle, variant = re.fullmatch(r"(model)?(.*)", path.stem).groups()  # type: ignore[union-attr]
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{path.parent.name}{variant}" if bundle else variant)
 
 
 @functools.cache

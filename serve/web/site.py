@@ -44,7 +44,7 @@ def write(models: Sequence[str | Path], out: Path) -> list[str]:
     predictors: dict[str, Predictor] = {}
     for model in models or pretrained.names():
         path = pretrained.find(model)
-        name = _name(path)
+        name = pretrained.name_of(path)
         if name in predictors:
             raise LiquidLensError(f"{path} and {predictors[name].path} would both be {name!r}; rename one's folder.")
         predictors[name] = Predictor(path, "cpu")
@@ -88,13 +88,6 @@ def _replace(out: Path, predictors: dict[str, Predictor]) -> None:
             except OSError as error:
                 raise LiquidLensError(f"{out}: cannot be written, and the earlier site is now {old}.") from error
         shutil.rmtree(work, ignore_errors=True)
-
-
-def _name(path: Path) -> str:
-    """The bundle's folder, or the file where it has another name than a bundle's; as a part of an address."""
-    resolved = path.resolve()
-    name = resolved.parent.name if path.name == "model.onnx" else path.stem
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".") or "model"
 
 
 def _fill(folder: Path, predictors: dict[str, Predictor]) -> None:

@@ -17,6 +17,7 @@ import pytest
 
 from liquidlens import commands as cli
 from liquidlens.errors import LiquidLensError
+from liquidlens.serve.predict import pretrained
 from liquidlens.serve.server import app
 from liquidlens.serve.server.guards import HEALTH, SECURITY_HEADERS
 from liquidlens.serve.settings import Settings, read_password
@@ -125,7 +126,7 @@ def upload(content: bytes) -> tuple[bytes, str]:
 @pytest.mark.parametrize("path", ["/gradio_api/upload", "/gradio_api/queue/join", "/v2/models/any/infer", "/login"])
 @pytest.mark.parametrize("chunked", [False, True])
 def test_large_requests_are_refused_while_they_are_read(address, model, path, chunked):
-    path = path.replace("any", app.name_of(model))
+    path = path.replace("any", pretrained.name_of(model))
     body, kind = upload(bytes(2**20))
     parts = [body[i : i + 2**16] for i in range(0, len(body), 2**16)] if chunked else body
     response, content = ask(address, path, "POST", iter(parts) if chunked else parts, Content_Type=kind)
@@ -231,16 +232,9 @@ def test_the_passwords_source(tmp_path, monkeypatch):
     assert "secret" not in repr(Settings(password="secret"))  # noqa: S106
 
 
-def test_names_of_models():
-    assert app.name_of(Path("bundles/vessel/model.onnx")) == "vessel"
-    assert app.name_of(Path("bundles/vessel/model-fp16.onnx")) == "vessel-fp16"
-    assert app.name_of(Path("my nodule/v2.onnx")) == "v2"
-    assert app.name_of(Path("my nodule/model.onnx")) == "my-nodule"
-
-
 def test_models_of_one_name_are_numbered(model):
     predictors = app.load([str(model), str(model)], Settings())
-    assert list(predictors) == [app.name_of(model), f"{app.name_of(model)}-2"]
+    assert list(predictors) == [pretrained.name_of(model), f"{pretrained.name_of(model)}-2"]
 
 
 def test_a_taken_port_is_named_with_a_free_one():
@@ -273,7 +267,7 @@ def test_the_command_serves_until_it_is_told_to_stop(model, tmp_path, number, ho
     own telemetry."""
     process = start(model, "--port", 0, "--host", host, TMPDIR=str(tmp_path))
     lines = [process.stdout.readline() for _ in range(2)]
-    assert lines[0].startswith(f"{app.name_of(model)}: ")
+    assert lines[0].startswith(f"{pretrained.name_of(model)}: ")
     assert "Research use only, not a medical device." in lines[1]
     port = int(lines[1].partition(f"Serving at http://{host}:")[2].partition("/ until")[0])
     assert ask(f"http://127.0.0.1:{port}", "/readyz")[0].status == 200

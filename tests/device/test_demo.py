@@ -25,7 +25,7 @@ from liquidlens.serve.demo.models_page import facts, without_front_matter
 from liquidlens.serve.predict import pretrained
 from liquidlens.serve.predict.examples import generated, real
 from liquidlens.serve.predict.predictor import Predictor
-from liquidlens.serve.server.app import name_of
+from liquidlens.serve.predict.pretrained import name_of
 
 
 @pytest.fixture(scope="module")
@@ -245,15 +245,19 @@ def test_the_threshold_is_shown_where_it_decides(model):
         assert "Operating threshold" in facts(predictor)["Input and answer"]
 
 
-@pytest.mark.parametrize(("task", "said"), [("classes", 1), ("multi-label", 2)])
-def test_labels_may_hold_a_comma(model, vessel, task, said):
-    """Of one label among several all is marked; of several that apply each is."""
+@pytest.mark.parametrize(
+    ("task", "probabilities", "marked"),
+    [("classes", (0.1, 0.2, 0.7), 1), ("multi-label", (0.9, 0.9, 0.1), 2), ("multi-label", (0.1, 0.2, 0.9), 1)],
+)
+def test_labels_may_hold_a_comma(model, vessel, task, probabilities, marked):
+    """The label "left, lower" is one; "left" and "lower", if both apply, are two."""
     scan = Scan(vessel.astype(np.float32))
     case = Case.judged(scan, "scan", "vessel", Predictor(model))
-    told = replace(case.prediction, label="left, lower", probabilities={"left": 0.6, "lower": 0.6, "left, lower": 0.9})
-    predictor = with_labels(model, task, *told.probabilities)
-    page = answer.answer(replace(case, prediction=told, predictor=predictor))
-    assert page.count('class="bar said"') == said
+    by_label = dict(zip(("left", "lower", "left, lower"), probabilities, strict=True))
+    prediction = replace(case.prediction, label="left, lower", probabilities=by_label)
+    predictor = with_labels(model, task, *by_label)
+    page = answer.answer(replace(case, prediction=prediction, predictor=predictor))
+    assert page.count('class="bar predicted"') == marked
 
 
 def test_a_closed_page_is_forgotten(server):

@@ -23,7 +23,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from liquidlens.serve.predict.predictor import Predictor
-from liquidlens.serve.server.app import name_of
+from liquidlens.serve.predict.pretrained import name_of
 from liquidlens.serve.server.codec import HEADER_LENGTH
 from tests.device.conftest import ask
 from tests.fuzz import seeds

@@ -12,8 +12,8 @@ from starlette.exceptions import HTTPException
 
 from liquidlens.imaging import phantoms
 from liquidlens.serve.predict.predictor import Predictor
+from liquidlens.serve.predict.pretrained import name_of
 from liquidlens.serve.server import protocol
-from liquidlens.serve.server.app import name_of
 from liquidlens.serve.server.codec import HEADER_LENGTH
 from tests.device.conftest import ask
 

@@ -31,8 +31,8 @@ async function answer(data: RunRequest): Promise<void> {
       ? { id: data.id, loaded: await load(data.file, data.sha256) }
       : { id: data.id, judged: await judge(data.scan, data.name) };
   } catch (error) {
-    const said = error instanceof Refusal ? error.message : `ONNX Runtime cannot run this (${firstLine(error)}).`;
-    answer = { id: data.id, refusal: said };
+    const refusal = error instanceof Refusal ? error.message : `ONNX Runtime cannot run this (${firstLine(error)}).`;
+    answer = { id: data.id, refusal };
   }
   self.postMessage(answer);
 }
@@ -73,7 +73,7 @@ async function load(file: Blob, expected: string | null): Promise<Loaded> {
   return { manifest, audit: audited, sha256: found, bytes: bytes.length, threads: ort.env.wasm.numThreads ?? 1 };
 }
 
-/** Run once; throws a Refusal if the outputs are not those that the manifest tells of. */
+/** Run once; throws a Refusal if the outputs are not those of the manifest. */
 async function warmUp(session: ort.InferenceSession, manifest: Manifest): Promise<void> {
   const colour = manifest.input.channels === 3 ? [3] : [];
   const shape = [...manifest.input.size, ...colour];

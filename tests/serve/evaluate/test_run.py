@@ -17,7 +17,7 @@ def test_tables_that_cannot_be_evaluated(tmp_path):
     labels, good = read_labels(array(tmp_path, [0, 1])), table.read_text()
     for find, replacement, sentence in (
         ('"p_vessel": 0.9', '"p_vessel": null', "row 1 has neither an error nor probabilities from 0 to 1"),
-        ('"label": "vessel"', '"label": "lung"', "row 1 says 'lung', and has no probability of it"),
+        ('"label": "vessel"', '"label": "lung"', "row 1 has the label 'lung', and no probability of it"),
     ):
         table.write_text(good.replace(find, replacement))
         with pytest.raises(LiquidLensError, match=sentence):

@@ -79,6 +79,21 @@ def test_its_bundle_holds_the_manifest_and_answers_for_other_runtimes(predictor)
     assert max(verify(predictor.path.read_bytes(), (folder / "golden.npz").read_bytes()).values()) <= 1e-4
 
 
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("bundles/vessel/model.onnx", "vessel"),
+        ("bundles/vessel/model-fp16.onnx", "vessel-fp16"),
+        ("my nodule/v2.onnx", "v2"),
+        ("my nodule/model.onnx", "my-nodule"),
+        ("nodule/models.onnx", "models"),
+        ("/model.onnx", "model"),
+    ],
+)
+def test_names_of_models(path, name):
+    assert pretrained.name_of(Path(path)) == name
+
+
 def test_what_is_no_scan_of_its_kind_is_flagged(predictor):
     unlike = IMAGES if len(predictor.manifest.input.size) == 2 else VOLUMES
     found = {kind: predictor.predict(Scan(make())) for kind, make in unlike.items()}

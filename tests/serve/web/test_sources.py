@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from liquidlens.drawing import palette
 from liquidlens.errors import LiquidLensError
 from liquidlens.imaging import Scan
 from liquidlens.manifest import Manifest
@@ -21,6 +22,7 @@ from liquidlens.serve.predict.prediction import conclude
 from liquidlens.serve.predict.predictor import Predictor
 from liquidlens.serve.predict.presentation import presented
 from liquidlens.serve.web import site
+from liquidlens.words import VALID_INPUT
 from tests.serve.web.test_site import tree
 
 WEB = site.PAGE.parent
@@ -31,20 +33,22 @@ import { readFileSync } from "node:fs";
 import { conclude } from "./model/conclude.js";
 import { positions } from "./model/explain.js";
 import { checkReads, presented } from "./model/present.js";
+import { VALID_INPUT } from "./model/valid-input.js";
 
 const { manifests, scans, points } = JSON.parse(readFileSync(0, "utf8"));
-const said = (work) => { try { return work(); } catch (error) { return error.message; } };
+const resultOf = (work) => { try { return work(); } catch (error) { return error.message; } };
 const typed = (outputs) => Object.fromEntries(
   Object.entries(outputs).map(([name, { data, shape }]) => {
     return [name, { data: Float32Array.from(data, (x) => x ?? NaN), shape }];
   }));
 console.log(JSON.stringify({
-  manifests: manifests.map(({ manifest, outputs }) => said(() => conclude(manifest, typed(outputs), []))),
+  manifests: manifests.map(({ manifest, outputs }) => resultOf(() => conclude(manifest, typed(outputs), []))),
   scans: scans.map(({ manifest, scan }) => {
     const whole = { ...scan, pixels: Float32Array.from(scan.pixels) };
-    return said(() => { checkReads(manifest, whole, "the scan"); return Array.from(presented(manifest, whole)); });
+    return resultOf(() => { checkReads(manifest, whole, "the scan"); return Array.from(presented(manifest, whole)); });
   }),
   points: points.map(([length, count]) => positions(length, count)),
+  words: VALID_INPUT,
 }));
 """
 
@@ -201,3 +205,9 @@ def test_what_stands_before_and_after_the_graph_is_the_same_as_in_python(sources
         assert mine == theirs if isinstance(mine, str) else np.allclose(mine, theirs, atol=1e-4)
     for mine, (length, count) in zip(found["points"], points, strict=True):
         assert np.allclose(mine, positions(length, count))
+    assert found["words"] == VALID_INPUT
+
+
+def test_the_page_has_the_colours_of_the_drawings():
+    style = (WEB / "src" / "page" / "style.css").read_text(encoding="utf-8")
+    assert f"--above: {palette.ABOVE}; --below: {palette.BELOW};" in style

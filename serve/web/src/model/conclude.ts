@@ -1,4 +1,4 @@
-/** What a model says about one scan: everything after the graph.  The same as `serve.predict.prediction`. */
+/** A model's answer for one scan: everything after the graph.  The same as `serve.predict.prediction`. */
 import { Refusal } from "../read/refusal.ts";
 import type { Manifest } from "./manifest.ts";
 
@@ -12,7 +12,7 @@ export interface Prediction {
   readonly label: string;
   /** Calibrated, in the order of the labels. */
   readonly probabilities: readonly number[];
-  /** A label needs a probability above it; null where the likeliest of several classes is said. */
+  /** A label is predicted if its probability is above; null where the likeliest of several classes is. */
   readonly threshold: number | null;
   readonly abstained: boolean;
   readonly oodScore: number;

@@ -40,8 +40,8 @@ export function scanFacts(scan: Scan, name: string, notes: readonly string[]): N
   if (scan.shape.length === 3 && !isColour(scan) && !scan.oriented) {
     rows.push(["Orientation", "not known; planes are named as if the slices ran from the feet to the head"]);
   }
-  const said = [...scan.notes, ...notes];
-  const list = said.length ? [element("ul", { class: "notes" }, ...said.map((note) => element("li", {}, note)))] : [];
+  const all = [...scan.notes, ...notes];
+  const list = all.length ? [element("ul", { class: "notes" }, ...all.map((note) => element("li", {}, note)))] : [];
   return [table(rows), ...list];
 }
 

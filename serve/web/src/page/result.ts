@@ -2,7 +2,7 @@
 import type { Judged, Loaded, Scan } from "../messages.ts";
 
 export function result(name: string, model: string, { manifest }: Loaded, scan: Scan, judged: Judged): string {
-  const { prediction: told, slices, traces } = judged;
+  const { prediction, slices, traces } = judged;
   const finite = (value: number) => (Number.isFinite(value) ? value : null);
   const rounded = (values: ArrayLike<number>, digits: number) => Array.from(values, (x) => Number(x.toFixed(digits)));
   const rows = (values: Float32Array, width: number) =>
@@ -26,17 +26,17 @@ export function result(name: string, model: string, { manifest }: Loaded, scan: 
       notes: scan.notes,
     },
     prediction: {
-      label: told.label,
-      probabilities: Object.fromEntries(manifest.labels.map((label, i) => [label, told.probabilities[i]])),
-      threshold: told.threshold,
-      abstained: told.abstained,
-      ood_score: told.oodScore,
-      ood_threshold: finite(told.oodThreshold),
-      ood: told.ood,
-      slice_probabilities: told.sliceProbabilities,
+      label: prediction.label,
+      probabilities: Object.fromEntries(manifest.labels.map((label, i) => [label, prediction.probabilities[i]])),
+      threshold: prediction.threshold,
+      abstained: prediction.abstained,
+      ood_score: prediction.oodScore,
+      ood_threshold: finite(prediction.oodThreshold),
+      ood: prediction.ood,
+      slice_probabilities: prediction.sliceProbabilities,
       milliseconds: judged.milliseconds,
       device: "browser",
-      notes: told.notes,
+      notes: prediction.notes,
     },
     explanation: {
       slices: slices && {

@@ -9,7 +9,7 @@ interface Waiting<Result> {
 }
 
 export class Helper<Request extends { id: number }, Result extends Numbered> {
-  /** How often it was ended; what a worker was told is forgotten with it. */
+  /** How often it was ended; what a worker was given is forgotten with it. */
   ended = 0;
   private worker: Worker | undefined;
   private last = 0;

@@ -1,4 +1,4 @@
-/** What a person can mend, said in one sentence: the page's form of `liquidlens.LiquidLensError`. */
+/** What a person can mend, in one sentence: the page's form of `liquidlens.LiquidLensError`. */
 export class Refusal extends Error {
   constructor(sentence: string) {
     // Sentences quote names of files, which strangers chose: nothing in them may end a line.
@@ -16,18 +16,18 @@ function escaped(letter: string): string {
 
 /**
  * Run `read`, and make a sentence that names the file of whatever it throws: damaged files lead to all kinds of errors.
- * What a DICOM reader says is not repeated: it may quote what the file holds, the patient's name included.
+ * What a DICOM reader throws is not repeated: it may quote what the file holds, the patient's name included.
  */
 export async function reading<T>(name: string, kind: string, read: () => T | Promise<T>): Promise<T> {
   try {
     return await read();
   } catch (error) {
     if (error instanceof Refusal) throw new Refusal(`${name}: ${error.message}`);
-    const told = error instanceof Error ? error : null;
-    const large = told instanceof RangeError && /alloc|length/i.test(told.message);
+    const text = error instanceof Error ? error.message : "";
+    const large = error instanceof RangeError && /alloc|length/i.test(text);
     if (large) throw new Refusal(`${name}: there is not enough memory to read it in this browser.`);
-    const said = kind === "DICOM" ? "" : (told?.message.split("\n")[0] ?? "").slice(0, 200);
-    const reason = said ? ` (${said.replace(/\.$/, "")})` : "";
+    const line = kind === "DICOM" ? "" : text.split("\n")[0]!.slice(0, 200);
+    const reason = line ? ` (${line.replace(/\.$/, "")})` : "";
     throw new Refusal(`${name}: not a readable ${kind} file; it may be damaged${reason}.`);
   }
 }

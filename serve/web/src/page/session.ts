@@ -1,0 +1,161 @@
+/** What a visitor has at hand, a model and a scan, and the work on them: loading, reading, judging. */
+import type { Member, Scan } from "../messages.ts";
+import { Refusal } from "../read/refusal.ts";
+import { byId } from "./dom.ts";
+import type { Chosen, Display, Opened } from "./display.ts";
+import type { Engine, Model } from "./engine.ts";
+
+type Task = "model" | "scan" | "answer";
+
+export class Session {
+  readonly models = new Map<string, Model>();
+  private readonly select = byId("model", HTMLSelectElement);
+  private readonly item = byId("item", HTMLInputElement);
+  private chosen: Chosen | undefined;
+  private opened: Opened | undefined;
+  /** The files that were dropped or chosen last, whether they could be read or not. */
+  private asked: readonly Member[] = [];
+  private judged: { of: Opened; by: Chosen } | undefined;
+  /** The newest of what was asked for; what was asked before is not shown any more. */
+  private readonly newest: Record<Task, number> = { model: 0, scan: 0, answer: 0 };
+  /** How many things of each kind are being done. */
+  private readonly busy: Record<Task, number> = { model: 0, scan: 0, answer: 0 };
+
+  constructor(
+    private readonly engine: Engine,
+    private readonly display: Display,
+  ) {}
+
+  /** Load a model, and let it judge the scan that is open. */
+  async choose(name: string): Promise<void> {
+    this.select.value = name;
+    const model = this.models.get(name)!;
+    this.newest.answer += 1; // what another model finds is not shown any more
+    await this.task("model", `Loading ${name}`, async (isNewest) => {
+      this.chosen = undefined;
+      this.display.showModel(undefined);
+      this.display.showFacts(this.opened, undefined);
+      try {
+        const loaded = await this.engine.load(model);
+        if (!isNewest()) return;
+        this.chosen = { model, loaded };
+        this.display.showModel(this.chosen);
+      } catch (error) {
+        throw error instanceof Refusal ? new Refusal(`${name}: ${error.message}`) : error;
+      }
+      this.display.showFacts(this.opened, this.chosen);
+    });
+    await this.judge();
+  }
+
+  /** A model of the person's own. */
+  async bring(title: string, file: Blob): Promise<void> {
+    const name = `your own ${title}`;
+    if (!this.models.has(name)) this.select.append(new Option(name));
+    this.models.set(name, { name, path: null, sha256: null, files: [], axes: null, dataset: null, file });
+    await this.choose(name);
+  }
+
+  /** Read a scan and let the model judge it. */
+  async open(members: readonly Member[]): Promise<void> {
+    if (!members.length) return;
+    const model = members.length === 1 && members[0]!.name.toLowerCase().endsWith(".onnx") ? members[0] : undefined;
+    if (model) return this.bring(model.name, model.file);
+    this.asked = members;
+    const selection = this.selection();
+    const name = (members.length === 1 ? members[0]!.name : `${members.length} files`) + (selection && `#${selection}`);
+    let isRead = false;
+    await this.task("scan", `Reading ${name}`, async (isNewest) => {
+      const colour = this.chosen?.loaded.manifest.input.channels === 3;
+      const started = performance.now();
+      this.engine.endReading(); // of what was asked for before, and is not shown any more
+      if (this.busy.answer) {
+        this.newest.answer += 1;
+        this.judged = undefined; // if this scan cannot be read, the one before is judged once more
+      }
+      const scan = await this.engine.read(members, selection, colour);
+      if (!isNewest()) return;
+      this.opened = { members, selection, name, scan, colour, milliseconds: performance.now() - started };
+      isRead = true;
+      if (this.selection() === selection) this.item.value = ""; // it is not the next file's; unread, it stays
+    });
+    const isMissing = !this.chosen && !this.busy.model && this.select.value; // its loading was stopped or failed
+    if (isRead && isMissing) await this.choose(this.select.value);
+    else await this.judge();
+  }
+
+  /** The same files once more, for another item. */
+  async openAgain(): Promise<void> {
+    await this.open(this.asked);
+  }
+
+  /** Open an example, with a model that reads such scans if the chosen one does not. */
+  async openExample(member: Member, dataset: string): Promise<void> {
+    const chosen = this.models.get(this.select.value)?.dataset ?? this.chosen?.loaded.manifest.provenance.dataset;
+    const fitting = [...this.models.values()].find((model) => model.dataset === dataset);
+    if (chosen !== dataset && fitting) void this.choose(fitting.name);
+    this.item.value = "";
+    await this.open([member]);
+  }
+
+  private selection(): string {
+    return this.item.value.trim().replace(/^#/, "");
+  }
+
+  /** Let the model judge the scan, once both are there, and draw the scan. */
+  private async judge(): Promise<void> {
+    const [of, by] = [this.opened, this.chosen];
+    if (!of || !by || (this.judged?.of === of && this.judged.by === by)) return;
+    this.judged = { of, by };
+    await this.task("answer", `Judging ${of.name}`, async (isNewest) => {
+      const colour = by.loaded.manifest.input.channels === 3;
+      if (of.colour === colour) return this.judgeAndShow(of, by, isNewest);
+      const scan = await this.engine.read(of.members, of.selection, colour);
+      if (!isNewest()) return;
+      this.opened = { ...of, colour, scan };
+      this.judged = { of: this.opened, by };
+      await this.judgeAndShow(this.opened, by, isNewest);
+    });
+  }
+
+  private async judgeAndShow(of: Opened, by: Chosen, isNewest: () => boolean): Promise<void> {
+    this.display.clearAnswer();
+    try {
+      const judged = await this.engine.predict(by.model, of.scan, of.name);
+      if (!isNewest()) return;
+      this.display.showAnswer(judged, of, by);
+      this.display.showFacts(this.opened, this.chosen, judged.prediction.notes);
+    } catch (error) {
+      if (isNewest()) this.display.showFacts(this.opened, this.chosen);
+      throw error instanceof Refusal ? new Refusal(error.message + this.hint(of.scan, by)) : error;
+    } finally {
+      if (isNewest()) await this.display.showScan(of.scan); // after the answer, which takes less time
+    }
+  }
+
+  /** Which of the site's models read scans with so many axes. */
+  private hint(scan: Scan, by: Chosen): string {
+    const wanted = scan.shape.length;
+    if (by.loaded.manifest.input.size.length === wanted) return "";
+    const fitting = [...this.models.values()].filter(({ axes }) => axes === wanted).map(({ name }) => name);
+    return fitting.length ? ` Choose ${fitting.join(" or ")}.` : "";
+  }
+
+  /** Show what is being done, and what went wrong.  isNewest: whether nothing of this kind was asked for since. */
+  private async task(kind: Task, words: string, work: (isNewest: () => boolean) => Promise<void>): Promise<void> {
+    const mine = ++this.newest[kind];
+    const isNewest = () => mine === this.newest[kind];
+    this.busy[kind] += 1;
+    this.display.showStatus(words, true);
+    if (kind !== "answer") this.display.hideError(); // what is wrong with a model or a scan stays beside the answer
+    try {
+      await work(isNewest);
+    } catch (error) {
+      if (isNewest()) this.display.showError(error);
+    } finally {
+      this.busy[kind] -= 1;
+      const isIdle = !this.busy.model && !this.busy.scan && !this.busy.answer;
+      if (isIdle) this.display.showStatus(this.chosen ? "Ready" : "No model is loaded", false);
+    }
+  }
+}
