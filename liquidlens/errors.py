@@ -27,6 +27,11 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> LiquidLensError:
     return LiquidLensError(f"There is no {kind} named {name!r}. {hint}")
 
 
+def first_line(error: BaseException) -> str:
+    """What an error of a library says, in a line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
 @contextmanager
 def reading(name: object, kind: str | None) -> Iterator[None]:
     """Make a sentence that names the file of whatever its reader raises; damaged files lead to all kinds of errors.

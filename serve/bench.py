@@ -13,9 +13,9 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from liquidlens.errors import LiquidLensError
+from liquidlens.errors import LiquidLensError, first_line
 from liquidlens.manifest import InputContract, Manifest
-from liquidlens.serve.predict.devices import CPU, CUDA, first_line
+from liquidlens.serve.predict.devices import CPU, CUDA
 from liquidlens.serve.predict.devices import session as open_session
 
 LOADS = 5

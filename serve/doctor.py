@@ -1,7 +1,6 @@
 """The doctor: what this machine can do, and why not more.
 
-Nothing is believed that was not tried: each device runs a tiny graph, each shipped model is loaded and run, and each
-library is loaded.
+Everything is tried: each device runs a tiny graph, each shipped model is loaded and run, and each library is loaded.
 """
 
 import ctypes
@@ -20,7 +19,7 @@ from typing import get_args
 import numpy as np
 
 from liquidlens.cores import usable_cores
-from liquidlens.errors import LiquidLensError
+from liquidlens.errors import LiquidLensError, first_line
 from liquidlens.words import counted
 
 #: What the two environments are made of, with what each is for.
@@ -47,7 +46,8 @@ SIGMOID = bytes.fromhex(
 class Finding:
     """One thing that was looked at.
 
-    about: what.  found: what it is, in words.  problem: None if it is well; else why not, and what to do.
+    about, found: what it is, and its state in words.
+    problem: None if it is well; else why not, and what to do.
     """
 
     about: str
@@ -112,11 +112,11 @@ def _onnx_runtime() -> Iterator[Finding]:
         except LiquidLensError as error:
             yield Finding(f"device {device}", "does not work", str(error))
         except Exception as error:  # it could be opened and not run, as without cuDNN
-            yield Finding(f"device {device}", "does not work", f"{devices.first_line(error)}.")
+            yield Finding(f"device {device}", "does not work", f"{first_line(error)}.")
 
 
 def _gpu() -> Iterator[Finding]:
-    """What NVIDIA's own program says, and each library that CUDA and TensorRT need, loaded."""
+    """The answer of NVIDIA's own program, and each library that CUDA and TensorRT need, loaded."""
     program = shutil.which("nvidia-smi")
     if program is None:
         yield Finding("nvidia-smi", "not installed")

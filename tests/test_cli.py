@@ -17,6 +17,7 @@ from PIL import Image
 from liquidlens import commands as cli
 from liquidlens.imaging import phantoms
 from liquidlens.manifest import KEY
+from liquidlens.serve.batch import tables
 from tests.conftest import changed_metadata
 
 
@@ -53,8 +54,8 @@ def scan(tmp_path_factory):
 
 def test_help_names_every_command_and_models_every_model(here):
     text = liquidlens("--help").stdout
-    commands = "models data recipes train sweep search study export audit bench predict merge explain serve doctor"
-    assert all(command in text for command in commands.split())
+    for command in cli.app.registered_commands:
+        assert re.search(rf"^\W*{command.name or command.callback.__name__} +", text, re.MULTILINE), command
     text = here("models").stdout
     assert re.search(r"^LiqExp4N2 +hse-2024 +1x28x28x28 +1 +18,475 +18,475$", text, re.MULTILINE)
     assert re.search(r"^RecNet-RNN +cmu +3x32x32 +10 +335,690 +-$", text, re.MULTILINE)
@@ -172,6 +173,12 @@ def bad_inputs(tmp_path, bundle, run, scan):
         (("predict", model, cut), "cut.npz: not a readable NPZ file"),
         (("predict", model, image), "image.npy: LiqExp1N2 reads a volume, and this is a 2D image"),
         (("predict", model, nan), "21952 of 21952 pixels are not finite"),
+        (("predict", model, scan, "--trust", "--out", tmp_path / "t.csv"), "--trust is for scans on the screen"),
+        (("predict", model, scan, "--out", tmp_path / "t.txt"), "a table's name ends in .csv, .jsonl or .parquet"),
+        (("batch", model, scan, "--out", tmp_path / "t.csv", "--resume", "--overwrite"), "give one of them"),
+        (("batch", model, scan, "--out", tmp_path / "t.csv", "--actors", 2), "--actors is for --engine ray"),
+        (("batch", model, scan, "--out", tmp_path / "t.csv", "--ray-address", "a"), "--ray-address is for --engine"),
+        (("batch", model, scan, "--out", tmp_path / "t.csv", "--shard", "9/8"), "from 1/8 to 8/8, not '9/8'"),
     ]
 
 
@@ -182,6 +189,19 @@ def test_bad_input_is_one_sentence_and_exit_code_2(here, tmp_path, liquid_bundle
         assert sentence in done.stderr, arguments
         assert "Traceback" not in done.stderr, arguments
         assert done.stderr.count("\n") == 1, f"one line: {done.stderr}"
+
+
+def test_predict_writes_the_table_of_batch(here, tmp_path, liquid_bundle, scan):
+    """All options that both have are passed on."""
+    options = ("--device", "cpu", "--threads", 1, "--limit", "seconds=99", "--json")
+    for command, name in (("predict", "one.csv"), ("batch", "two.csv")):
+        done = here(command, liquid_bundle.model, scan, scan, *options, "--out", tmp_path / name)
+        assert json.loads(done.stdout)["scans"] == 2
+    one, two = (list(tables.rows(tmp_path / name)) for name in ("one.csv", "two.csv"))
+    assert [row | {"milliseconds": 0} for row in one] == [row | {"milliseconds": 0} for row in two]
+    assert one[0]["task"] == "classes"
+    done = here("predict", liquid_bundle.model, scan, "--out", tmp_path / "three.csv", "--limit", "file_bytes=9")
+    assert "1 could not be predicted" in done.stdout
 
 
 def test_a_file_that_was_tampered_with_fails_its_audit(here, liquid_bundle, tmp_path):

@@ -7,11 +7,11 @@ a bar.  Synapses of a CfC have no sign; they are grey and end in an arrow.
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Literal, Protocol
 
 from markupsafe import Markup
 
 from liquidlens.drawing.svg import element, line, picture, text
+from liquidlens.manifest import Wiring
 from liquidlens.words import counted
 
 #: More than this is a black tangle as lines; of fully connected neurons, so is a third of all possible synapses.
@@ -30,35 +30,18 @@ MOST_ROWS = 24
 Place = tuple[float, float]
 
 
-class Layer(Protocol):
-    """What a drawing needs to know of a liquid layer; `liquidlens.manifest.Wiring` says what each is."""
-
-    @property
-    def layer(self) -> str: ...
-    @property
-    def cell(self) -> Literal["LTC", "CfC"]: ...
-    @property
-    def features(self) -> int: ...
-    @property
-    def neurons(self) -> str: ...
-    @property
-    def sensory_fan_in(self) -> tuple[int, ...]: ...
-    @property
-    def recurrent(self) -> tuple[str, ...]: ...
-
-
-def wiring(layer: Layer) -> Markup:
+def wiring(layer: Wiring) -> Markup:
     """The layer as columns of neurons, or as a matrix if it is too dense for lines."""
     return matrix(layer) if dense(layer) else columns(layer)
 
 
-def dense(layer: Layer) -> bool:
+def dense(layer: Wiring) -> bool:
     """Whether lines would hide each other: more than 60 neurons, 300 synapses, or a third of all possible ones."""
     neurons, lines = len(layer.neurons), sum(1 for _ in synapses(layer))
     return neurons > MOST_NEURONS or lines > min(MOST_SYNAPSES, neurons**2 / 3)
 
 
-def synapses(layer: Layer) -> Iterator[tuple[int, int, str]]:
+def synapses(layer: Wiring) -> Iterator[tuple[int, int, str]]:
     """Recurrent synapses: neuron where it starts, neuron where it ends, "excites", "inhibits", or of a CfC "joins"."""
     kinds = {"+": "excites", "-": "inhibits"} if layer.cell == "LTC" else {"+": "joins", "-": "joins"}
     for start, signs in enumerate(layer.recurrent):
@@ -67,14 +50,14 @@ def synapses(layer: Layer) -> Iterator[tuple[int, int, str]]:
                 yield start, end, kinds[sign]
 
 
-def columns(layer: Layer) -> Markup:
+def columns(layer: Wiring) -> Markup:
     """Sensory inputs as one box, then inter, command and motor neurons from left to right, numbered as ncps does."""
     width, height, parts = drawn_columns(layer)
     return picture(width, height, f"Wiring of {layer.layer}: {len(layer.neurons)} neurons", parts, "wiring")
 
 
 def drawn_columns(
-    layer: Layer, disc: Callable[[Place, int], Markup] | None = None
+    layer: Wiring, disc: Callable[[Place, int], Markup] | None = None
 ) -> tuple[float, float, list[Markup]]:
     """Width, height and parts of the drawing in columns; of a `dense` layer without its synapses.
 
@@ -103,7 +86,7 @@ def drawn_columns(
     return FIRST + COLUMN * (len(kinds) - 1) + 110, height, parts
 
 
-def matrix(layer: Layer) -> Markup:
+def matrix(layer: Wiring) -> Markup:
     """A row per neuron where synapses start, a column per neuron where they end: squares excite, dashes inhibit."""
     cell = max(2.5, min(14.0, 560 / len(layer.neurons)))
     left, top, side = 96.0, 32.0, cell * len(layer.neurons)
@@ -149,7 +132,7 @@ def _runs(neurons: str) -> Iterator[tuple[str, int, int]]:
             first = last + 1
 
 
-def _sensory(layer: Layer, places: dict[int, Place], middle: float, height: float) -> Iterator[Markup]:
+def _sensory(layer: Wiring, places: dict[int, Place], middle: float, height: float) -> Iterator[Markup]:
     """The box of inputs, and one line to every neuron that reads some."""
     (left, width), top = SENSES, middle - height / 2
     reading = sorted((y, x, neuron) for neuron, (x, y) in places.items() if layer.sensory_fan_in[neuron])
@@ -161,14 +144,14 @@ def _sensory(layer: Layer, places: dict[int, Place], middle: float, height: floa
     yield from _sensory_box(layer, middle, height)
 
 
-def _sensory_box(layer: Layer, middle: float, height: float) -> Iterator[Markup]:
+def _sensory_box(layer: Wiring, middle: float, height: float) -> Iterator[Markup]:
     left, width = SENSES
     yield element("rect", x=left, y=middle - height / 2, width=width, height=height, rx=4, class_="senses")
     yield text(left + width / 2, middle - 5, f"{layer.features:,} inputs", "label", "middle")
     yield text(left + width / 2, middle + 13, f"{sum(layer.sensory_fan_in):,} synapses", "tick", "middle")
 
 
-def _recurrent(layer: Layer, places: dict[int, Place]) -> Iterator[Markup]:
+def _recurrent(layer: Wiring, places: dict[int, Place]) -> Iterator[Markup]:
     """Every recurrent synapse.  Those that reach a neuron from one side are spread over that side."""
     arriving: dict[tuple[int, bool], list[tuple[int, str]]] = {}
     for start, end, kind in synapses(layer):

@@ -34,8 +34,11 @@ KEPT = "What is done is kept, and --resume goes on from there."
 
 @dataclass(frozen=True)
 class Cluster:
-    """address: of an existing Ray cluster; None starts one on this machine.  actors: how many; None is one for every
-    two cores, or one for every GPU if the model is to run on one."""
+    """Where a job runs.
+
+    address: of an existing Ray cluster; None starts one on this machine.
+    actors: how many; None is one for every two cores, or one for every GPU if the model is to run on one.
+    """
 
     address: str | None = None
     actors: int | None = None
@@ -66,8 +69,7 @@ def run(
     summary, job, started = Summary(), job_of(predictor, inputs), time.perf_counter()
     folder = parts_of(out)
     if not (resume and folder.exists()) and is_done(out, job, inputs, resume, overwrite):
-        for _ in summary.watch(tables.rows(out)):
-            pass
+        summary.count(tables.rows(out))
         return summary
     with _alone(journal_of(out), overwrite):
         ray = import_ray(cluster.address)

@@ -30,8 +30,12 @@ _BYTES = 128 * 2**20
 
 @dataclass(frozen=True)
 class Options:
-    """batch_size: scans of one shape that are run together.  readers: processes that read scans; by default one for
-    each core, at most 8.  budget: of one scan."""
+    """How scans are read and run.
+
+    batch_size: scans of one shape that are run together.
+    readers: processes that read scans; by default one for each core, at most 8.
+    budget: of one scan.
+    """
 
     batch_size: int = 32
     readers: int | None = None
@@ -43,8 +47,12 @@ class Options:
 
 
 class Window(NamedTuple):
-    """rows: of scans that follow one another.  position: of the scan after them.  places: how many places that is, a
-    scan counting as its share of its place."""
+    """Scans that follow one another.
+
+    rows: theirs.
+    position: of the scan after them.
+    places: how many places they are, a scan counting as its share of its place.
+    """
 
     rows: list[Row]
     position: Position

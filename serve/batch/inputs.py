@@ -45,8 +45,10 @@ class Shard:
 class Inputs:
     """The places of scans, numbered from 0 in the order in which they were named, those of a folder sorted by name.
 
-    Going through them twice gives the same places, as long as no file comes or goes.  count: how many places are in the
-    shard.  fingerprint: the SHA-256 of all of them.
+    Going through them twice gives the same places, as long as no file comes or goes.
+
+    count: how many places are in the shard.
+    fingerprint: the SHA-256 of all of them.
     """
 
     def __init__(self, sources: Sequence[str], axes: int, lines: Iterable[str] = (), shard: Shard = Shard()):
@@ -113,7 +115,7 @@ class Inputs:
             state = os.stat(folder)
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError:
-            yield Place(folder)  # whose reader says what is wrong with it
+            yield Place(folder)  # whose reader raises what is wrong with it
             return
         here = (state.st_dev, state.st_ino)
         if here in above:  # a link to a folder that holds it

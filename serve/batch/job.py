@@ -21,8 +21,12 @@ _QUOTED = 5
 
 @dataclass
 class Summary:
-    """What a table holds.  scans: all rows.  errors: those with an error, of which the first few are quoted.
-    predicted, seconds: how many rows this run added, and in what time."""
+    """What a table holds.
+
+    scans: how many rows.
+    errors, quoted: how many have an error, and the first few of these.
+    predicted, seconds: how many rows this run added, and in what time.
+    """
 
     scans: int = 0
     labels: Counter[str] = field(default_factory=Counter)
@@ -32,6 +36,11 @@ class Summary:
     quoted: list[str] = field(default_factory=list)
     predicted: int = 0
     seconds: float = 0.0
+
+    def count(self, rows: Iterable[Row]) -> None:
+        """Count rows that nobody else needs."""
+        for _ in self.watch(rows):
+            pass
 
     def watch(self, rows: Iterable[Row]) -> Iterator[Row]:
         """The same rows, counted as they pass."""
@@ -50,8 +59,12 @@ class Summary:
 
 @dataclass(frozen=True)
 class State:
-    """How far a job is.  places: of the `of` places of scans, those that are done.  rows: kept so far, those of earlier
-    runs included.  predicted, errors: rows of this run, and those with an error among them."""
+    """How far a job is.
+
+    places, of: how many places of scans are done, and how many there are.
+    rows: kept so far, those of earlier runs included.
+    predicted, errors: rows of this run, and those with an error among them.
+    """
 
     places: float
     of: int
@@ -80,8 +93,7 @@ def run(
     """
     summary, job, started = Summary(), job_of(predictor, inputs), time.perf_counter()
     if is_done(out, job, inputs, resume, overwrite):
-        for _ in summary.watch(tables.rows(out)):
-            pass
+        summary.count(tables.rows(out))
         return summary
     _check_parts(parts_of(out), overwrite)
     journal = Journal(journal_of(out), job, anew=overwrite)

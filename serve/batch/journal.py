@@ -23,7 +23,11 @@ _SYNC = 5.0
 
 @dataclass(frozen=True)
 class Job:
-    """What rows of one table have in common.  inputs: the fingerprint of all inputs; shard: the part of them."""
+    """What rows of one table have in common.
+
+    inputs: the fingerprint of all inputs.
+    shard: the part of them.
+    """
 
     model: str
     model_sha256: str
@@ -48,8 +52,11 @@ Position = tuple[int, int]
 
 
 class Journal:
-    """An open journal, which only one process may have.  rows: how many it holds.  position: where the job went on when
-    it was opened."""
+    """An open journal, which only one process may have.
+
+    rows: how many it holds.
+    position: where the job went on when it was opened.
+    """
 
     def __init__(self, path: Path, job: Job, anew: bool = False):
         """Begin a journal, or go on with the one that is there, unless it is to be begun `anew`.

@@ -8,15 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from liquidlens.errors import LiquidLensError
-from liquidlens.serve.predict.devices import first_line
+from liquidlens.errors import LiquidLensError, first_line
 
 #: Seconds in which the head of a cluster has to answer.
 _KNOCK = 10.0
 
 
 def import_ray(address: str | None) -> Any:
-    """Ray, with nothing to say, and nothing to send.  Raises LiquidLensError if it is not installed."""
+    """Ray, silent, and sending nothing.  Raises LiquidLensError if it is not installed."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # or Ray announces that this will be its default
     if address is None:
@@ -50,7 +49,7 @@ def _join(ray: Any, address: str | None) -> None:
     what = "Ray cannot be started" if address is None else f"{address}: there is no Ray cluster that can be joined"
     try:
         host, colon, port = (address or "").rpartition(":")
-        if colon and port.isdecimal() and "://" not in host:  # Ray would knock for minutes
+        if colon and port.isdecimal() and "://" not in host:  # Ray would try for minutes
             socket.create_connection((host.strip("[]"), int(port)), _KNOCK).close()
         settings = {"include_dashboard": False} if address is None else {}
         ray.init(address or "local", log_to_driver=False, logging_level="CRITICAL", **settings)
@@ -82,4 +81,4 @@ def cause_of(error: BaseException) -> str:
     """What is at the bottom of an error of Ray's, in a line: its own text may be an actor's traceback."""
     while (deeper := getattr(error, "cause", None) or error.__cause__) is not None:
         error = deeper
-    return f"{type(error).__name__}: {first_line(error)}"  # type: ignore[arg-type]  # shows any
+    return f"{type(error).__name__}: {first_line(error)}"

@@ -29,14 +29,14 @@ Labels = Annotated[
 ]
 
 
+#: Seconds between two lines of progress where there is no terminal.
+_LINE = 30.0
+
+
 class InterruptedJobError(LiquidLensError):
     """Somebody pressed Ctrl-C."""
 
     exit_code = 130
-
-
-#: Seconds between two lines of progress where there is no terminal.
-_LINE = 30.0
 
 
 def batch(
@@ -80,7 +80,7 @@ def batch(
     from liquidlens.serve.predict import Predictor
 
     if resume and overwrite:
-        raise LiquidLensError("--resume goes on, and --overwrite starts anew: give one of them.")
+        raise LiquidLensError("--resume goes on and --overwrite starts anew: give one of them.")
     if engine == "plain" and (actors or ray_address):
         raise LiquidLensError(f"{'--actors' if actors else '--ray-address'} is for --engine ray.")
     options = Options(batch_size, readers, parse_budget(limits or ()))
@@ -95,8 +95,8 @@ def batch(
     inputs = Inputs(scans, len(predictor.manifest.input.size), lines, part)
     run = job.run
     if engine == "ray":
-        on = cluster.Cluster(ray_address, actors)
-        run = functools.partial(cluster.run, cluster=on, device=device, threads=threads)
+        pool = cluster.Cluster(ray_address, actors)
+        run = functools.partial(cluster.run, cluster=pool, device=device, threads=threads)
     try:
         with _progress() as say:
             summary = run(predictor, inputs, out, options, resume=resume, overwrite=overwrite, say=say)
@@ -127,7 +127,7 @@ Evaluate = Callable[[Path], tuple[dict, list[tuple[str, str]], list[Path]]]
 
 def _evaluation(labels: str | None, names: Sequence[str] = (), by_part: bool = False) -> Evaluate | None:
     """What evaluates a table with these labels.  They are read now, and compared with those of the model, `names`, so
-    that what is wrong with them is said before the work."""
+    that wrong ones are refused before the work."""
     if labels is None:
         return None
     from liquidlens.serve.evaluate import run as evaluation
@@ -193,12 +193,12 @@ def _progress() -> Iterator[Callable[["State"], None]]:
 
 
 def _lines(screen: Console) -> Callable[["State"], None]:
-    started = said = time.monotonic()
+    started = last = time.monotonic()
 
     def say(state: "State") -> None:
-        nonlocal said
-        if time.monotonic() - said > _LINE:
-            said = time.monotonic()
+        nonlocal last
+        if time.monotonic() - last > _LINE:
+            last = time.monotonic()
             screen.print(f"{state.places / max(state.of, 1):.1%}  {_state(state, started)}", soft_wrap=True)
 
     return say

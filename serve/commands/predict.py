@@ -34,13 +34,13 @@ def predict(
     require_signature: Signature = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     out: Annotated[
-        Path | None, typer.Option(help="Write a table instead, as `liquidlens batch` does, which has more options.")
+        Path | None, typer.Option(help="Write a table, as `liquidlens batch` does, which has more options for it.")
     ] = None,
 ) -> None:
     """Predict the label of each scan with an exported model."""
     if out is not None:
         if trust:
-            raise LiquidLensError("--trust is for few scans on the screen; with --out, readers stay from file to file.")
+            raise LiquidLensError("--trust is for scans on the screen; for a table, give --out alone.")
         from liquidlens.serve.commands.batch import batch
 
         batch(model, scans, out, device, threads, limits, require_signature, as_json)

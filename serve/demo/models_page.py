@@ -74,7 +74,7 @@ def facts(predictor: Predictor) -> dict[str, dict[str, str]]:
         "Dataset": f"{provenance.dataset}, MD5 {provenance.dataset_md5}",
         "Recipe": f"{provenance.recipe}, seed {provenance.seed}, {provenance.weights} weights",
         "Changes to the recipe": ", ".join(f"{k} = {v}" for k, v in provenance.changes.items()) or "none",
-        "Chosen on the test scans": "yes, so the figures flatter" if provenance.validated_on_test else "no",
+        "Chosen on the test scans": "yes, so the test figures are too good" if provenance.validated_on_test else "no",
         "Weights, SHA-256": provenance.weights_sha256,
         "Versions": ", ".join(f"{name} {version}" for name, version in provenance.versions.items()),
         "Graph digest": manifest.graph_digest,

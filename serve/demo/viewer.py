@@ -5,8 +5,6 @@ written to disk.  A picture has the scan's own resolution; the browser stretches
 gives.
 """
 
-import base64
-import io
 import math
 from dataclasses import dataclass
 from html import escape
@@ -17,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from liquidlens.drawing.palette import ABOVE, BELOW, rgb
+from liquidlens.drawing.png import data_uri
 from liquidlens.imaging import Scan
 
 Plane = Literal["axial", "coronal", "sagittal"]
@@ -142,7 +141,7 @@ def figure(
             caption += f" &middot; {(index + 0.5) * scan.spacing[axis]:.1f} mm"
     height, width = proportions(scan, plane)
     share = f"width:{100 * min(1, width / height):.2f}%;height:{100 * min(1, height / width):.2f}%"
-    source = data_uri(paint(pixels, window, weights, scale, opacity))
+    source = data_uri(Image.fromarray(paint(pixels, window, weights, scale, opacity)), compress_level=1)
     looks = "smooth" if min(pixels.shape[:2]) >= SMOOTH_FROM else "blocks"
     letters = _letters(plane) if scan.oriented and plane is not None else ""
     return (
@@ -152,13 +151,6 @@ def figure(
         f'<img class="{looks}" style="{share}" alt="{escape(name)}" src="{source}">'
         f"{letters}</div></div><figcaption>{caption}</figcaption></figure>"
     )
-
-
-def data_uri(picture: NDArray[np.uint8]) -> str:
-    """A picture (rows, columns[, 3]) as a PNG that is its own address."""
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG", compress_level=1)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _letters(plane: Plane) -> str:

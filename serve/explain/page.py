@@ -4,8 +4,6 @@ It is self-contained and without scripts, to keep or to send.  It shows the scan
 scan.
 """
 
-import base64
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from liquidlens.drawing import palette
+from liquidlens.drawing.png import data_uri
 from liquidlens.imaging import Scan
 from liquidlens.serve import explain
 from liquidlens.serve.explain import drawing
@@ -108,9 +107,7 @@ def _picture(caption: str, grey: NDArray[np.uint8], share: NDArray[np.float32], 
     veil[..., 3] = 190 * np.abs(share)
     over = Image.fromarray(veil).resize((width, height), Image.Resampling.BILINEAR)
     ground.paste(over, mask=over)
-    file = io.BytesIO()
-    ground.save(file, "PNG", optimize=True)
-    return Picture(caption, "data:image/png;base64," + base64.b64encode(file.getvalue()).decode(), width, height)
+    return Picture(caption, data_uri(ground, optimize=True), width, height)
 
 
 _TEMPLATES = jinja2.Environment(

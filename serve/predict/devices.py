@@ -19,7 +19,7 @@ from typing import Any, Literal, get_args
 import onnxruntime
 
 from liquidlens.cores import usable_cores
-from liquidlens.errors import LiquidLensError, unknown
+from liquidlens.errors import LiquidLensError, first_line, unknown
 
 Device = Literal["cpu", "cuda", "tensorrt"]
 
@@ -165,10 +165,6 @@ def packages() -> dict[str, str]:
     """The installed ONNX Runtime packages with their versions: there should be one, as all install the same module."""
     found = ((package.metadata["Name"], package.version) for package in distributions())
     return {name: version for name, version in found if name and name.lower().startswith("onnxruntime")}
-
-
-def first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 def _preload() -> None:

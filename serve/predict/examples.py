@@ -23,8 +23,12 @@ REAL = (
 
 @dataclass(frozen=True)
 class Example:
-    """axes: 2 of an image, 3 of a volume.  dataset: models that were trained on it read such scans; None: none do.
-    scan: reads or makes it."""
+    """A scan to try.
+
+    axes: 2 of an image, 3 of a volume.
+    dataset: models that were trained on it read such scans; None: none do.
+    scan: reads or makes it.
+    """
 
     name: str
     axes: int

@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from liquidlens import imaging
-from liquidlens.errors import LiquidLensError
+from liquidlens.errors import LiquidLensError, first_line
 from liquidlens.imaging import Scan
 from liquidlens.manifest import Manifest
 from liquidlens.serve.predict import devices, pretrained
 from liquidlens.serve.predict.bounded_run import Outputs, Replay, run
-from liquidlens.serve.predict.devices import first_line
 from liquidlens.serve.predict.prediction import Prediction, conclude
 from liquidlens.serve.predict.presentation import display_window, presented
 from liquidlens.signing import verified

@@ -155,6 +155,19 @@ def test_an_interrupted_job_goes_on_where_it_stopped(predictor, folder, tmp_path
     assert batch(predictor, out, folder, resume=True).predicted == 0
 
 
+def test_a_journal_of_before_there_was_a_task_goes_on(predictor, folder, tmp_path):
+    out, options = tmp_path / "out.csv", Options(batch_size=1, readers=2)
+    with pytest.raises(_StopError):
+        batch(predictor, out, folder, options=options, say=stop_after(4))
+    journal = journal_of(out)
+    older = [json.loads(line) for line in journal.read_text().splitlines()]
+    kept = sum(row.pop("task") == "classes" for entry in older[1:] for row in entry["rows"])
+    journal.write_text("".join(json.dumps(entry) + "\n" for entry in older))
+    batch(predictor, out, folder, options=options, resume=True)
+    assert [row["task"] for row in rows(out)] == [None] * kept + ["classes"] * (21 - kept)
+    assert kept == 4
+
+
 def test_other_inputs_do_not_go_on(predictor, folder, tmp_path):
     """Neither with a journal, nor with a finished table."""
     out = tmp_path / "out.csv"

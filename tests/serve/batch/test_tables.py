@@ -29,6 +29,7 @@ ROWS = [
         ood=True,
         device="cpu",
         milliseconds=0.25,
+        task="classes",
         notes='He said "no", \u00fcber\nnext line.',
     ),
     row(number=1, item="x/1", error="broken, \u2028 badly"),
@@ -65,6 +66,15 @@ def test_a_table_is_written_whole_or_not_at_all(tmp_path, ending):
         tables.write(path, KINDS, fails())
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("ending", tables.FORMATS)
+def test_tables_of_before_there_was_a_task_are_read(tmp_path, ending):
+    path = tmp_path / f"table{ending}"
+    tables.write(path, {name: kind for name, kind in KINDS.items() if name != "task"}, ROWS)
+    assert list(tables.rows(path)) == [found | {"task": None} for found in ROWS]
+    tables.write(tmp_path / "new.csv", KINDS, tables.rows(path))
+    assert list(tables.rows(tmp_path / "new.csv")) == [found | {"task": None} for found in ROWS]
 
 
 def test_what_is_no_table(tmp_path):

@@ -13,9 +13,9 @@ FINDINGS = ("effusion", "mass, solid", "nodule")
 
 
 def write_table(
-    path: Path, names, probabilities, threshold=None, abstained=(), paths=None, items=None, errors=()
+    path: Path, names, probabilities, threshold=None, abstained=(), paths=None, items=None, errors=(), task=None
 ) -> Path:
-    """A results table of what a model says that has these probabilities."""
+    """A results table of the answers of a model that has these probabilities.  task: None as in older tables."""
     columns = tables.columns(names)
     rows = []
     for i, p in enumerate(probabilities):
@@ -45,6 +45,7 @@ def write_table(
                 "milliseconds": 1.5,
                 "model": "LiqExp1N2",
                 "model_sha256": "ab" * 32,
+                "task": task,
                 "error": "scan.png: the file is empty." if i in errors else None,
             }
         )

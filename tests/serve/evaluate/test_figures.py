@@ -114,6 +114,23 @@ def test_two_labels_may_be_two_classes_or_two_findings(tmp_path):
         evaluate(table, read_labels(array(tmp_path, np.array([1, 0]))))
 
 
+@pytest.mark.parametrize(
+    ("names", "threshold", "task", "kind"),
+    [
+        (("a", "b"), 0.5, "classes", "two classes"),
+        (("a", "b"), 0.5, "multi-label", "multi-label"),
+        (FOUR, None, "classes", "several classes"),
+        (FINDINGS, 0.5, "multi-label", "multi-label"),
+    ],
+)
+def test_the_task_is_the_one_in_the_table(tmp_path, names, threshold, task, kind):
+    """Also if the probabilities of several labels happen to sum to 1, and if the first scan has an error."""
+    probabilities = np.full((2, len(names)), 1 / len(names)) + np.linspace(-0.1, 0.1, len(names))
+    table = write_table(tmp_path / "r.csv", names, probabilities, threshold, errors=(0,), task=task)
+    truth = np.ones((2, len(names)), int) if task == "multi-label" else np.array([0, 1])
+    assert evaluate(table, read_labels(array(tmp_path, truth)), 10).task == kind
+
+
 def test_one_class_alone_has_no_area(tmp_path):
     table = write_table(tmp_path / "results.jsonl", TWO, binary(0.1, 0.6, 0.2), 0.5, abstained=(0, 1, 2))
     found = evaluate(table, read_labels(array(tmp_path, [0, 0, 0])), samples=20)

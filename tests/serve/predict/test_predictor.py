@@ -23,6 +23,7 @@ from liquidlens.manifest import (
     Provenance,
     abstains,
 )
+from liquidlens.serve.predict import pretrained
 from liquidlens.serve.predict.prediction import conclude
 from liquidlens.serve.predict.predictor import Predictor
 from tests.conftest import changed_metadata
@@ -53,6 +54,58 @@ def test_predictions_equal_the_raw_outputs(predictor):
     assert prediction.device == predictor.device
     assert set(prediction.milliseconds) == {"prepare", "run", "total"}
     assert prediction.milliseconds["total"] >= prediction.milliseconds["run"] > 0
+
+
+def test_a_model_is_a_name_a_bundle_or_a_file(liquid_bundle, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where no folder has a model's name
+    assert Predictor("vessel", "cpu").path == pretrained.FOLDER / "vessel" / "model.onnx"
+    for path in (liquid_bundle.path, str(liquid_bundle.path), liquid_bundle.model):
+        assert Predictor(path, "cpu").path == liquid_bundle.model
+    with pytest.raises(LiquidLensError, match=r"this folder holds no model\.onnx; name a bundle or an \.onnx file\.$"):
+        Predictor(tmp_path)
+    with pytest.raises(LiquidLensError, match=r"no file or pretrained model named 'vessels'\. Did you mean vessel"):
+        Predictor("vessels")
+
+
+def test_a_scan_is_a_file_an_array_or_a_scan(predictor, tmp_path):
+    volumes = phantoms.vessel3d(splits={"test": 2})["test_images"]
+    np.save(tmp_path / "one.npy", volumes[0])
+    np.savez(tmp_path / "two.npz", scans=volumes)
+    expected = predictor.predict(Scan(volumes[0].astype(np.float32))).probabilities
+    given = (
+        tmp_path / "one.npy", str(tmp_path / "one.npy"), f"{tmp_path}/two.npz#scans/0", volumes[0], volumes[0].tolist()
+    )  # fmt: skip
+    for scan in given:
+        assert predictor.predict(scan).probabilities == expected
+    for found in predictor.predict_many(given):
+        assert found.probabilities == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ("none.nii", "none.nii: there is no such file."),
+        (np.zeros((28, 28)), "the scan: LiqExp1N2 reads a volume, and this is a 2D image."),
+        (np.zeros((1, 2, 3, 4)), "the scan: A scan has 2 or 3 axes, this array has 4 (1 x 2 x 3 x 4)."),
+        (np.zeros((0, 3, 4)), "the scan: The scan is empty (0 x 3 x 4 pixels)."),
+        ({"pixels": 1}, "the scan: give a file, a Scan or an array of numbers, not dict."),
+        (None, "the scan: A scan has 2 or 3 axes, this array has 0 ()."),
+    ],
+)
+def test_what_is_no_scan_is_refused_in_one_sentence(predictor, given, sentence):
+    with pytest.raises(LiquidLensError) as refused:
+        predictor.predict(given)
+    assert str(refused.value) == sentence
+
+
+def test_errors_of_many_name_the_file_or_the_number(predictor, tmp_path):
+    np.save(tmp_path / "image.npy", np.zeros((28, 28)))
+    image, array, scan = predictor.predict_many(
+        [tmp_path / "image.npy", np.full((2, 2, 2), np.nan), np.zeros((4, 4, 4))]
+    )
+    assert str(image) == f"{tmp_path}/image.npy: LiqExp1N2 reads a volume, and this is a 2D image."
+    assert str(array).startswith("scan 1: 8 of 8 pixels are not finite")
+    assert set(scan.probabilities) == {"vessel", "aneurysm"}
 
 
 def test_slices_decide_together(predictor):

@@ -24,7 +24,7 @@ export interface Scan {
 const PLAIN = { spacing: null, modality: null, units: null, window: null, oriented: false, notes: [] } as const;
 
 /** A scan of these pixels.  Throws a Refusal if they are empty, not 2D or 3D, or not finite. */
-export function scanOf(pixels: Float32Array<ArrayBuffer>, shape: readonly number[], told: Partial<Scan> = {}): Scan {
+export function scanOf(pixels: Float32Array<ArrayBuffer>, shape: readonly number[], known: Partial<Scan> = {}): Scan {
   const size = shape.join(" x ");
   if (shape.length !== 2 && shape.length !== 3) {
     throw new Refusal(`A scan has 2 or 3 axes, this array has ${shape.length} (${size}).`);
@@ -37,7 +37,7 @@ export function scanOf(pixels: Float32Array<ArrayBuffer>, shape: readonly number
       `${bad} of ${pixels.length} pixels are not finite (NaN or infinite): give them the background value.`,
     );
   }
-  return { ...PLAIN, ...told, pixels, shape };
+  return { ...PLAIN, ...known, pixels, shape };
 }
 
 /** The lowest and the highest value. */
