@@ -126,11 +126,11 @@ export class Session {
       this.display.showAnswer(judged, of, by);
       this.display.showFacts(this.opened, this.chosen, judged.prediction.notes);
     } catch (error) {
-      if (isNewest()) this.display.showFacts(this.opened, this.chosen);
-      throw error instanceof Refusal ? new Refusal(error.message + this.hint(of.scan, by)) : error;
-    } finally {
-      if (isNewest()) await this.display.showScan(of.scan); // after the answer, which takes less time
+      if (!isNewest()) return;
+      this.display.showFacts(this.opened, this.chosen);
+      this.display.showError(error instanceof Refusal ? new Refusal(error.message + this.hint(of.scan, by)) : error);
     }
+    await this.display.showScan(of.scan); // after the answer, which takes less time
   }
 
   /** Which of the site's models read scans with so many axes. */
