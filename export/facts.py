@@ -143,33 +143,33 @@ class Operating:
     accuracy_when_sure: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Variant:
-    """One precision variant, measured."""
+    """One precision variant, measured; what has a default here is not known of one without a file."""
 
     precision: Precision
     #: Its name in the bundle; None if it was rejected before a file was worth writing.
-    file: str | None
-    bytes: int
+    file: str | None = None
+    bytes: int = 0
     #: Operator -> how many of them compute in int8 (fp16: "initializers" -> how many are stored in float16).
-    converted: dict[str, int]
+    converted: dict[str, int] = field(default_factory=dict)
     #: Operator -> (how many stayed as they were, why).
     left: dict[str, tuple[int, str]]
     #: The reason why this variant must not be used, or None.
     rejected: str | None
-    recommended: bool
-    load_milliseconds: float
+    recommended: bool = False
+    load_milliseconds: float = math.nan
     #: Batch size -> median milliseconds of a run on one CPU thread.
-    milliseconds: dict[int, float]
+    milliseconds: dict[int, float] = field(default_factory=dict)
     #: Of batch size 1, the fastest run: what the choice goes by, since other work on the machine disturbs it least.
-    fastest_milliseconds: float
+    fastest_milliseconds: float = math.nan
     #: Split ("val", "test") -> "auc", "accuracy".
-    figures: dict[str, dict[str, Interval]]
+    figures: dict[str, dict[str, Interval]] = field(default_factory=dict)
     #: Against fp32, over validation and test scans.
-    max_probability_difference: float
-    changed_labels: int
+    max_probability_difference: float = math.nan
+    changed_labels: int = 0
     #: Share of the validation scans that it calls unlike the training scans.
-    ood_share: float
+    ood_share: float = math.nan
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,6 @@ def _measured(
         left=candidate.left,
         rejected=why_rejected(manifest, splits["val"].labels, reference.probabilities["val"], run.probabilities["val"])
         or why_flagged(run.flagged(manifest), reference.flagged(manifest)),
-        recommended=False,
         load_milliseconds=run.times[0].load_milliseconds,
         milliseconds={row.batch_size: row.p50_milliseconds for row in run.times},
         fastest_milliseconds=run.times[0].fastest_milliseconds,
@@ -139,22 +138,8 @@ def _auc(variant: Variant) -> float:
 
 def _nothing_changed(candidate: Candidate) -> Variant:
     why = "; ".join(f"{count} {operator}: {reason}" for operator, (count, reason) in candidate.left.items())
-    return Variant(
-        precision=candidate.precision,
-        file=None,
-        bytes=0,
-        converted={},
-        left=candidate.left,
-        rejected=f"nothing was converted ({why or 'there is nothing to convert'})",
-        recommended=False,
-        load_milliseconds=float("nan"),
-        milliseconds={},
-        fastest_milliseconds=float("nan"),
-        figures={},
-        max_probability_difference=float("nan"),
-        changed_labels=0,
-        ood_share=float("nan"),
-    )
+    rejected = f"nothing was converted ({why or 'there is nothing to convert'})"
+    return Variant(precision=candidate.precision, left=candidate.left, rejected=rejected)
 
 
 def why_rejected(manifest: Manifest, labels: NDArray, reference: NDArray, answer: NDArray) -> str | None:

@@ -20,18 +20,12 @@ from liquidlens.export.pages import drawing
 from liquidlens.export.pages import numbers as formats
 
 TEMPLATES = Path(__file__).parent / "templates"
+# fmt: off
 FILTERS: tuple[Callable[..., str], ...] = (
-    formats.number,
-    formats.percent,
-    formats.integer,
-    formats.size,
-    formats.milliseconds,
-    formats.difference,
-    formats.span,
-    formats.shape,
-    formats.clause,
-    formats.rule,
+    formats.number, formats.percent, formats.integer, formats.size, formats.milliseconds, formats.difference,
+    formats.span, formats.shape, formats.clause, formats.rule,
 )
+# fmt: on
 
 
 def audit_html(facts: Document | FileAudit) -> str:

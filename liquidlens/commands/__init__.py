@@ -17,17 +17,8 @@ app = typer.Typer(
 )
 app.command("models")(zoo.list_models)
 app.command("recipes")(zoo.list_recipes)
-for command in (
-    zoo.data,
-    training.train,
-    training.sweep,
-    training.search,
-    studies.study,
-    studies.tables,
-    exporting.export,
-    exporting.audit,
-    *device.COMMANDS,
-):
+workshop = (zoo.data, training.train, training.sweep, training.search, studies.study, studies.tables)
+for command in (*workshop, exporting.export, exporting.audit, *device.COMMANDS):
     app.command()(command)
 
 

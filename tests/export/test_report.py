@@ -152,15 +152,18 @@ def reliability(scans: int, positives: int, sharpness: float) -> facts.Reliabili
     return facts.Reliability(0.02 + 0.06 * (sharpness - 1), 0.067 + 0.02 * (sharpness - 1), bins)
 
 
+def variant(*values) -> facts.Variant:
+    """A variant from the values of all its fields, in their order."""
+    return facts.Variant(**dict(zip((field.name for field in dataclasses.fields(facts.Variant)), values, strict=True)))
+
+
 def variants() -> tuple[facts.Variant, ...]:
     figures = {split: {"auc": around(0.867, 0.061), "accuracy": around(0.898, 0.031)} for split in ("val", "test")}
     worse = {split: {"auc": around(0.812, 0.071), "accuracy": around(0.885, 0.031)} for split in ("val", "test")}
     scan = "ONNX Runtime quantizes no operators inside an ONNX Scan"
     return (
-        facts.Variant(
-            "fp32", "model.onnx", 113_325, {}, {}, None, True, 18.2, {1: 1.21, 32: 17.9}, 1.1, figures, 0, 0, 0.01
-        ),
-        facts.Variant(
+        variant("fp32", "model.onnx", 113_325, {}, {}, None, True, 18.2, {1: 1.21, 32: 17.9}, 1.1, figures, 0, 0, 0.01),
+        variant(
             "fp16",
             "model-fp16.onnx",
             69_412,
@@ -176,7 +179,7 @@ def variants() -> tuple[facts.Variant, ...]:
             0,
             0.01,
         ),
-        facts.Variant(
+        variant(
             "int8-dynamic",
             "model-int8-dynamic.onnx",
             84_120,
@@ -192,7 +195,7 @@ def variants() -> tuple[facts.Variant, ...]:
             2,
             0.02,
         ),
-        facts.Variant(
+        variant(
             "int8-static",
             None,
             91_733,
@@ -461,22 +464,7 @@ def test_a_foreign_file_has_the_sections_that_it_can_fill():
 
 
 def test_optional_parts_may_be_missing():
-    never_written = facts.Variant(
-        "int8-static",
-        None,
-        0,
-        {},
-        {},
-        "nothing was converted",
-        recommended=False,
-        load_milliseconds=math.nan,
-        milliseconds={},
-        fastest_milliseconds=math.nan,
-        figures={},
-        max_probability_difference=math.nan,
-        changed_labels=0,
-        ood_share=math.nan,
-    )
+    never_written = facts.Variant(precision="int8-static", left={}, rejected="nothing was converted")
     bare = document(
         calibration=None,
         parity={},

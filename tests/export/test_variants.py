@@ -14,7 +14,16 @@ from liquidlens.train import datasets
 
 def variant(precision, size, fastest, auc=0.9, rejected=None) -> Variant:
     figures = {"val": {"auc": Interval(auc, auc - 0.02, auc + 0.02)}}
-    return Variant(precision, "file", size, {}, {}, rejected, False, 1.0, {1: fastest}, fastest, figures, 0.0, 0, 0.01)
+    return Variant(
+        precision=precision,
+        file="file",
+        bytes=size,
+        left={},
+        rejected=rejected,
+        milliseconds={1: fastest},
+        fastest_milliseconds=fastest,
+        figures=figures,
+    )
 
 
 FP32 = variant("fp32", 1000, 1.0)

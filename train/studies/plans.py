@@ -130,23 +130,22 @@ KTH_EPOCHS, TRUONG_EPOCHS, CMU_EPOCHS = 3, 3, 3
 TRUONG_SIZE, TRUONG_RATE = (112, 112), 1e-3
 TRUONG_HEADS = ("CRNet-FC", "CRNet-NCP-y", "CRNet-NCP-z", "CRNet-NCP-patch", "CRNet-3FC")
 
-_KTH = tuple(
-    Trial(model, "cifar10", recipe, (("max_epochs", KTH_EPOCHS),))
-    for model, recipe in (
-        ("EQ2425", "kth-2021"),
-        ("EQ2425-4B", "kth-2021"),
-        ("EQ2425-4C", "kth-2021"),
-        ("EQ2425-4D", "kth-2021"),
-        ("EQ2425-4A2", "kth-2021"),
-        ("EQ2425-4E", "kth-2021"),
-        ("EQ2425", "kth-2021-5a"),
-        ("EQ2425", "kth-2021-5b"),
-        ("EQ2425", "kth-2021-5c"),
-        ("EQ2425-4A1", "kth-2021"),
-        ("EQ2425-best", "kth-2021-best"),
-        ("EQ2425", "kth-2021-corrected"),
-    )
-)
+#: What the report calls its configurations: (model, recipe).
+KTH = {
+    "DEFAULT": ("EQ2425", "kth-2021"),
+    "4B": ("EQ2425-4B", "kth-2021"),
+    "4C": ("EQ2425-4C", "kth-2021"),
+    "4D": ("EQ2425-4D", "kth-2021"),
+    "4A2": ("EQ2425-4A2", "kth-2021"),
+    "4E": ("EQ2425-4E", "kth-2021"),
+    "5A": ("EQ2425", "kth-2021-5a"),
+    "5B": ("EQ2425", "kth-2021-5b"),
+    "5C": ("EQ2425", "kth-2021-5c"),
+    "4A1": ("EQ2425-4A1", "kth-2021"),
+    "best": ("EQ2425-best", "kth-2021-best"),
+    "corrected": ("EQ2425", "kth-2021-corrected"),
+}
+_KTH = tuple(Trial(model, "cifar10", recipe, (("max_epochs", KTH_EPOCHS),)) for model, recipe in KTH.values())
 
 PLANS = {
     "hse-2024": Plan(_HSE, reported="last_test_auc", elsewhere=(NODULES, OTHER_NODULES)),

@@ -5,33 +5,20 @@ from typing import Any
 
 from scipy.stats import spearmanr
 
+from liquidlens.train.studies.plans import KTH
 from liquidlens.train.studies.reports.markdown import NOTHING, Plot, cost, ours, table, theirs
 from liquidlens.train.studies.reports.rows import Summary
 
 TRAIN, TEST = "mean_train_recall", "mean_val_recall"
 #: Of the test images after the last epoch.  Networks that still predict a single class differ in it already.
 AUC = "last_test_auc"
-#: What the report calls them: (model, recipe).
-CONFIGURATIONS = {
-    "DEFAULT": ("EQ2425", "kth-2021"),
-    "4A1": ("EQ2425-4A1", "kth-2021"),
-    "4A2": ("EQ2425-4A2", "kth-2021"),
-    "4B": ("EQ2425-4B", "kth-2021"),
-    "4C": ("EQ2425-4C", "kth-2021"),
-    "4D": ("EQ2425-4D", "kth-2021"),
-    "4E": ("EQ2425-4E", "kth-2021"),
-    "5A": ("EQ2425", "kth-2021-5a"),
-    "5B": ("EQ2425", "kth-2021-5b"),
-    "5C": ("EQ2425", "kth-2021-5c"),
-    "best": ("EQ2425-best", "kth-2021-best"),
-    "corrected": ("EQ2425", "kth-2021-corrected"),
-}
 
 
 def _named(runs: list[Summary]) -> dict[str, Summary]:
     """The configurations that were run, in the report's order."""
     found = {(run.name, run.rule.recipe): run for run in runs}
-    return {name: found[key] for name, key in CONFIGURATIONS.items() if key in found}
+    in_order = sorted(KTH, key=lambda name: (name != "DEFAULT", name))
+    return {name: found[KTH[name]] for name in in_order if KTH[name] in found}
 
 
 def _results(runs: list[Summary]) -> str:

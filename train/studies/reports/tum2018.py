@@ -83,16 +83,8 @@ def _full_output(runs: list[Summary]) -> str:
             rows.append((words, *[NOTHING] * 5))
             continue
         printed = theirs(run.printed("table 4.9").get(ACCURACY), **PER_CENT)
-        rows.append(
-            (
-                words,
-                f"{run.parameters:,}",
-                f"{run.learning_rate:g}",
-                str(run.seeds),
-                ours(run, ACCURACY, **PER_CENT),
-                printed,
-            )
-        )
+        accuracy = ours(run, ACCURACY, **PER_CENT)
+        rows.append((words, f"{run.parameters:,}", f"{run.learning_rate:g}", str(run.seeds), accuracy, printed))
     return table(("map and output", "parameters", "rate", "seeds", "test accuracy, %", "published"), rows)
 
 
