@@ -34,12 +34,14 @@ from liquidlens.manifest import Manifest
 
 @dataclass(frozen=True)
 class Bundle:
-    """What an export left."""
+    """What an export left.
+
+    manifest: that of ``model.onnx``.
+    document: the content of ``audit.json``.
+    """
 
     path: Path
-    #: That of ``model.onnx``.
     manifest: Manifest
-    #: The content of ``audit.json``.
     document: Document
 
     @property

@@ -39,16 +39,18 @@ def stored_parameters(initializers: Iterable[Initializer]) -> int:
 
 @dataclass(frozen=True)
 class Cost:
-    """What one scan of the input contract's size costs, counted while the file ran, without graph optimization."""
+    """What one scan of the input contract's size costs, counted while the file ran, without graph optimization.
 
-    #: Nodes executed, every pass through a loop counted.
+    nodes: how many were executed, every pass through a loop counted.
+    macs: multiplications that are added up in matrix products, convolutions and recurrent layers.
+    sigmoids, tanhs: elements that go through Sigmoid and Tanh; those inside LSTM, GRU and RNN operators too.
+    by_operator: operator -> (nodes executed, MACs), the dearest first.
+    """
+
     nodes: int
-    #: Multiplications that are added up in matrix products, convolutions and recurrent layers.
     macs: int
-    #: Elements that go through Sigmoid, and through Tanh; those inside LSTM, GRU and RNN operators too.
     sigmoids: int
     tanhs: int
-    #: Operator -> (nodes executed, MACs), the dearest first.
     by_operator: dict[str, tuple[int, int]]
 
 
@@ -63,26 +65,29 @@ class Synapses(Wiring):
 
 @dataclass(frozen=True)
 class FileAudit:
-    """What one ONNX file holds."""
+    """What one ONNX file holds.
+
+    model: name and number of the model, None for a foreign file.
+    operators: operator -> how often it is written, bodies of loops included.
+    bytes_by_class: bytes of "weights", "masks", "constants", "unexplained", "metadata" (the manifest) and "graph" (all
+        the rest).
+    parameters: as the manifest counts them; None for a foreign file.
+    problems: what is wrong, one sentence each; empty for a sound file.
+    notes: what could not be checked, and why.
+    """
 
     file: str
     bytes: int
     sha256: str
-    #: Name and number of the model, None for a foreign file.
     model: str | None
     opset: dict[str, int]
-    #: Operator -> how often it is written, bodies of loops included.
     operators: dict[str, int]
     initializers: tuple[Initializer, ...]
-    #: Bytes of "weights", "masks", "constants", "unexplained", "metadata" (the manifest) and "graph" (all the rest).
     bytes_by_class: dict[str, int]
-    #: As the manifest counts them; None for a foreign file.
     parameters: Parameters | None
     cost: Cost | None
     synapses: tuple[Synapses, ...]
-    #: What is wrong, one sentence each; empty for a sound file.
     problems: tuple[str, ...]
-    #: What could not be checked, and why.
     notes: tuple[str, ...]
 
     @property
@@ -113,12 +118,14 @@ class Reliability:
 
 @dataclass(frozen=True)
 class Calibration:
-    """The temperature, and what it does; it was fitted on validation."""
+    """The temperature, and what it does; it was fitted on validation.
+
+    reason: "lowers the loss of validation scans that it was not fitted to", or why it is 1.
+    before, after: split ("val", "test") -> at temperature 1, and at the file's.
+    """
 
     temperature: float
-    #: "lowers the loss of validation scans that it was not fitted to", or why it is 1.
     reason: str
-    #: Split ("val", "test") -> at temperature 1, and at the file's.
     before: dict[str, Reliability]
     after: dict[str, Reliability]
 
@@ -134,41 +141,46 @@ class Interval:
 
 @dataclass(frozen=True)
 class Operating:
-    """The figures at the operating point, on one split."""
+    """The figures at the operating point, on one split.
 
-    #: auc, accuracy; of binary models also sensitivity and specificity; each over all scans.
+    figures: auc, accuracy; of binary models also sensitivity and specificity; each over all scans.
+    coverage, accuracy_when_sure: share of scans on which the model does not abstain, and accuracy on those.
+    """
+
     figures: dict[str, Interval]
-    #: Share of scans on which the model does not abstain, and accuracy on those.
     coverage: float
     accuracy_when_sure: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """One precision variant, measured; what has a default here is not known of one without a file."""
+    """One precision variant, measured; what has a default here is not known of one without a file.
+
+    file: its name in the bundle; None if it was rejected before a file was worth writing.
+    converted: operator -> how many of them compute in int8 (fp16: "initializers" -> how many are stored in float16).
+    left: operator -> (how many stayed as they were, why).
+    rejected: the reason why this variant must not be used, or None.
+    milliseconds: batch size -> median milliseconds of a run on one CPU thread.
+    fastest_milliseconds: of batch size 1, the fastest run: what the choice goes by, since other work on the machine
+        disturbs it least.
+    figures: split ("val", "test") -> "auc", "accuracy".
+    max_probability_difference, changed_labels: against fp32, over validation and test scans.
+    ood_share: share of the validation scans that it calls unlike the training scans.
+    """
 
     precision: Precision
-    #: Its name in the bundle; None if it was rejected before a file was worth writing.
     file: str | None = None
     bytes: int = 0
-    #: Operator -> how many of them compute in int8 (fp16: "initializers" -> how many are stored in float16).
     converted: dict[str, int] = field(default_factory=dict)
-    #: Operator -> (how many stayed as they were, why).
     left: dict[str, tuple[int, str]]
-    #: The reason why this variant must not be used, or None.
     rejected: str | None
     recommended: bool = False
     load_milliseconds: float = math.nan
-    #: Batch size -> median milliseconds of a run on one CPU thread.
     milliseconds: dict[int, float] = field(default_factory=dict)
-    #: Of batch size 1, the fastest run: what the choice goes by, since other work on the machine disturbs it least.
     fastest_milliseconds: float = math.nan
-    #: Split ("val", "test") -> "auc", "accuracy".
     figures: dict[str, dict[str, Interval]] = field(default_factory=dict)
-    #: Against fp32, over validation and test scans.
     max_probability_difference: float = math.nan
     changed_labels: int = 0
-    #: Share of the validation scans that it calls unlike the training scans.
     ood_share: float = math.nan
 
 
@@ -199,19 +211,21 @@ class Parity:
 
 @dataclass(frozen=True)
 class Document:
-    """``audit.json``."""
+    """``audit.json``.
 
-    #: The manifest of ``model.onnx``, as JSON.
+    manifest: the manifest of ``model.onnx``, as JSON.
+    parity: profile -> parity of its fp32 file.
+    operating: split -> figures of the fp32 file.
+    golden: file -> output -> how far it is from ``golden.npz``; that of ``ood`` is relative.
+    environment: software that the timings were taken with, and number of threads; no host names.
+    """
+
     manifest: dict
-    #: Profile -> parity of its fp32 file.
     parity: dict[str, Parity]
     calibration: Calibration | None
-    #: Split -> figures of the fp32 file.
     operating: dict[str, Operating]
     variants: tuple[Variant, ...]
     choice: Choice
-    #: File -> output -> how far it is from ``golden.npz``; that of ``ood`` is relative.
     golden: dict[str, dict[str, float]]
     audit: FileAudit
-    #: Software the timings were taken with, and number of threads: no host names.
     environment: dict[str, str] = field(default_factory=dict)

@@ -16,20 +16,22 @@ from liquidlens.train.run import RunRecipe, Weights
 
 @dataclass(frozen=True)
 class Options:
-    """What an export may be asked for."""
+    """What an export may be asked for.
+
+    profiles: those besides ``loop``, which liquid models always have.
+    precisions: variants besides ``fp32``, which is always there.
+    calibration, calibration_scans: how ``int8-static`` finds the ranges of activations, and on how many training scans.
+    threshold, abstain: how the threshold is chosen, and on which share of the validation scans the model abstains.
+    auc_budget: by how much the recommended variant's validation AUC may lie below that of fp32.
+    """
 
     weights: Weights = "best"
-    #: Profiles besides ``loop``, which liquid models always have.
     profiles: Sequence[Profile] = ()
-    #: Precision variants besides ``fp32``, which is always there.
     precisions: Sequence[Precision] = PRECISIONS
-    #: How ``int8-static`` finds the ranges of activations, and on how many training scans.
     calibration: Literal["minmax", "entropy", "percentile"] = "minmax"
     calibration_scans: int = 128
-    #: How the threshold is chosen, and on which share of the validation scans the model abstains.
     threshold: Rule = field(default_factory=lambda: Rule("youden"))
     abstain: float = 0.1
-    #: By how much the recommended variant's validation AUC may lie below that of fp32.
     auc_budget: float = 0.005
     opset: int = OPSET
 

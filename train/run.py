@@ -36,19 +36,21 @@ WEIGHT_FILES: dict[Weights, str] = {"best": "weights.safetensors", "last": "weig
 
 
 class RunRecipe(pydantic.BaseModel):
-    """``recipe.json``: model, data, training settings, seed and versions of a run."""
+    """``recipe.json``: model, data, training settings, seed and versions of a run.
+
+    dataset: its name, or the path of an image folder.
+    outputs: number of logits K.
+    """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
     model: str
     flags: tuple[str, ...] = ()
     paper: str
-    #: Name of the dataset, or the path of an image folder.
     dataset: str
     dataset_md5: str
     task: Task
     labels: tuple[str, ...]
-    #: Number of logits K.
     outputs: int
     input: InputContract
     training: Training

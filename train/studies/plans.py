@@ -32,14 +32,17 @@ class Trial:
 
 @dataclass(frozen=True)
 class Plan:
-    """A paper's study.  trials: in their order."""
+    """A paper's study.
+
+    trials: in their order.
+    reported: the figure that the paper reports, as a column of the results table.
+    figures: further columns of the results table, besides those of all studies, see `train.studies.results`.
+    elsewhere: datasets on which its networks are trained only where they are named.
+    """
 
     trials: tuple[Trial, ...]
-    #: The figure that the paper reports, as a column of the results table.
     reported: str
-    #: Figures in the results table besides those of all studies, see `train.studies.results`.
     figures: tuple[str, ...] = ()
-    #: Datasets on which its networks are trained only where they are named.
     elsewhere: tuple[str, ...] = ()
 
     def lines(self, paper: str) -> set[tuple[str, Network, Rule]]:
