@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 
+#: A sentence lists no more names than this.
+MANY = 30
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -23,7 +25,8 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> LiquidLensError:
     """The error for a name that does not exist; it names the nearest ones, or all."""
     known = list(known)
     near = get_close_matches(name, known, n=3, cutoff=0.4)
-    hint = f"Did you mean {' or '.join(near)}?" if near else f"There are {', '.join(known)}."
+    all_of_them = ", ".join(known if len(known) <= MANY else [*known[:MANY], "..."])
+    hint = f"Did you mean {' or '.join(near)}?" if near else f"There are {all_of_them}."
     return LiquidLensError(f"There is no {kind} named {name!r}. {hint}")
 
 

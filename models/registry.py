@@ -1,11 +1,10 @@
 """The zoo: every model by name, with the facts its paper states."""
 
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
 
 import torch
 
-from liquidlens.errors import LiquidLensError
+from liquidlens.errors import unknown
 from liquidlens.models.decision import Classifier
 from liquidlens.models.entry import Entry
 from liquidlens.models.papers import cmu, hse2024, kth2021, liquidlens, truong2022, tum2018
@@ -22,12 +21,9 @@ def names() -> list[str]:
 
 def entry(name: str) -> Entry:
     """The facts about one model.  Raises LiquidLensError, naming the nearest names, if there is no such model."""
-    try:
-        return _ZOO[name]
-    except KeyError:
-        near = get_close_matches(name, _ZOO, n=3, cutoff=0.4)
-        hint = f"Did you mean {' or '.join(near)}?" if near else "`liquidlens models` lists all of them."
-        raise LiquidLensError(f"There is no model named {name!r}. {hint}") from None
+    if name not in _ZOO:
+        raise unknown("model", name, _ZOO)
+    return _ZOO[name]
 
 
 def parameters(name: str) -> int:

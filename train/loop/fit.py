@@ -79,13 +79,8 @@ def train(
     if settings.initialise_from_labels:
         initialise.from_labels(network, labels["train"], resolved.outputs)
     recorder = Recorder(folder, settings)
-    _run_trainer(
-        TrainingModule(network, settings, seed, resolved.task, resolved.input),
-        inputs,
-        labels,
-        recorder,
-        progress,
-    )
+    module = TrainingModule(network, settings, seed, resolved.task, resolved.input)
+    _run_trainer(module, inputs, labels, recorder, progress)
     folder.save_weights(network, "last")
     folder.write_json("metrics.json", _final_metrics(folder, recorder, inputs, labels))
     folder.checkpoint.unlink()

@@ -85,9 +85,8 @@ class TrainingModule(pl.LightningModule):
         if settings.augmentation == "mirror":
             return lambda inputs: mirror(inputs, round(settings.shift))
         if settings.augmentation == "truong-2022":
-            from liquidlens.train.loop.radiograph import (
-                ChestAugmentation,  # here, because MONAI takes seconds to import
-            )
+            # Here, because MONAI takes seconds to import.
+            from liquidlens.train.loop.radiograph import ChestAugmentation
 
             return ChestAugmentation(seed)
         return None

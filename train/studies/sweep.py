@@ -98,15 +98,11 @@ def plot(table: Path) -> Path:
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
     for model in dict.fromkeys(row["model"] for row in rows):
-        rates = sorted({float(row["learning_rate"]) for row in rows if row["model"] == model})
-        accuracies = [
-            [
-                100 * float(row["test_accuracy"])
-                for row in rows
-                if row["model"] == model and float(row["learning_rate"]) == r
-            ]
-            for r in rates
+        own = [
+            (float(row["learning_rate"]), 100 * float(row["test_accuracy"])) for row in rows if row["model"] == model
         ]
+        rates = sorted({rate for rate, _ in own})
+        accuracies = [[accuracy for rate, accuracy in own if rate == here] for here in rates]
         means, deviations = [np.mean(a) for a in accuracies], [np.std(a) for a in accuracies]
         axes.errorbar(rates, means, deviations, marker="o", markersize=4, capsize=3, label=model)
     seeds = counted(len({row["seed"] for row in rows}), "seed")

@@ -1,8 +1,6 @@
 """cmu: errors of a residual network and of its two recurrent readings on CIFAR-10."""
 
-from collections.abc import Callable
-
-from liquidlens.train.studies.reports.markdown import NOTHING, Plot, cost, table
+from liquidlens.train.studies.reports.markdown import NOTHING, Tables, cost, table
 from liquidlens.train.studies.reports.rows import Summary
 
 READINGS = {
@@ -26,5 +24,4 @@ def _results(runs: list[Summary]) -> str:
     return table((*header, "epochs", "seconds"), rows)
 
 
-TABLES: dict[str, Callable[[list[Summary]], str]] = {"results": _results}
-PLOTS: dict[str, Plot] = {}
+TABLES: Tables = {"results": _results}

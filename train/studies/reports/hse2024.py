@@ -1,6 +1,5 @@
 """hse-2024: test AUC and accuracy of the 30 networks of its Table 1, beside those of its figures 4 to 18."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -9,7 +8,7 @@ import numpy as np
 from liquidlens.train.names import Network
 from liquidlens.train.studies.plans import COMPACT, HSE_DATASETS, LIQUID, NODULES, OTHER_NODULES, OTHERS, SOURCE_LAYOUT
 from liquidlens.train.studies.published import HSE_COLUMNS
-from liquidlens.train.studies.reports.markdown import NOTHING, Plot, cost, difference, ours, table, theirs
+from liquidlens.train.studies.reports.markdown import NOTHING, Plot, Tables, cost, difference, ours, table, theirs
 from liquidlens.train.studies.reports.rows import ENOUGH, Summary
 
 ACCURACY, AUC = HSE_COLUMNS
@@ -90,7 +89,7 @@ def _auc_against_parameters(figure: Any, runs: list[Summary]) -> None:
     figure.axes[0].legend(frameon=False, ncols=2)
 
 
-TABLES: dict[str, Callable[[list[Summary]], str]] = {
+TABLES: Tables = {
     "summary": _summary,
     **{dataset: partial(_results, dataset=dataset) for dataset in (*HSE_DATASETS, NODULES)},
     OTHER_NODULES: _other_nodules,

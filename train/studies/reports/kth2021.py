@@ -1,12 +1,11 @@
 """kth-2021: recall of the eleven configurations, and whether their order is the paper's."""
 
-from collections.abc import Callable
 from typing import Any
 
 from scipy.stats import spearmanr
 
 from liquidlens.train.studies.plans import KTH
-from liquidlens.train.studies.reports.markdown import NOTHING, Plot, cost, ours, table, theirs
+from liquidlens.train.studies.reports.markdown import NOTHING, Plot, Tables, cost, ours, table, theirs
 from liquidlens.train.studies.reports.rows import Summary
 
 TRAIN, TEST = "mean_train_recall", "mean_val_recall"
@@ -66,7 +65,7 @@ def _order(figure: Any, runs: list[Summary]) -> None:
     axes.margins(x=0.12)
 
 
-TABLES: dict[str, Callable[[list[Summary]], str]] = {"results": _results, "ranking": _ranking}
+TABLES: Tables = {"results": _results, "ranking": _ranking}
 PLOTS = {
     "kth-2021-order": Plot("AUC on the test images against the published recall, a point for each", _order),
 }

@@ -1,11 +1,11 @@
 """liquidlens: our own networks beside those of hse-2024's Table 2 and the benchmark rows that it quotes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from liquidlens import models
 from liquidlens.train.studies.plans import COMPACT, HSE_DATASETS
 from liquidlens.train.studies.published import MEDMNIST_BENCHMARK, Printed, published
-from liquidlens.train.studies.reports.markdown import NOTHING, Plot, ours, table, theirs
+from liquidlens.train.studies.reports.markdown import NOTHING, Tables, ours, table, theirs
 from liquidlens.train.studies.reports.rows import Summary
 
 AUC, ACCURACY = "best_test_auc", "best_test_accuracy"
@@ -67,11 +67,10 @@ def _printed() -> Iterator[tuple[object, ...]]:
         yield network, NOTHING, NOTHING, *cells
 
 
-TABLES: dict[str, Callable[[list[Summary]], str]] = {
+TABLES: Tables = {
     "comparison": _comparison,
     "certainty": _certainty,
     "uneven": _uneven,
 }
-PLOTS: dict[str, Plot] = {}
 #: Tables of `liquidlens search`.
 SEARCHES = ("liquidlens-s",)

@@ -2,7 +2,7 @@
 
 import csv
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +11,10 @@ from liquidlens.train.studies.published import Printed
 from liquidlens.train.studies.reports.rows import Summary
 
 NOTHING = "-"
+
+
+#: Makers of tables, by the names of the parts in which they stand.
+Tables = Mapping[str, Callable[[list[Summary]], str]]
 
 
 class Plot(NamedTuple):

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from liquidlens.files import replacing
 from liquidlens.train.studies.plans import plan
 from liquidlens.train.studies.published import original
 from liquidlens.train.studies.reports import cmu, hse2024, kth2021, liquidlens, truong2022, tum2018
-from liquidlens.train.studies.reports.markdown import Plot, replaced, searched
+from liquidlens.train.studies.reports.markdown import Plot, Tables, replaced, searched
 from liquidlens.train.studies.reports.rows import Summary, summaries
 from liquidlens.train.studies.results import ResultsTable
 
@@ -21,8 +21,8 @@ class Report:
     """What a page holds.  tables: by the name of its part; plots: by the name of its picture; searches: tables
     ``RESULTS/search/NAME.csv`` in parts of that name."""
 
-    tables: Mapping[str, Callable[[list[Summary]], str]]
-    plots: Mapping[str, Plot]
+    tables: Tables
+    plots: Mapping[str, Plot] = field(default_factory=dict)
     searches: tuple[str, ...] = ()
 
 
@@ -30,9 +30,9 @@ REPORTS = {
     "hse-2024": Report(hse2024.TABLES, hse2024.PLOTS),
     "tum-2018": Report(tum2018.TABLES, tum2018.PLOTS),
     "kth-2021": Report(kth2021.TABLES, kth2021.PLOTS),
-    "cmu": Report(cmu.TABLES, cmu.PLOTS),
-    "truong-2022": Report(truong2022.TABLES, truong2022.PLOTS),
-    "liquidlens": Report(liquidlens.TABLES, liquidlens.PLOTS, liquidlens.SEARCHES),
+    "cmu": Report(cmu.TABLES),
+    "truong-2022": Report(truong2022.TABLES),
+    "liquidlens": Report(liquidlens.TABLES, searches=liquidlens.SEARCHES),
 }
 
 

@@ -1,8 +1,6 @@
 """truong-2022: fully connected heads against neural circuit policies on chest images."""
 
-from collections.abc import Callable
-
-from liquidlens.train.studies.reports.markdown import NOTHING, Plot, cost, ours, table
+from liquidlens.train.studies.reports.markdown import NOTHING, Tables, cost, ours, table
 from liquidlens.train.studies.reports.rows import Summary
 
 HEADS = {
@@ -32,5 +30,4 @@ def _results(runs: list[Summary]) -> str:
     return table((*header, "accuracy, points from FC", "epochs", "seconds"), rows)
 
 
-TABLES: dict[str, Callable[[list[Summary]], str]] = {"results": _results}
-PLOTS: dict[str, Plot] = {}
+TABLES: Tables = {"results": _results}

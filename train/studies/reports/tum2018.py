@@ -1,12 +1,12 @@
 """tum-2018: recurrent layers over maps against fully connected ones of equally many parameters."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 from liquidlens.train.studies.plans import CIFAR_RATES, MORE_RATES, RATES
 from liquidlens.train.studies.published import original
-from liquidlens.train.studies.reports.markdown import NOTHING, Plot, ours, table, theirs
+from liquidlens.train.studies.reports.markdown import NOTHING, Plot, Tables, ours, table, theirs
 from liquidlens.train.studies.reports.rows import Summary, best_by_validation
 
 #: Which weights are tested is decided by validation, and so is a network's learning rate.
@@ -130,7 +130,7 @@ def _equal_parameters(figure: Any, runs: list[Summary]) -> None:
     axes.legend(frameon=False)
 
 
-TABLES: dict[str, Callable[[list[Summary]], str]] = {
+TABLES: Tables = {
     "table 4.3": partial(_pairs, pairs=PAIRS_MNIST, printed_in="table 4.3"),
     "table 4.5": partial(_pairs, pairs=PAIRS_CIFAR10, printed_in="table 4.5", data="cifar10"),
     "table 4.6": partial(_pairs, pairs=PAIRS_DEPTH, printed_in="table 4.6"),
