@@ -15,15 +15,13 @@ from markupsafe import Markup
 
 from liquidlens.drawing import wiring as drawing_wiring
 from liquidlens.export.facts import Document, FileAudit
-from liquidlens.export.pages import caveats as limits
-from liquidlens.export.pages import drawing
-from liquidlens.export.pages import numbers as formats
+from liquidlens.export.pages import caveats, drawing, numbers
 
 TEMPLATES = Path(__file__).parent / "templates"
 # fmt: off
 FILTERS: tuple[Callable[..., str], ...] = (
-    formats.number, formats.percent, formats.integer, formats.size, formats.milliseconds, formats.difference,
-    formats.span, formats.shape, formats.clause, formats.rule,
+    numbers.number, numbers.percent, numbers.integer, numbers.size, numbers.milliseconds, numbers.difference,
+    numbers.span, numbers.shape, numbers.clause, numbers.rule,
 )
 # fmt: on
 
@@ -45,7 +43,7 @@ def _about(document: Document | None) -> dict:
     """What both pages show and no fact holds as such."""
     if document is None:
         return {"manifest": None}
-    counted = {split: limits.positives(document, split) for split in ("val", "test")}
+    counted = {split: caveats.positives(document, split) for split in ("val", "test")}
     on_test = document.manifest["provenance"].get("validated_on_test", False)
     batches = sorted({batch for variant in document.variants for batch in variant.milliseconds})
     recommended = next((v for v in document.variants if v.recommended), None)
@@ -53,13 +51,13 @@ def _about(document: Document | None) -> dict:
     measured = recommended.figures.get("test", {}) if recommended else whole_file.figures if whole_file else {}
     return {
         "manifest": document.manifest,
-        "binary": limits.binary(document.manifest),
+        "binary": caveats.binary(document.manifest),
         "titles": {"val": "Validation (the test scans)" if on_test else "Validation", "test": "Test"},
         "chosen_on": "test" if on_test else "validation",
         "recommended": recommended,
         "area": measured.get("auc"),
         "whole": next((v.bytes for v in document.variants if v.precision == "fp32"), None),
-        "limits": limits.limits(document),
+        "limits": caveats.limits(document),
         "counted": {split: counts for split, counts in counted.items() if counts},
         "batches": batches,
         "batch": min(batches, default=1),

@@ -13,9 +13,7 @@ from ncps.wirings import AutoNCP, FullyConnected
 
 from liquidlens.drawing import wiring as drawing_wiring
 from liquidlens.export import facts
-from liquidlens.export.pages import caveats as limits
-from liquidlens.export.pages import drawing
-from liquidlens.export.pages import numbers as formats
+from liquidlens.export.pages import caveats, drawing, numbers
 from liquidlens.export.pages.numbers import DASH
 from liquidlens.export.pages.report import audit_html, model_card
 from liquidlens.manifest import Manifest
@@ -509,7 +507,7 @@ def test_models_of_other_tasks(changes, shown):
     other = document(manifest=manifest(**changes))
     assert shown in Page(audit_html(other)).text
     assert shown in model_card(other)
-    assert limits.positives(other) is None
+    assert caveats.positives(other) is None
 
 
 def test_the_card_has_what_people_and_hubs_look_for():
@@ -539,7 +537,7 @@ def test_the_card_runs_as_it_says():
 
 
 def test_limits_follow_from_the_facts():
-    usual = " ".join(limits.limits(document()))
+    usual = " ".join(caveats.limits(document()))
     for sentence in (
         "binary mask",
         "one dataset, vesselmnist3d",
@@ -552,19 +550,19 @@ def test_limits_follow_from_the_facts():
     assert "chosen on the test scans" not in usual
 
     chance = dataclasses.replace(document().operating["test"], figures={"auc": facts.Interval(0.55, 0.48, 0.61)})
-    assert "no better than chance" in " ".join(limits.limits(document(operating={"test": chance})))
+    assert "no better than chance" in " ".join(caveats.limits(document(operating={"test": chance})))
     good = {"auc": facts.Interval(0.95, 0.93, 0.97), "accuracy": facts.Interval(0.95, 0.93, 0.97)}
     sure = dataclasses.replace(document().operating["test"], figures=good)
-    found = " ".join(limits.limits(document(operating={"test": sure})))
+    found = " ".join(caveats.limits(document(operating={"test": sure})))
     assert "Always answering" not in found
     assert "uncertain" not in found
 
     provenance = {**manifest()["provenance"], "validated_on_test": True, "dataset": "phantom-vessel3d"}
     kth = document(manifest=manifest(provenance=provenance))
-    assert limits.limits(kth)[0].startswith(
+    assert caveats.limits(kth)[0].startswith(
         "The weights, the temperature and the thresholds were chosen on the test scans"
     )
-    assert "synthetic" in limits.limits(kth)[1]
+    assert "synthetic" in caveats.limits(kth)[1]
     assert "chosen on test scans" in model_card(kth)
     assert "Validation (the test scans)" in Page(audit_html(kth)).text
 
@@ -625,21 +623,21 @@ def test_charts_place_dots_by_value():
 @pytest.mark.parametrize(
     ("found", "expected"),
     [
-        (formats.size(512), "512 B"),
-        (formats.size(113_325), "113 kB"),
-        (formats.size(999_499), "999 kB"),
-        (formats.size(999_500), "1.00 MB"),
-        (formats.milliseconds(1.2149), "1.21 ms"),
-        (formats.milliseconds(0.0412), "0.0412 ms"),
-        (formats.milliseconds(1234.5), "1,234 ms"),
-        (formats.difference(3.14e-6), f"3.1{formats.TIMES}10⁻⁶"),
-        (formats.difference(0.0083), "0.0083"),
-        (formats.difference(0), "0"),
-        (formats.number("Infinity"), "∞"),
-        (formats.number(math.nan), DASH),
-        (formats.rule("0.5"), "fixed beforehand"),
+        (numbers.size(512), "512 B"),
+        (numbers.size(113_325), "113 kB"),
+        (numbers.size(999_499), "999 kB"),
+        (numbers.size(999_500), "1.00 MB"),
+        (numbers.milliseconds(1.2149), "1.21 ms"),
+        (numbers.milliseconds(0.0412), "0.0412 ms"),
+        (numbers.milliseconds(1234.5), "1,234 ms"),
+        (numbers.difference(3.14e-6), f"3.1{numbers.TIMES}10⁻⁶"),
+        (numbers.difference(0.0083), "0.0083"),
+        (numbers.difference(0), "0"),
+        (numbers.number("Infinity"), "∞"),
+        (numbers.number(math.nan), DASH),
+        (numbers.rule("0.5"), "fixed beforehand"),
         (
-            formats.rule("sensitivity=0.95"),
+            numbers.rule("sensitivity=0.95"),
             "the highest threshold that finds at least 95.0 % of the positive validation scans",
         ),
     ],
