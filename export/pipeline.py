@@ -26,7 +26,7 @@ from liquidlens.export.graph.trace import Traced, trace
 from liquidlens.export.graph.unroll import unroll
 from liquidlens.export.measure.accuracy import calibration
 from liquidlens.export.measure.variants import Candidate, compare
-from liquidlens.export.options import Options
+from liquidlens.export.options import Options, check_exportable
 from liquidlens.export.subject import Subject, prepared
 from liquidlens.train import datasets
 from liquidlens.train.datasets import Dataset, Scans, picked
@@ -63,12 +63,16 @@ def export(
 def export_with(dataset: Dataset, folder: RunFolder, out: Path, options: Options, say: Say = lambda _: None) -> Bundle:
     """`export` with the run's dataset at hand."""
     options.check()
+    recipe, network = folder.recipe(), folder.load_model(options.weights)
+    check_exportable(recipe, network, options)
+    if dataset.md5 != recipe.dataset_md5:
+        raise LiquidLensError(f"{folder.path} was trained on another version of {recipe.dataset} than the one at hand.")
     with staged(out) as staging:
         say("Calibrating")
-        subject = prepared(dataset, folder, options)
+        subject = prepared(dataset, recipe, network, folder.metrics().of(options.weights), options)
         say("Tracing")
         traced = trace(subject.model, options.opset)
-        _check_accounted_for(traced.initializers, subject.network, subject.recipe)
+        _check_accounted_for(traced.initializers, network, recipe)
         _check_figures(folder, subject)
         files = Files(staging, describe(subject, folder, options, dataset.name))
         main = files.write("model-fp32.onnx", traced.proto, traced.initializers)

@@ -6,18 +6,17 @@ import numpy as np
 import torch
 
 from liquidlens import metrics, models
-from liquidlens.errors import LiquidLensError
 from liquidlens.export.complete import ood
 from liquidlens.export.complete.deployed import CompleteModel
 from liquidlens.export.facts import Operating as OperatingFigures
 from liquidlens.export.measure.accuracy import Split, operating_figures, operating_point
-from liquidlens.export.options import Options, check_exportable
+from liquidlens.export.options import Options
 from liquidlens.manifest import Operating
 from liquidlens.models.front import Front
 from liquidlens.models.layers.four_directions import Sweep
 from liquidlens.train.datasets import Dataset
 from liquidlens.train.loop.fit import measure, raw_splits, splits
-from liquidlens.train.run import RunFolder, RunRecipe, WeightsMetrics
+from liquidlens.train.run import RunRecipe, WeightsMetrics
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,14 +38,11 @@ class Subject:
     ood_threshold: float
 
 
-def prepared(dataset: Dataset, folder: RunFolder, options: Options) -> Subject:
-    """Complete the model of a run.  Raises LiquidLensError if it cannot be exported, or if its data is not at hand."""
-    recipe, network = folder.recipe(), folder.load_model(options.weights)
-    check_exportable(recipe, network, options)
-    if dataset.md5 != recipe.dataset_md5:
-        raise LiquidLensError(f"{folder.path} was trained on another version of {recipe.dataset} than the one at hand.")
+def prepared(
+    dataset: Dataset, recipe: RunRecipe, network: models.Classifier, figures: WeightsMetrics, options: Options
+) -> Subject:
+    """Complete a network that was trained by `recipe` on `dataset`, with the run's figures of these weights."""
     inputs, truth = splits(dataset, recipe)
-    figures = folder.metrics().of(options.weights)
     if _start_from_zeros(network):
         figures = measure(network, recipe, inputs, truth)
     scans, labels = raw_splits(dataset, recipe)
