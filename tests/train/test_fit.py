@@ -150,6 +150,7 @@ def test_run_folders_that_lack_a_file(liquid_run, tmp_path, name):
         ("recipe.json", {"input": {"values": "mask", "size": [28, 28]}}, "LiqExp1N2 reads volumes, not images"),
         ("recipe.json", {"input": {"values": "hu", "size": [28, 28, 28]}}, "a window belongs to"),
         ("recipe.json", {"model": "LiqExp9N9"}, "There is no model named"),
+        ("recipe.json", {"input": {"values": "mask", "size": [28, 4, 4]}}, "damaged: slices of 4 x 4 pixels are too"),
         ("recipe.json", b"\xff", "is damaged: the file: Invalid JSON"),
         ("metrics.json", b"{", "is damaged: the file: Invalid JSON"),
         ("weights.safetensors", b"garbage", "does not hold the weights of LiqExp1N2"),

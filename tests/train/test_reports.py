@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from liquidlens.errors import LiquidLensError
+from liquidlens.train.names import Network, Rule
 from liquidlens.train.studies.plans import (
     CMU_EPOCHS,
     KTH_EPOCHS,
@@ -64,6 +65,19 @@ def test_the_committed_pages_are_what_the_results_make(tmp_path, paper):
     for plot in plots:
         assert Image.open(plot).size == Image.open(DOCS / "pictures" / plot.name).size
         assert np.asarray(Image.open(plot).convert("L")).std() > 5, "something is drawn"
+
+
+@pytest.mark.parametrize("paper", STUDIED)
+def test_names_in_the_results_are_printed_as_they_were_read(paper):
+    for row in ResultsTable(DOCS / "results" / f"{paper}.csv", PLANS[paper].figures).rows():
+        assert str(Network.parse(row["model"])) == row["model"]
+        assert str(Rule.parse(row["recipe"])) == row["recipe"]
+
+
+def test_names_are_taken_apart():
+    assert Network.parse("CRNet-FC+reducer@112x96") == Network("CRNet-FC", ("reducer",), (112, 96))
+    changes = (("epsilon", "1e+20"), ("stop", "no-gain"))
+    assert Rule.parse("hse-2024+epsilon=1e+20+stop=no-gain") == Rule("hse-2024", changes)
 
 
 def test_a_table_of_hse_2024(tmp_path):
