@@ -13,7 +13,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx.numpy_helper import to_array
 
-from liquidlens.errors import LiquidLensError
+from liquidlens.errors import LiquidLensError, first_line
 from liquidlens.export.checks.cost import cost, full_scan
 from liquidlens.export.complete.wiring import missing, synapses
 from liquidlens.export.facts import FileAudit, Initializer, stored_parameters
@@ -96,8 +96,7 @@ def _parse(path: Path, content: bytes) -> onnx.ModelProto:
         if not elsewhere:
             onnx.checker.check_model(proto)
     except Exception as error:  # protobuf's and the checker's own types
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise LiquidLensError(f"{path}: not a readable ONNX file ({reason}).") from error
+        raise LiquidLensError(f"{path}: not a readable ONNX file ({first_line(error)}).") from error
     if elsewhere:
         raise LiquidLensError(f"{path}: its weights lie in other files; only files that are complete can be audited.")
     return proto
