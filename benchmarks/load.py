@@ -25,7 +25,6 @@ from rich.console import Console
 from liquidlens.manifest import Manifest
 from liquidlens.serve.predict import pretrained
 from liquidlens.serve.predict.predictor import Predictor
-from liquidlens.serve.server.app import name_of
 from liquidlens.serve.server.codec import HEADER_LENGTH
 
 USERS, FIRST, ALL = 50, 100, 1_000
@@ -47,7 +46,7 @@ def main() -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
             address = _address_of(server)
-            target = f"/v2/models/{name_of(path)}/infer"
+            target = f"/v2/models/{pretrained.name_of(path)}/infer"
             errors, seconds, memory = [], [], []
             for count in (FIRST, ALL - FIRST):
                 failed, took = send(address, target, itertools.islice(bodies, count))

@@ -28,7 +28,6 @@ from benchmarks import siege_requests
 from benchmarks.load import _address_of
 from liquidlens.serve.predict import pretrained
 from liquidlens.serve.predict.predictor import Predictor
-from liquidlens.serve.server.app import name_of
 
 REQUESTS, CLIENTS = 10_000, 20
 #: Seconds between two looks at the memory; how long the server may rest before the last one.
@@ -48,7 +47,7 @@ def main() -> None:
     arguments = parser.parse_args()
     path = pretrained.find(arguments.model)
     console = Console(markup=False, highlight=False, soft_wrap=True)
-    besieger = siege_requests.Besieger(Predictor(path), name_of(path), UPLOAD * 2**20, arguments.seed)
+    besieger = siege_requests.Besieger(Predictor(path), pretrained.name_of(path), UPLOAD * 2**20, arguments.seed)
     command = [sys.executable, "-m", "liquidlens", "serve", str(path), "--port", "0", "--max-upload", str(UPLOAD)]
     with (
         tempfile.TemporaryFile("w+") as log,

@@ -108,7 +108,7 @@ def paint(
     if weights is None or scale <= 0 or opacity <= 0:
         return picture
     alpha = (np.clip(np.abs(weights) / scale, 0, 1) * opacity)[..., None]
-    colours = np.where((weights > 0)[..., None], np.float32(rgb(ABOVE)), np.float32(rgb(BELOW)))
+    colours = np.where((weights > 0)[..., None], np.array(rgb(ABOVE), np.float32), np.array(rgb(BELOW), np.float32))
     return (picture * (1 - alpha) + colours * alpha + 0.5).astype(np.uint8)
 
 
