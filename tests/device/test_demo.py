@@ -255,7 +255,7 @@ def test_labels_may_hold_a_comma(model, vessel, task, probabilities, marked):
     case = Case.judged(scan, "scan", "vessel", Predictor(model))
     by_label = dict(zip(("left", "lower", "left, lower"), probabilities, strict=True))
     prediction = replace(case.prediction, label="left, lower", probabilities=by_label)
-    predictor = with_labels(model, task, *by_label)
+    predictor = with_labels(model, task, *by_label, threshold=0.5)
     page = answer.answer(replace(case, prediction=prediction, predictor=predictor))
     assert page.count('class="bar predicted"') == marked
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from liquidlens.drawing.palette import ABOVE, BELOW, rgb
 from liquidlens.imaging import Scan
 from liquidlens.serve.demo.surface import level_range, surface
-from liquidlens.serve.demo.viewer import AGAINST, FOR, Window, cut, figure, is_mask, paint, presets, proportions
+from liquidlens.serve.demo.viewer import Window, cut, figure, is_mask, paint, presets, proportions
 
 
 def volume(**facts) -> Scan:
@@ -82,7 +83,7 @@ def test_the_overlay_is_warm_where_it_speaks_for_the_label_and_cold_where_agains
     black = np.zeros((1, 3), np.float32)
     weights = np.array([[2.0, 0.0, -2.0]], np.float32)
     picture = paint(black, Window(50, 100), weights, scale=2.0, opacity=1.0)
-    assert picture[0].tolist() == [list(FOR), [0, 0, 0], list(AGAINST)]
+    assert picture[0].tolist() == [list(rgb(ABOVE)), [0, 0, 0], list(rgb(BELOW))]
     assert (paint(black, Window(50, 100), weights, scale=2.0, opacity=0.0) == 0).all()
 
 
