@@ -71,7 +71,7 @@ DEFAULT = Budget()
 _UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
 
-def parse_budget(changes: Iterable[str]) -> Budget:
+def parse_budget(changes: Iterable[str], default: Budget = DEFAULT) -> Budget:
     """The default budget with changes such as ``seconds=600`` and ``file_bytes=8GiB``.
 
     Raises LiquidLensError for an unknown limit, and for what is no number above 0.
@@ -90,7 +90,7 @@ def parse_budget(changes: Iterable[str]) -> Budget:
             value = 0
         if not value > 0:
             raise LiquidLensError(f"A limit is a number above 0, as in seconds=600 or file_bytes=8GiB, not {change!r}.")
-    return replace(DEFAULT, **values)
+    return replace(default, **values)
 
 
 def size_of(file: BinaryIO) -> int:

@@ -2,11 +2,17 @@
 
 import ipaddress
 import os
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from liquidlens.errors import LiquidLensError
 from liquidlens.imaging.budget import DEFAULT, Budget
+
+#: What one uploaded scan may ask of the machine.  Models and viewer take some 16 bytes for each voxel, 2 GiB for the
+#: largest: half a gigabyte of 512 x 512 x 512.
+SERVED = replace(DEFAULT, pixels=2**27, seconds=60)
 
 #: Where the password comes from: never the command line, which every user of the machine can read.
 PASSWORD = "LIQUIDLENS_PASSWORD"  # noqa: S105  (a variable's name)
@@ -15,7 +21,8 @@ PASSWORD = "LIQUIDLENS_PASSWORD"  # noqa: S105  (a variable's name)
 @dataclass(frozen=True)
 class Settings:
     """host, port: where the server listens; port 0 takes a free one.
-    allowed_hosts: further names by which browsers may call the server, such as that of a proxy in front of it.
+    allowed_hosts: further names by which browsers may call the server, such as that of a proxy in front of it, with a
+        port (``lens.example.org:8443``) unless it is that of https or http.
     root_path: the path under which a proxy offers the server, such as ``/lens``; empty if it is not under a path.
     user, password: asked of everybody, for everything but the health endpoints, if there is a password.
     upload_bytes: the largest request, and so the largest upload.  A CT series of 500 slices has about 260 MB.
@@ -38,7 +45,11 @@ class Settings:
     device: str = "auto"
     threads: int | None = None
     public_key: Path | None = None
-    budget: Budget = DEFAULT
+    budget: Budget = SERVED
+
+    def __post_init__(self) -> None:
+        for name in self.allowed_hosts:
+            address(name)
 
     @property
     def local(self) -> bool:
@@ -56,7 +67,22 @@ class Settings:
         """
         if not self.local and not self.allowed_hosts:
             return True
-        return host in {"localhost", "127.0.0.1", "::1", self.host.lower(), *map(str.lower, self.allowed_hosts)}
+        allowed = {address(name)[0] for name in self.allowed_hosts}
+        return host in {"localhost", "127.0.0.1", "::1", self.host.lower()} | allowed
+
+
+def address(text: str) -> tuple[str, int | None]:
+    """Name, in lower case, and port of ``lens.example.org:8443``; the port is None if there is none.  Raises
+    LiquidLensError for anything else."""
+    try:
+        found = urlsplit(f"//{text}")
+        if found.netloc != text or not re.fullmatch(r"[\w.:-]+", found.hostname or ""):
+            raise ValueError(text)
+        return found.hostname, found.port
+    except ValueError:
+        raise LiquidLensError(
+            f"{text!r} is no name of a server; give one as lens.example.org or a port with it."
+        ) from None
 
 
 def read_password(file: Path | None) -> str | None:

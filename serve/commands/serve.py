@@ -7,7 +7,7 @@ import typer
 
 from liquidlens.console import console
 from liquidlens.errors import LiquidLensError
-from liquidlens.serve.commands.options import Device, Models, Signature, Threads
+from liquidlens.serve.commands.options import Device, Limits, Models, Signature, Threads
 
 
 def serve(
@@ -16,6 +16,7 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 7860,
     device: Device = "auto",
     threads: Threads = None,
+    limits: Limits = None,
     max_upload: Annotated[int, typer.Option(min=1, help="Largest upload, in MiB.")] = 512,
     queue: Annotated[int, typer.Option(min=1, help="How many requests may wait before the next is refused.")] = 64,
     concurrency: Annotated[int, typer.Option(min=1, help="How many are worked on at once.")] = 2,
@@ -24,15 +25,19 @@ def serve(
         Path | None, typer.Option(help="Its first line is the password; otherwise $LIQUIDLENS_PASSWORD, or none.")
     ] = None,
     allow_host: Annotated[
-        list[str] | None, typer.Option(help="A further name of this server, such as that of a proxy. Repeatable.")
+        list[str] | None,
+        typer.Option(
+            help="A further name of this server, such as that of a proxy, with its port if it has one. Repeatable."
+        ),
     ] = None,
     root_path: Annotated[str, typer.Option(help="The path under which a proxy offers this server, as in /lens.")] = "",
     require_signature: Signature = None,
     open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open the demo in a browser.")] = False,
 ) -> None:
     """Serve models to people (a demo in the browser) and to programs (the Open Inference Protocol)."""
+    from liquidlens.imaging.budget import parse_budget
     from liquidlens.serve.server.app import run
-    from liquidlens.serve.settings import Settings, read_password
+    from liquidlens.serve.settings import SERVED, Settings, read_password
 
     password = read_password(password_file)
     if user is not None and password is None:
@@ -50,5 +55,6 @@ def serve(
         device=device,
         threads=threads,
         public_key=require_signature,
+        budget=parse_budget(limits or (), SERVED),
     )
     run(models or [], settings, lambda line: console.print(line, soft_wrap=True), open_page)

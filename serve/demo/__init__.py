@@ -16,6 +16,7 @@ from liquidlens.serve.demo import endpoints, models_page, tidy
 from liquidlens.serve.demo.case import NOTICE, TABS
 from liquidlens.serve.demo.html import html
 from liquidlens.serve.demo.tab import Tab
+from liquidlens.serve.demo.work import Work
 from liquidlens.serve.predict.examples import generated, real
 from liquidlens.serve.predict.predictor import Predictor
 from liquidlens.serve.settings import Settings
@@ -27,7 +28,7 @@ HEADER = '<div class="head"><h1>LiquidLens</h1><p>Compact image classifiers, and
 def build(predictors: Mapping[str, Predictor], settings: Settings) -> gr.Blocks:
     """The page for these models; a tab without any model is left out."""
     by_axes = {axes: {name: p for name, p in predictors.items() if len(p.manifest.input.size) == axes} for axes in TABS}
-    samples = generated() + real()
+    samples, work = generated() + real(), Work(settings)
     with gr.Blocks(title="LiquidLens", analytics_enabled=False, fill_width=True) as page:
         html(f'<div class="notice" role="note">{NOTICE}</div>')
         html(HEADER)
@@ -35,10 +36,10 @@ def build(predictors: Mapping[str, Predictor], settings: Settings) -> gr.Blocks:
             for axes, name in TABS.items():
                 if by_axes[axes]:
                     with gr.Tab(name, render_children=True):
-                        Tab(axes, by_axes[axes], settings, samples)
+                        Tab(axes, by_axes[axes], work, samples)
             with gr.Tab("Models", render_children=True):
                 models_page.build(predictors)
-        endpoints.build(by_axes, settings)
+        endpoints.build(by_axes, work)
         tidy.forget_closed_pages(page)
     # Requests may name only files that were uploaded.  Gradio checks that once a page was launched, which a mounted one
     # never is: without this line it would read any file of this machine.

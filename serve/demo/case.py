@@ -23,6 +23,8 @@ from liquidlens.serve.predict import Prediction, Predictor
 NOTICE = "Research use only. Not a medical device."
 #: The tab that takes scans of 2 and of 3 axes.
 TABS = {2: "X-ray", 3: "Volume"}
+#: Letters of an item's name.
+LONGEST_ITEM = 1_000
 #: Values along each axis of the occlusion map that the result holds, at most.
 MAP_LENGTH = 32
 
@@ -136,12 +138,15 @@ def thinned(values: NDArray[np.float32], length: int) -> NDArray[np.float32]:
 def read_upload(files: Sequence[str], budget: Budget, colour: bool = False, item: str = "") -> tuple[Scan, str]:
     """The scan that uploaded files hold, and what to call it.  The files are deleted, whatever happens.
 
-    Several files are the slices of one series.  They are first moved to a folder of this call alone: Gradio stores
-    equal uploads of several people at one place.  item: which scan, if they hold several, as `imaging.read` takes it
+    Several files are the slices of one series.  They are first moved to a folder of this call alone, with the names
+    that the person gave them.  item: which scan, if they hold several, as `imaging.read` takes it
     after a ``#``.  Raises LiquidLensError, which names files as the person does.
     """
     single = len(files) == 1
-    selection = f"#{chosen}" if (chosen := item.strip().lstrip("#")) else ""
+    item = item.strip().lstrip("#")
+    if len(item) > LONGEST_ITEM or not item.isprintable():  # half a surrogate is not printable, too
+        raise LiquidLensError(f"An item is one line of at most {LONGEST_ITEM} letters.")
+    selection = f"#{item}" if item else ""
     name = Path(files[0]).name if single else f"the series of {len(files)} files"
     with tempfile.TemporaryDirectory(prefix="scan-", dir=os.environ.get("GRADIO_TEMP_DIR")) as folder:
         source = Path(folder)
@@ -152,7 +157,7 @@ def read_upload(files: Sequence[str], budget: Budget, colour: bool = False, item
             try:
                 shutil.move(file, target)
             except FileNotFoundError:
-                raise LiquidLensError(f"{name}: it was uploaded twice at the same moment; upload it again.") from None
+                raise LiquidLensError(f"{name}: this upload was read already; upload it again.") from None
         path = target if single else source
         try:
             return read_safely(f"{path}{selection}", budget, colour=colour), f"{name}{selection}"

@@ -4,18 +4,18 @@ They are events of invisible components, not `gr.api`: components check that a p
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from liquidlens.errors import LiquidLensError
-from liquidlens.serve.demo.case import TABS, Case, read_upload
+from liquidlens.serve.demo import uploads
+from liquidlens.serve.demo.case import TABS, Case
+from liquidlens.serve.demo.work import WAITING, Work
 from liquidlens.serve.predict.predictor import Predictor
-from liquidlens.serve.settings import Settings
 
 
-def build(predictors: Mapping[int, Mapping[str, Predictor]], settings: Settings) -> None:
+def build(predictors: Mapping[int, Mapping[str, Predictor]], work: Work) -> None:
     """predictors: by the axes of the scans that they read, then by name."""
     everything = {name: predictor for some in predictors.values() for name, predictor in some.items()}
 
@@ -27,25 +27,25 @@ def build(predictors: Mapping[int, Mapping[str, Predictor]], settings: Settings)
     for axes, some in predictors.items():
         if some:
             kind = TABS[axes].lower().replace("-", "")
-            _endpoint(some, settings, f"predict_{kind}", explained=False)
-            _endpoint(some, settings, f"explain_{kind}", explained=True)
+            _endpoint(some, work, f"predict_{kind}", explained=False)
+            _endpoint(some, work, f"explain_{kind}", explained=True)
 
 
-def _endpoint(predictors: Mapping[str, Predictor], settings: Settings, name: str, explained: bool) -> None:
-    def judge(scan: list[str], model: str | None, item: str | None) -> dict[str, Any]:
+def _endpoint(predictors: Mapping[str, Predictor], work: Work, name: str, explained: bool) -> None:
+    def judge(scan: list[str], model: str | None, item: str | None, request: gr.Request) -> dict[str, Any]:
         if not scan:
             raise gr.Error(
                 "Give a scan: a list of one file, or of all files of one DICOM series.", print_exception=False
             )
         if model is None:
-            for file in scan:
-                Path(file).unlink(missing_ok=True)
+            uploads.delete(scan)
             raise gr.Error(f"Name a model: {', '.join(names)}.", print_exception=False)
         try:
             colour = predictors[model].manifest.input.channels == 3
-            found, called = read_upload(scan, settings.budget, colour, item or "")
-            case = Case.judged(found, called, model, predictors[model])
-            return (case.explained() if explained else case).to_json()
+            found, called = work.read(scan, request.session_hash, colour, item or "")
+            with work.on(found, request.session_hash):
+                case = Case.judged(found, called, model, predictors[model])
+                return (case.explained() if explained else case).to_json()
         except LiquidLensError as error:
             raise gr.Error(str(error), print_exception=False) from error
 
@@ -59,7 +59,8 @@ def _endpoint(predictors: Mapping[str, Predictor], settings: Settings, name: str
         gr.JSON(label="Result", visible=False),
         api_name=name,
         api_description="Judge one scan" + (" and explain the answer." if explained else "."),
-        concurrency_id="model",
+        concurrency_id="open",
+        concurrency_limit=WAITING,
     )
 
 

@@ -1,7 +1,10 @@
 """The volume as a surface that can be turned: where its values cross a level."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import plotly.graph_objects as go
+from numpy.typing import NDArray
 from skimage.filters import threshold_otsu
 from skimage.measure import marching_cubes
 from skimage.transform import downscale_local_mean
@@ -39,8 +42,7 @@ def surface(scan: Scan, level: float) -> go.Figure:
     """
     factors = tuple(-(-length // FINEST) for length in scan.pixels.shape)
     spacing = np.array(scan.spacing or (1.0, 1.0, 1.0)) * factors
-    beyond = [(0, -length % factor) for length, factor in zip(scan.pixels.shape, factors, strict=True)]
-    coarse = downscale_local_mean(np.pad(scan.pixels, beyond, mode="edge"), factors)
+    coarse = np.concatenate([_averaged(slab, factors) for slab in _slabs(scan.pixels, factors[0])])
     # A border of the lowest value closes the surface where the volume ends.
     coarse = np.pad(coarse, 1, constant_values=float(coarse.min()))
     if not coarse.min() < level < coarse.max():
@@ -62,6 +64,17 @@ def surface(scan: Scan, level: float) -> go.Figure:
         lightposition={"x": -2000, "y": -4000, "z": 4000},
     )
     return _figure([mesh], None, scan)
+
+
+def _slabs(pixels: NDArray[np.float32], thickness: int) -> Iterator[NDArray[np.float32]]:
+    """A volume in slabs: all that is averaged at a time, so that a large one is not held twice."""
+    return (pixels[first : first + thickness] for first in range(0, len(pixels), thickness))
+
+
+def _averaged(slab: NDArray[np.float32], factors: tuple[int, ...]) -> NDArray[np.float32]:
+    """Means of blocks of `factors` voxels; where the last block is cut off, its last voxels count again."""
+    beyond = [(0, -length % factor) for length, factor in zip(slab.shape, factors, strict=True)]
+    return downscale_local_mean(np.pad(slab, beyond, mode="edge"), factors)
 
 
 def _figure(meshes: list[go.Mesh3d], message: str | None, scan: Scan) -> go.Figure:

@@ -11,28 +11,25 @@ import gradio as gr
 from liquidlens.errors import LiquidLensError
 from liquidlens.imaging import Scan
 from liquidlens.serve.demo import answer, explanation, viewer
-from liquidlens.serve.demo.case import Case, read_upload
+from liquidlens.serve.demo.case import Case
 from liquidlens.serve.demo.html import html
 from liquidlens.serve.demo.panel import DRAWS, Changes, Panel
 from liquidlens.serve.demo.surface import level_range, surface
 from liquidlens.serve.demo.viewer import Window
+from liquidlens.serve.demo.work import WAITING, Work
 from liquidlens.serve.predict.examples import Example
 from liquidlens.serve.predict.predictor import Predictor
-from liquidlens.serve.settings import Settings
 
 #: The first look at a new scan, before the person moves a slider.
 OPACITY = 0.7
 PROGRESS = gr.Progress()  # as the default of a handler's argument it tells Gradio to fill that argument
-_PRIVATE: dict[str, Any] = {"queue": False, "api_visibility": "private"}
 
 
 class Tab:
     """Builds its components in the current `gr.Blocks`.  axes: of the scans it takes."""
 
-    def __init__(
-        self, axes: int, predictors: Mapping[str, Predictor], settings: Settings, examples: Sequence[Example]
-    ) -> None:
-        self.axes, self.predictors, self.settings = axes, predictors, settings
+    def __init__(self, axes: int, predictors: Mapping[str, Predictor], work: Work, examples: Sequence[Example]) -> None:
+        self.axes, self.predictors, self.work = axes, predictors, work
         self.examples = [example for example in examples if example.axes == axes]
         self.volume = axes == 3
         self.case = gr.State(None)
@@ -92,23 +89,30 @@ class Tab:
         self.wiring = html()
 
     def _listen(self) -> None:
-        """Everything a visitor may do.  What runs a model waits in the queue, what only draws does not."""
+        """Everything a visitor may do.  What takes long waits in the queue, what draws one picture does not."""
         shown = [self.case, self.message, self.answer, self.download, self.about, self.facts, *self._resettable()]
         runs: dict[str, Any] = {"concurrency_id": "model", "api_visibility": "private", "show_progress_on": self.answer}
+        opens = runs | {"concurrency_id": "open", "concurrency_limit": WAITING}
         opened = [
             self.upload.upload(
-                self._open_upload, [self.upload, self.model, self.item], [*shown, self.upload, self.item], **runs
+                self._open_upload, [self.upload, self.model, self.item], [*shown, self.upload, self.item], **opens
             ),
-            self.pick.click(self._open_example, [self.pick, self.model], [*shown, self.model], **runs),
-            self.model.input(self._change_model, [self.case, self.model], shown, **runs),
+            self.pick.click(self._open_example, [self.pick, self.model], [*shown, self.model], **opens),
+            self.model.input(self._change_model, [self.case, self.model], shown, **opens),
         ]
         if self.volume:
             for event in opened:
                 event.success(
-                    self._new_surface, self.case, [self.surface_level, self.plot], show_progress="hidden", **_PRIVATE
+                    self._new_surface,
+                    self.case,
+                    [self.surface_level, self.plot],
+                    **runs | {"show_progress": "hidden"},
                 )
             self.surface_level.release(
-                self._surface, [self.case, self.surface_level], self.plot, show_progress="minimal", **_PRIVATE
+                self._surface,
+                [self.case, self.surface_level],
+                self.plot,
+                **runs | {"show_progress": "minimal", "show_progress_on": self.plot},
             )
         self.panel.listen(self.case, self.opacity)
         self.explain.click(
@@ -121,37 +125,39 @@ class Tab:
 
     # Opening and judging.
 
-    def _open_upload(self, files: list[str] | None, model: str, item: str) -> Changes:
+    def _open_upload(self, files: list[str] | None, model: str, item: str, request: gr.Request) -> Changes:
         if not files:
             return {self.message: ""}
-        colour = self.predictors[model].manifest.input.channels == 3
-        changes = self._judge(lambda: read_upload(files, self.settings.budget, colour, item), model)
+        colour, visitor = self.predictors[model].manifest.input.channels == 3, request.session_hash
+        changes = self._judge(lambda: self.work.read(files, visitor, colour, item), model, visitor)
         if self.case in changes:  # else the item stays, for another try
             changes[self.item] = ""
         return {**changes, self.upload: None}
 
-    def _open_example(self, index: int, model: str) -> Changes:
+    def _open_example(self, index: int, model: str, request: gr.Request) -> Changes:
         """With the chosen model, or, if it does not read such scans, with one that does."""
         example = self.examples[index]
         fitting = [name for name, p in self.predictors.items() if p.manifest.provenance.dataset == example.dataset]
         if fitting and model not in fitting:
             model = fitting[0]
-        changes = self._judge(lambda: (example.scan(), example.name), model)
+        changes = self._judge(lambda: (example.scan(), example.name), model, request.session_hash)
         return {**changes, self.model: model, self.about: self._about(model)}
 
-    def _change_model(self, case: Case | None, model: str) -> Changes:
+    def _change_model(self, case: Case | None, model: str, request: gr.Request) -> Changes:
         if case is None:
             return {self.about: self._about(model), self.message: ""}
-        return {**self._judge(lambda: (case.scan, case.name), model), self.about: self._about(model)}
+        changes = self._judge(lambda: (case.scan, case.name), model, request.session_hash)
+        return {**changes, self.about: self._about(model)}
 
     def _about(self, model: str) -> str:
         return answer.about(self.predictors[model].manifest)
 
-    def _judge(self, scan: Callable[[], tuple[Scan, str]], model: str) -> Changes:
+    def _judge(self, scan: Callable[[], tuple[Scan, str]], model: str, visitor: str | None) -> Changes:
         """Everything that a new answer changes, or the sentence that says why there is none."""
         try:
             found, name = scan()
-            case = Case.judged(found, name, model, self.predictors[model])
+            with self.work.on(found, visitor):
+                case = Case.judged(found, name, model, self.predictors[model])
         except LiquidLensError as error:
             return {self.message: answer.message(str(error))}
         return {
@@ -179,29 +185,42 @@ class Tab:
 
     # The surface.
 
-    def _new_surface(self, case: Case | None) -> Changes:
+    def _new_surface(self, case: Case | None, request: gr.Request) -> Changes:
         if case is None:
             return {self.plot: None}
-        low, high, level = level_range(case.scan)
-        step = max((high - low) / 200, 1e-6)
-        visible = not viewer.is_mask(case.scan)
-        slider = gr.Slider(low, high, level, step=step, interactive=True, visible=visible)
-        return {self.surface_level: slider, self.plot: surface(case.scan, level)}
+        with self.work.on(case.scan, request.session_hash):
+            low, high, level = level_range(case.scan)
+            step = max((high - low) / 200, 1e-6)
+            visible = not viewer.is_mask(case.scan)
+            slider = gr.Slider(low, high, level, step=step, interactive=True, visible=visible)
+            return {self.surface_level: slider, self.plot: surface(case.scan, level)}
 
-    def _surface(self, case: Case | None, level: float) -> Any:
-        return gr.skip() if case is None else surface(case.scan, level)
+    def _surface(self, case: Case | None, level: float, request: gr.Request) -> Any:
+        if case is None:
+            return gr.skip()
+        with self.work.on(case.scan, request.session_hash):
+            return surface(case.scan, level)
 
     # Explaining.
 
     def _explain(
-        self, case: Case | None, level: float, width: float, opacity: float, progress: gr.Progress = PROGRESS
+        self,
+        case: Case | None,
+        level: float,
+        width: float,
+        opacity: float,
+        request: gr.Request,
+        progress: gr.Progress = PROGRESS,
     ) -> Changes:
         if case is None:
             return {
                 self.message: answer.message("The scan was put away, as nobody used it for a while; open it again.")
             }
         try:
-            case = case.explained(lambda done, total: progress((done, total), desc="Hiding one part after the other"))
+            with self.work.on(case.scan, request.session_hash):
+                case = case.explained(
+                    lambda done, total: progress((done, total), desc="Hiding one part after the other")
+                )
         except LiquidLensError as error:
             return {self.message: answer.message(str(error))}
         at = [place + 1 for place in case.occlusion.peak] if self.volume and case.occlusion else [1]

@@ -12,27 +12,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import gradio as gr
-from gradio.route_utils import GradioMultiPartParser
-from starlette.datastructures import FormData
 
 from liquidlens.serve.demo.case import Case
 
 #: Open pages that are remembered, the bytes that their scans and maps may take together, and how long one is
 #: remembered that nobody uses.
 SESSIONS, BYTES, IDLE = 100, 4 * 2**30, timedelta(minutes=30)
-
-
-class UploadParser(GradioMultiPartParser):
-    """Gradio's parser, which keeps what it has of an upload that breaks off, is too large, or fills the disk."""
-
-    async def parse(self) -> FormData:
-        try:
-            return await super().parse()
-        except BaseException:  # also that the client went away
-            for file in self._files_to_close_on_error:
-                file.close()
-                Path(file.name).unlink(missing_ok=True)
-            raise
 
 
 def forget_closed_pages(page: gr.Blocks) -> None:

@@ -58,7 +58,7 @@ class Window:
 def is_mask(scan: Scan) -> bool:
     """Whether the scan holds two values at most: a segmented shape."""
     low, high = float(scan.pixels.min()), float(scan.pixels.max())
-    return bool(np.isin(scan.pixels, (low, high)).all())
+    return all(np.isin(part, (low, high)).all() for part in scan.pixels)  # part by part: it may be large
 
 
 def presets(scan: Scan) -> dict[str, Window]:

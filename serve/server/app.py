@@ -1,25 +1,22 @@
-"""The server: demo, Open Inference Protocol and health endpoints in one process, behind one guard."""
+"""The server: demo, Open Inference Protocol and health endpoints in one process, behind all `guards`."""
 
 import asyncio
 import atexit
-import errno
 import functools
 import logging
 import os
 import secrets
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 import webbrowser
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import anyio
-import uvicorn
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -27,16 +24,16 @@ from starlette.middleware.cors import CORSMiddleware
 from liquidlens.errors import LiquidLensError
 from liquidlens.serve.predict import pretrained
 from liquidlens.serve.predict.predictor import Predictor
-from liquidlens.serve.server import protocol
-from liquidlens.serve.server.guards import Guard
+from liquidlens.serve.server import log, protocol
+from liquidlens.serve.server.connections import Server, listen
+from liquidlens.serve.server.guards import protect
 from liquidlens.serve.settings import PASSWORD, Settings
 
 if TYPE_CHECKING:  # else `_mount_demo` imports it
     from gradio import Blocks
 
-#: How long an upload stays that nobody reads, how often what visitors left is looked for, and how long requests that
-#: are being worked on when the server is told to stop are waited for.
-UPLOAD_SECONDS, SWEEP_SECONDS, SHUTDOWN_SECONDS = 600, 10, 3
+#: How long an upload stays that nobody reads, and how often what visitors left is looked for.
+UPLOAD_SECONDS, SWEEP_SECONDS = 600, 10
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +58,7 @@ def create(paths: Sequence[str], settings: Settings) -> FastAPI:
     app.include_router(protocol.router(predictors, settings))
     app.add_exception_handler(HTTPException, protocol.on_error)
     app.add_middleware(CORSMiddleware, allow_origins=())  # else Gradio's lets pages of other local servers read
-    app.add_middleware(Guard, settings=settings)  # added last: around everything else
+    protect(app, settings)  # last, and so around everything else
     app.state.page = _mount_demo(app, predictors, settings)
     return app
 
@@ -118,22 +115,23 @@ def _mount_demo(app: FastAPI, predictors: Mapping[str, Predictor], settings: Set
     from gradio import processing_utils, route_utils, routes
 
     from liquidlens.serve import demo
-    from liquidlens.serve.demo import tidy
+    from liquidlens.serve.demo import tidy, uploads
 
     # Gradio downloads a file that a request names by address: as large as it may be, from wherever it is.
     processing_utils.async_ssrf_protected_download = _refuse_download
-    route_utils.GradioMultiPartParser = routes.GradioMultiPartParser = tidy.UploadParser
+    route_utils.GradioMultiPartParser = routes.GradioMultiPartParser = uploads.UploadParser
     blocks = demo.build(predictors, settings)
     blocks.queue(
         api_open=False,  # no way past the queue
         max_size=settings.queue_size,
         default_concurrency_limit=settings.concurrency,
     )
+    app.state.offered = frozenset(map(str, tidy.kept_files(blocks)))
     gradio.mount_gradio_app(
         app,
         blocks,
         path="/",
-        allowed_paths=[],
+        allowed_paths=sorted(app.state.offered),
         enable_monitoring=False,
         footer_links=[],
         max_file_size=settings.upload_bytes,
@@ -145,6 +143,7 @@ def _mount_demo(app: FastAPI, predictors: Mapping[str, Predictor], settings: Set
         ssr_mode=False,
         **demo.looks(),
     )
+    app.routes[-1].app.uploaded_file_dir = str(uploads.folder())  # of the mounted application
     return blocks
 
 
@@ -173,7 +172,8 @@ def run(paths: Sequence[str], settings: Settings, say: Callable[[str], None] = p
         say(f"Research use only, not a medical device. Serving at {address} until Ctrl+C.")
         if open_page:
             webbrowser.open(address)
-        Server(app).run(sockets=[listener])
+        with log.discreet():
+            Server(app).run(sockets=[listener])
 
 
 @contextmanager
@@ -194,47 +194,3 @@ def ended_by_signals() -> Iterator[None]:
         if told:
             sys.exit(0)
         raise
-
-
-class Server(uvicorn.Server):
-    """Serves the application and, when told to stop, hangs up on those who only listen: an open page never would."""
-
-    def __init__(self, app: FastAPI):
-        config = uvicorn.Config(
-            app,
-            access_log=False,  # addresses hold names of uploaded files, which may be names of patients
-            log_level="warning",
-            server_header=False,
-            timeout_graceful_shutdown=4 * SHUTDOWN_SECONDS,
-        )
-        super().__init__(config)
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        asyncio.get_running_loop().call_later(SHUTDOWN_SECONDS, self._hang_up)
-        await super().shutdown(sockets)
-
-    def _hang_up(self) -> None:
-        for connection in list(self.server_state.connections):
-            connection.transport.close()
-
-
-def listen(settings: Settings) -> socket.socket:
-    """The server's socket.  Raises LiquidLensError, with a port that is free, if the port is taken."""
-    try:
-        return _bind(settings.host, settings.port)
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        if getattr(error, "errno", None) == errno.EADDRINUSE:
-            reason = f"the port is taken; --port {_free_port(settings)} is free"
-        raise LiquidLensError(f"cannot listen at {settings.host}, port {settings.port}: {reason}.") from error
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-
-
-def _free_port(settings: Settings) -> int:
-    for port in range(settings.port + 1, 65536):
-        with suppress(OSError), _bind(settings.host, port):
-            return port
-    return 0  # which takes any

@@ -22,8 +22,9 @@ from liquidlens.serve.predict.predictor import Predictor
 VERSION = "1"
 HEADER_LENGTH = "Inference-Header-Content-Length"
 
-#: Numbers as JSON text take up to twenty times their size while they are read; large tensors come as binary ones.
-JSON_BYTES = 64 * 2**20
+#: JSON of a request.  Numbers as text take up to forty times their size while they are read, and lists as much time as
+#: many numbers, while all other requests wait; large tensors come as binary ones.
+JSON_BYTES, JSON_LISTS = 4 * 2**20, 100_000
 
 #: Scans in one request, and pixels at any stage of resizing them: a few bytes must not ask for all memory.
 MAX_BATCH = 64
@@ -82,8 +83,9 @@ def answer(name: str, predictor: Predictor, content: bytes | bytearray, header_l
         given = header_length[:20]
         raise HTTPException(400, f"{HEADER_LENGTH} is {given!r}, and the request has {len(content)} bytes.")
     header, binary = content[: int(header_length)], memoryview(content)[int(header_length) :]
-    if len(header) > JSON_BYTES:
-        raise HTTPException(413, f"JSON is read up to {JSON_BYTES:,} bytes; send the tensor as a binary one.")
+    if len(header) > JSON_BYTES or header.count(b"[") + header.count(b"{") > JSON_LISTS:
+        limits = f"{JSON_BYTES:,} bytes and {JSON_LISTS:,} lists"
+        raise HTTPException(413, f"JSON is read up to {limits}; send the tensor as a binary one.")
     try:
         inference = _Inference.model_validate_json(header)
     except pydantic.ValidationError as error:

@@ -16,15 +16,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from liquidlens.serve.predict.predictor import Predictor
-from liquidlens.serve.server.codec import HEADER_LENGTH, VERSION, answer, inflated
-from liquidlens.serve.server.guards import refuse
+from liquidlens.serve.server.codec import HEADER_LENGTH, JSON_BYTES, VERSION, answer, inflated
+from liquidlens.serve.server.guards.refusal import refuse
 from liquidlens.serve.settings import Settings
 
 DATATYPES = {"tensor(float)": "FP32", "tensor(float16)": "FP16", "tensor(double)": "FP64", "tensor(int64)": "INT64"}
-
-
-#: How long a body may take to arrive: so many seconds, and a second more for every so many bytes that did.
-BODY_SECONDS, BODY_RATE = 10, 2**16
 
 
 class Gate:
@@ -61,15 +57,11 @@ class Gate:
             raise _later(f"{self.taken} requests are waiting already")
         body = bytearray()
         try:
-            with anyio.move_on_after(BODY_SECONDS) as time_left:
-                async for part in request.stream():
-                    body += part
-                    self.held += len(part)
-                    if self.held > self.memory:
-                        raise _later("Other requests take all the memory for requests")
-                    time_left.deadline += len(part) / BODY_RATE
-            if time_left.cancelled_caught:
-                raise HTTPException(408, f"The request did not arrive in time; {len(body):,} bytes of it did.")
+            async for part in request.stream():
+                body += part
+                self.held += len(part)
+                if self.held > self.memory:
+                    raise _later("Other requests take all the memory for requests")
             yield body
         except ClientDisconnect as end:  # nobody reads this answer, and nothing is wrong with the server
             raise HTTPException(400, f"The request ended early; {len(body):,} bytes of it arrived.") from end
@@ -132,7 +124,8 @@ def router(predictors: Mapping[str, Predictor], settings: Settings) -> APIRouter
         encoding, header_length = request.headers.get("content-encoding"), request.headers.get(HEADER_LENGTH)
 
         def work(body: bytearray) -> Response:
-            content = inflated(body, encoding, settings.upload_bytes)
+            limit = settings.upload_bytes if header_length else min(JSON_BYTES, settings.upload_bytes)
+            content = inflated(body, encoding, limit)
             return answer(name, predictor, content, header_length)
 
         async with gate.body(request) as body:

@@ -15,6 +15,7 @@ from liquidlens.serve.predict.predictor import Predictor
 from liquidlens.serve.predict.pretrained import name_of
 from liquidlens.serve.server import protocol
 from liquidlens.serve.server.codec import HEADER_LENGTH
+from liquidlens.serve.server.guards import bodies
 from tests.device.conftest import ask
 
 
@@ -182,7 +183,7 @@ def begun(address: str, name: str, length: int, body: bytes) -> http.client.HTTP
 
 def test_a_request_that_stalls_keeps_nobody_out(server, name, monkeypatch):
     """Not even where one works and none may wait; and it does not stall for ever."""
-    monkeypatch.setattr(protocol, "BODY_SECONDS", 2)
+    monkeypatch.setattr(bodies, "BODY_SECONDS", 2)
     address = server(concurrency=1, queue_size=0)
     body = infer_request()
     stalled = [begun(address, name, len(body), body[:1]) for _ in range(3)]
@@ -197,8 +198,8 @@ def test_a_request_that_stalls_keeps_nobody_out(server, name, monkeypatch):
 
 def test_requests_that_arrive_slowly_but_surely_are_answered(server, name, monkeypatch):
     """Every byte that arrives gives more time."""
-    monkeypatch.setattr(protocol, "BODY_SECONDS", 0.5)
-    monkeypatch.setattr(protocol, "BODY_RATE", 10)
+    monkeypatch.setattr(bodies, "BODY_SECONDS", 0.5)
+    monkeypatch.setattr(bodies, "BODY_RATE", 10)
     body = infer_request()
     slow = begun(server(), name, len(body), body[:20])
     time.sleep(1)

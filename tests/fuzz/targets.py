@@ -132,7 +132,7 @@ def request(data: bytes) -> bool:
     from starlette.exceptions import HTTPException
 
     from liquidlens.serve.server.codec import HEADER_LENGTH, answer, inflated
-    from liquidlens.serve.server.guards import refuse
+    from liquidlens.serve.server.guards.refusal import refuse
 
     head, _, body = data.partition(b"\n")
     length, _, encoding = head.decode("latin-1").partition(" ")  # as HTTP servers decode headers
