@@ -3,15 +3,28 @@
 import sys
 import traceback
 from collections.abc import Container, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
-from liquidlens.errors import LiquidLensError
+from liquidlens.errors import LiquidLensError, printable
 
-console = Console(markup=False, highlight=False, emoji=False)  # names of files and labels are not markup
+
+class Terminal(Console):
+    """Prints text as it is, names of files and labels included, which are no markup; but nothing in it that would move
+    the cursor, forge a line or steer the terminal."""
+
+    def __init__(self, **options: Any):
+        super().__init__(markup=False, highlight=False, emoji=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Whatever is printed as a text, or stands as one in a table, comes through here."""
+        return super().render_str("\n".join(map(printable, text.split("\n"))), **options)
+
+
+console = Terminal()
 
 
 def print_columns(header: tuple[str, ...], rows: Sequence[tuple[str, ...]], right: Container[int] = ()) -> None:
@@ -61,12 +74,7 @@ def show_traceback() -> None:
         traceback.print_exc()
 
 
-def printable(text: str) -> str:
-    """Text from elsewhere, such as the name of a file, without what would move the cursor or forge a line."""
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
-
-
 def fail(*sentences: str, code: int = 2) -> NoReturn:
     for sentence in sentences:
-        Console(stderr=True).print(Text.assemble(("Error: ", "red"), printable(sentence)), soft_wrap=True)
+        Terminal(stderr=True).print(Text.assemble(("Error: ", "red"), printable(sentence)), soft_wrap=True)
     sys.exit(code)

@@ -1,24 +1,33 @@
 """The one exception family for what a person can mend."""
 
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
+from unicodedata import category
 
 #: A sentence lists no more names than this.
 MANY = 30
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def printable(text: str) -> str:
+    """Text from elsewhere, such as the name of a file, on one line: what would end it, move the cursor or turn the
+    direction of reading, and bytes that are no text, stand as escapes such as ``\\n``."""
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() or category(letter) == "Zs" else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
 
 
 class LiquidLensError(Exception):
     """Something a person can mend.  The message is one sentence: what is wrong, with which file, and what to do.
 
-    Sentences quote the names of files, columns and labels, which strangers chose: what in them would end a line or
-    steer a terminal is written as an escape such as ``\\n``.
+    Sentences quote the names of files, columns and labels, which strangers chose: all of it is `printable`.
     """
 
     def __init__(self, sentence: str):
-        super().__init__(_CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), sentence))
+        super().__init__(printable(sentence))
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> LiquidLensError:

@@ -1,7 +1,8 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and files that are what they seem to be."""
 
 import os
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +19,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     partial = path.with_name(f"{path.name}.partial")
     try:
+        # A link that somebody laid there would lead elsewhere.
+        partial.unlink(missing_ok=True)
+        os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
         yield partial
         os.replace(partial, path)
     except OSError as error:
@@ -25,3 +29,24 @@ def replacing(path: str | Path) -> Iterator[Path]:
     finally:
         if partial.is_file():  # also False below a file, where unlink would fail
             partial.unlink()
+
+
+def is_plain(path: Path) -> bool:
+    """Whether this is a file, and not a link to one, a folder, a pipe or a device."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
+
+
+def beside(path: Path, names: Iterable[str]) -> list[Path]:
+    """The files of these names beside `path`, those that are there.
+
+    A bundle from a stranger may hold links to private files of whoever shows or publishes it: raises LiquidLensError if
+    one of these is not a plain file.
+    """
+    found = [file for name in names if os.path.lexists(file := path.with_name(name))]
+    for file in found:
+        if not is_plain(file):
+            raise LiquidLensError(f"{file} is not a plain file: a bundle holds no links; copy the file itself.")
+    return found

@@ -12,7 +12,7 @@ import numpy as np
 import pydantic
 from numpy.typing import NDArray
 
-from liquidlens.errors import LiquidLensError
+from liquidlens.errors import LiquidLensError, printable
 
 KEY, CHECKSUM = "liquidlens", "liquidlens.sha256"
 FORMAT: Literal[1] = 1
@@ -213,7 +213,8 @@ class Manifest(_Part):
     def from_metadata(cls, metadata: dict[str, str]) -> "Manifest":
         """Read the manifest from an ONNX file's metadata.
 
-        Raises LiquidLensError if there is none, if it is damaged, or if it is not the one that was exported.
+        Raises LiquidLensError if there is none, if it is damaged, if it is not the one that was exported, or if its
+        texts are more than lines of printable letters.
         """
         if KEY not in metadata:
             raise LiquidLensError(
@@ -222,11 +223,29 @@ class Manifest(_Part):
         if metadata.get(CHECKSUM) != _checksum(metadata[KEY]):
             raise LiquidLensError("the file's manifest is not the one that was exported: its checksum differs.")
         try:
-            return cls.model_validate_json(metadata[KEY])
+            manifest = cls.model_validate_json(metadata[KEY])
         except pydantic.ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "the text"
             raise LiquidLensError(f"the file's manifest is damaged: {where}: {first['msg']}.") from error
+        _check_text(manifest.model_dump(mode="json"), "the text")
+        return manifest
+
+
+def _check_text(value: Any, where: str) -> None:
+    """Raise LiquidLensError if a text or a name is more than one line of printable letters: pages, tables and terminals
+    show it."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            _check_text(name, where)
+            _check_text(item, name)
+    elif isinstance(value, list):
+        for item in value:
+            _check_text(item, where)
+    elif isinstance(value, str) and printable(value) != value:
+        raise LiquidLensError(
+            f"the file's manifest is damaged: {where}: {value[:80]!r} is no line of printable letters."
+        )
 
 
 def metadata(manifest: str) -> dict[str, str]:

@@ -5,14 +5,17 @@ the digests of all files), made with an elliptic-curve key that is kept offline.
 nor to verify.
 """
 
+import base64
+import json
 import os
 import re
 import shutil
-import stat
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from liquidlens.errors import LiquidLensError
+from liquidlens.files import is_plain
 
 NAME = "model.sig"
 #: Where the password of a private key comes from: never the command line, which every user of the machine can read.
@@ -72,7 +75,7 @@ def sign(bundle: Path, private_key: Path) -> Path:
         raise LiquidLensError(
             f"{private_key} is no private key on an elliptic curve, or its password (${PASSWORD}) is another: {error}."
         ) from error
-    signer.set_hashing_config(model_signing.hashing.Config().set_ignored_paths(paths=[NAME], ignore_git_paths=False))
+    signer.set_hashing_config(_everything(model_signing))
     signature = bundle / NAME
     partial = Path(tempfile.mkdtemp()) / NAME  # beside the files, it would be one of them
     try:
@@ -103,17 +106,35 @@ def verified(model: Path, public_key: Path) -> bytes:
         verifier.use_elliptic_key_verifier(public_key=_existing(public_key))
     except (ValueError, TypeError, AttributeError) as error:
         raise LiquidLensError(f"{public_key} is no public key on an elliptic curve: {error}.") from error
+    verifier.set_hashing_config(_everything(model_signing))
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
         for file in _files(bundle):
             shutil.copyfile(file, copy / file.name)
         try:
             verifier.verify(copy, copy / NAME)
+            unsigned = {file.name for file in copy.iterdir()} - _signed(copy / NAME) - {NAME}
         except Exception as error:  # whatever a damaged signature leads to
             raise LiquidLensError(
                 f"{bundle} is not as the owner of {public_key} signed it: {_difference(str(error))}."
             ) from error
+        if unsigned:  # a signature of another program may say itself what it leaves out
+            raise LiquidLensError(
+                f"{bundle} is not as the owner of {public_key} signed it: {', '.join(sorted(unsigned))} was added."
+            )
         return (copy / model.name).read_bytes()
+
+
+def _everything(model_signing: Any) -> Any:
+    """Which files are signed: all but the signature.  The library leaves git's files out, unless it is told."""
+    return model_signing.hashing.Config().set_ignored_paths(paths=[NAME], ignore_git_paths=False)
+
+
+def _signed(signature: Path) -> set[str]:
+    """The names of the files that a signature, which was verified, says something of."""
+    envelope = json.loads(signature.read_text(encoding="utf-8"))["dsseEnvelope"]
+    statement = json.loads(base64.b64decode(envelope["payload"]))
+    return {resource["name"] for resource in statement["predicate"]["resources"]}
 
 
 def _difference(said: str) -> str:
@@ -133,7 +154,7 @@ def _files(bundle: Path) -> list[Path]:
     if len(entries) > MOST_FILES:
         raise LiquidLensError(f"{bundle} is no bundle: it holds more than {MOST_FILES} files.")
     for entry in entries:
-        if not stat.S_ISREG(entry.lstat().st_mode):
+        if not is_plain(entry):
             raise LiquidLensError(f"{bundle} is no bundle: {entry.name} is not a plain file.")
     return entries
 

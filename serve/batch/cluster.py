@@ -24,7 +24,7 @@ from liquidlens.serve.batch import tables
 from liquidlens.serve.batch.engine import Options, predict
 from liquidlens.serve.batch.inputs import Inputs
 from liquidlens.serve.batch.job import State, Summary, is_done, job_of, journal_of, parts_of
-from liquidlens.serve.batch.journal import Job, lock
+from liquidlens.serve.batch.journal import Job, lock, opened
 from liquidlens.serve.batch.ray_session import cause_of, import_ray, session
 from liquidlens.serve.batch.table_parts import cut, file_of, open_folder, rows_of
 from liquidlens.serve.predict.predictor import Predictor
@@ -176,7 +176,7 @@ def _judged(
 @contextmanager
 def _alone(journal: Path, overwrite: bool) -> Iterator[None]:
     """Keep other jobs from this table, by the journal that one without a cluster would write."""
-    with journal.open("ab", buffering=0) as file:
+    with opened(journal) as file:
         lock(file, journal)
         if overwrite:
             file.truncate(0)

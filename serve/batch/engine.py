@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from liquidlens.cores import usable_cores
-from liquidlens.errors import LiquidLensError
+from liquidlens.errors import LiquidLensError, printable
 from liquidlens.imaging import Budget, Scan
 from liquidlens.imaging.budget import DEFAULT
 from liquidlens.imaging.collection import Found, Place, named
@@ -151,8 +151,8 @@ def _digits(value: float) -> float:
 
 
 def text(name: str) -> str:
-    """A name as text that can be written anywhere: bytes that are none are shown as such."""
-    return name.encode("utf-8", "backslashreplace").decode()
+    """A name as text that can be written anywhere: what is no letter that can be printed is shown as an escape."""
+    return printable(name)
 
 
 def _numbers(place: Place, found: Found) -> range:

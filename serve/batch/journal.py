@@ -65,7 +65,7 @@ class Journal:
         be written.
         """
         self.path, self.rows, self.position = path, 0, (0, 0)
-        self._file = path.open("ab", buffering=0)  # nothing is left over that closing would have to write
+        self._file = opened(path)
         try:
             lock(self._file, path)
             if anew:
@@ -158,6 +158,14 @@ class Journal:
 
 def _begin(job: Job) -> bytes:
     return json.dumps({"job": asdict(job)}, ensure_ascii=False).encode() + b"\n"
+
+
+def opened(path: Path) -> FileIO:
+    """A journal, open to be appended to; nothing is left over that closing would have to write.  Raises LiquidLensError
+    if a link, which somebody may have laid there, is in its place."""
+    if path.is_symlink():
+        raise LiquidLensError(f"{path} is a link and no journal of a batch; move it out of the way.")
+    return FileIO(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666), "ab")
 
 
 def lock(file: FileIO, path: Path) -> None:

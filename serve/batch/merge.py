@@ -4,9 +4,10 @@ import heapq
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from liquidlens.errors import LiquidLensError
+from liquidlens.errors import LiquidLensError, reading
 from liquidlens.imaging.collection import named
 from liquidlens.serve.batch import tables
+from liquidlens.serve.batch.inputs import Shard
 from liquidlens.serve.batch.job import Summary
 from liquidlens.serve.batch.tables import Row
 
@@ -29,7 +30,9 @@ def merge(parts: Sequence[Path], out: Path, overwrite: bool = False) -> Summary:
     for other, row in others:
         if row["model_sha256"] != first["model_sha256"]:
             raise LiquidLensError(f"{part} and {other} are tables of different models.")
-    if len(parts) != (number := int(first["shard"].rpartition("/")[2])):
+    with reading(part, None):
+        number = Shard.parse(first["shard"]).count
+    if len(parts) != number:
         raise LiquidLensError(f"{part} is one of {number} parts, and {len(parts)} were named: name each once.")
     summary = Summary()
     joined = heapq.merge(*(tables.rows(part) for part, _ in firsts), key=_place)

@@ -57,6 +57,8 @@ def open_folder(folder: Path, job: Job, parts: list[str], resume: bool, overwrit
 
     Raises LiquidLensError if it holds parts that are not to be gone on with, or other things.
     """
+    if folder.is_symlink():
+        raise LiquidLensError(f"{folder} is a link and holds no parts of a batch; move it out of the way.")
     label = folder / "job.json"
     fingerprint = hashlib.sha256("\n".join(parts).encode()).hexdigest()
     if overwrite and label.exists():

@@ -14,11 +14,16 @@ model, model_sha256      the model's name, and the SHA-256 of its file
 task                     ``classes``, whose probabilities sum to 1, or ``multi-label``; not in tables of older versions
 notes                    what had to be assumed, in sentences
 error                    why there is no answer; all but the place and the model are empty then
+
+A text that a spreadsheet would run as a formula (it begins with one of ``= + - @``, a tab or a line's end) has an
+apostrophe before it in CSV, and there alone; reading the table here takes it off again.  Letters that are not printable
+stand as escapes such as ``\\x1b`` in all formats.
 """
 
 import csv
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -43,6 +48,12 @@ _AFTER = {
     "notes": str,
     "error": str,
 }
+
+#: Columns without which a row says nothing.
+_ALWAYS = ("input", "number", "shard", "path", "item", "model", "model_sha256")
+#: What spreadsheets take for the beginning of a formula, in letters of either width, behind apostrophes that were put
+#: before one.
+_FORMULA = re.compile("'*[=+@\t\r\n\uff1d\uff0b\uff0d\uff20-]")
 
 Row = dict[str, Any]
 
@@ -100,7 +111,9 @@ def _write_csv(path: Path, kinds: dict[str, type], rows: Iterable[Row]) -> None:
 
 
 def _text(value: object) -> object:
-    return str(value).lower() if isinstance(value, bool) else value
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
 
 
 def _read_csv(path: Path) -> Iterator[Row]:
@@ -108,12 +121,16 @@ def _read_csv(path: Path) -> Iterator[Row]:
         reader = csv.DictReader(file, strict=True)
         kinds = _checked(path, reader.fieldnames or ())
         for row in reader:
-            yield {name: _value(row[name], kind) for name, kind in kinds.items()} | {"item": row["item"]}
+            yield {name: _value(row[name], kind) for name, kind in kinds.items()} | {
+                "item": _value(row["item"], str) or ""
+            }
 
 
 def _value(text: str, kind: type) -> object:
     if kind is bool:
         return {"true": True, "false": False, "": None}[text]
+    if kind is str and _FORMULA.match(text.removeprefix("'")):
+        text = text.removeprefix("'")
     return kind(text) if text else None
 
 
@@ -127,8 +144,7 @@ def _read_jsonl(path: Path) -> Iterator[Row]:
     with path.open(encoding="utf-8") as file:
         for line in file:
             row = json.loads(line)
-            _checked(path, row)
-            yield row
+            yield _typed(path, row, _checked(path, row))
 
 
 def _write_parquet(path: Path, kinds: dict[str, type], rows: Iterable[Row]) -> None:
@@ -146,9 +162,10 @@ def _read_parquet(path: Path) -> Iterator[Row]:
     from pyarrow import parquet
 
     with parquet.ParquetFile(path) as file:
-        _checked(path, file.schema_arrow.names)
+        kinds = _checked(path, file.schema_arrow.names)
         for batch in file.iter_batches(_GROUP):
-            yield from batch.to_pylist()
+            for row in batch.to_pylist():
+                yield _typed(path, row, kinds)
 
 
 def _groups(rows: Iterable[Row]) -> Iterator[list[Row]]:
@@ -168,6 +185,20 @@ def _checked(path: Path, names: Iterable[str]) -> dict[str, type]:
     if names not in (list(kinds), [name for name in kinds if name != "task"]):
         raise LiquidLensError(f"{path} is not a table of results that `liquidlens batch` wrote.")
     return {name: kinds[name] for name in names}
+
+
+def _typed(path: Path, row: Row, kinds: dict[str, type]) -> Row:
+    """The row.  Raises LiquidLensError if a value is of another type than its column, or one is missing that every row
+    has."""
+    for name, kind in kinds.items():
+        value = row[name]
+        fits = value is None if name not in _ALWAYS else False
+        fits = fits or type(value) is kind or (kind is float and type(value) is int)
+        if not fits:
+            raise LiquidLensError(
+                f"{path}: a row has {str(value)[:80]!r} in the column {name}: it was changed by hand."
+            )
+    return row
 
 
 _WRITERS = {".csv": _write_csv, ".jsonl": _write_jsonl, ".parquet": _write_parquet}

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from liquidlens.console import console, fail, print_columns, printable
+from liquidlens.console import Terminal, console, fail, print_columns
 from liquidlens.errors import LiquidLensError
 from liquidlens.serve.commands.options import Device, Limits, Model, Signature, Threads
 from liquidlens.words import counted
@@ -166,7 +165,7 @@ def _conclude(out: Path, summary: "Summary", evaluate: Evaluate | None, as_json:
     if summary.errors:
         console.print(f"{summary.errors:,} could not be predicted:", style="red", soft_wrap=True)
         for error in summary.quoted:
-            console.print(f"  {printable(error)}", soft_wrap=True)
+            console.print(f"  {error}", soft_wrap=True)
         if summary.errors > len(summary.quoted):
             console.print(f"  ... and {summary.errors - len(summary.quoted):,} more, in the column error.")
     if lines:
@@ -178,7 +177,7 @@ def _conclude(out: Path, summary: "Summary", evaluate: Evaluate | None, as_json:
 @contextmanager
 def _progress() -> Iterator[Callable[["State"], None]]:
     """Shows on stderr how far a job is: a bar on a terminal, a line now and then elsewhere."""
-    screen = Console(stderr=True, highlight=False)
+    screen = Terminal(stderr=True)
     if not screen.is_terminal:
         yield _lines(screen)
         return
@@ -192,7 +191,7 @@ def _progress() -> Iterator[Callable[["State"], None]]:
         yield say
 
 
-def _lines(screen: Console) -> Callable[["State"], None]:
+def _lines(screen: Terminal) -> Callable[["State"], None]:
     started = last = time.monotonic()
 
     def say(state: "State") -> None:

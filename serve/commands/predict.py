@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Column, Table
 
-from liquidlens.console import console, fail, printable, show_traceback
+from liquidlens.console import console, fail, show_traceback
 from liquidlens.errors import LiquidLensError
 from liquidlens.serve.commands.options import Device, Limits, Model, Signature, Threads
 
@@ -76,25 +76,25 @@ def predict(
 
 
 def _print_predictions(rows: list[dict], manifest: "Manifest", device: str) -> None:
-    names = [printable(row["scan"]) for row in rows]
+    names = [row["scan"] for row in rows]
     labels = manifest.labels[-1:] if len(manifest.labels) == 2 else manifest.labels
     columns: list[Column | str] = [
         Column("scan", overflow="fold"),
         "label",
-        *(f"p({printable(label)})" for label in labels),
+        *(f"p({label})" for label in labels),
         "reading",
         "model",
     ]
-    table = Table(*columns, title=f"{printable(manifest.model)} on {device}")
+    table = Table(*columns, title=f"{manifest.model} on {device}")
     for name, row in zip(names, rows, strict=True):
         probabilities = (f"{row['probabilities'][label]:.3f}" for label in labels)
         label = f"{row['label']} (not sure)" if row["abstained"] else row["label"]
         times = (f"{row['milliseconds'][stage]:.1f} ms" for stage in ("read", "total"))
-        table.add_row(name, printable(label), *probabilities, *times)
+        table.add_row(name, label, *probabilities, *times)
     console.print(table)
     for name, row in zip(names, rows, strict=True):
         for note in row["notes"]:
-            console.print(f"{name}: {printable(note)}", style="dim", soft_wrap=True)
+            console.print(f"{name}: {note}", style="dim", soft_wrap=True)
     for name, row in ((name, row) for name, row in zip(names, rows, strict=True) if row["ood"]):
         console.print(
             f"{name} is unlike the scans the model was trained on (score {row['ood_score']:.1f}, usual up to "
@@ -102,4 +102,4 @@ def _print_predictions(rows: list[dict], manifest: "Manifest", device: str) -> N
             style="yellow",
             soft_wrap=True,
         )
-    console.print(printable(manifest.intended_use), style="dim")
+    console.print(manifest.intended_use, style="dim")

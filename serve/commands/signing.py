@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from liquidlens.console import console, printable
+from liquidlens.console import console
 
 Bundle = Annotated[Path, typer.Argument(help="The folder of a bundle.")]
 
@@ -36,4 +36,4 @@ def verify(bundle: Bundle, key: Annotated[Path, typer.Option(help="The public ke
 
     predictor = Predictor(bundle / "model.onnx", "cpu", public_key=key)
     console.print(f"{bundle}: signed by the owner of {key}, and nothing has changed since.", soft_wrap=True)
-    console.print(f"{printable(predictor.manifest.model)}, SHA-256 {predictor.sha256}", soft_wrap=True)
+    console.print(f"{predictor.manifest.model}, SHA-256 {predictor.sha256}", soft_wrap=True)

@@ -2,10 +2,10 @@
 
 import base64
 import re
-from html import escape
 
 from liquidlens.manifest import Manifest
 from liquidlens.serve.demo.case import Case
+from liquidlens.serve.demo.html import escape
 from liquidlens.serve.predict import Prediction
 from liquidlens.words import VALID_INPUT
 

@@ -1,8 +1,7 @@
 """What moved the answer, as HTML: the legend of the overlay, the slices' votes and the neurons over the slices."""
 
-from html import escape
-
 from liquidlens.serve.demo.case import Case
+from liquidlens.serve.demo.html import escape
 from liquidlens.serve.explain import drawing
 
 INTRODUCTION = (

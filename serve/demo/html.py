@@ -1,8 +1,16 @@
 """A component that shows HTML as it is."""
 
+import html as standard
 from typing import Any
 
 import gradio as gr
+
+from liquidlens.errors import printable
+
+
+def escape(text: str) -> str:
+    """Text from elsewhere as it stands in HTML: on one line, as `html` wants it, and no markup."""
+    return standard.escape(printable(text))
 
 
 def html(value: str = "", **options: Any) -> gr.Markdown:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import gradio as gr
 
+from liquidlens.files import beside
 from liquidlens.manifest import Manifest, Wiring
 from liquidlens.serve.demo import answer
 from liquidlens.serve.demo.html import html
@@ -39,13 +40,12 @@ def _page(predictor: Predictor) -> None:
     with gr.Row(equal_height=False):
         with gr.Column(scale=3, min_width=300):
             # Copied into Gradio's folder now, when every path is allowed; nothing else can be downloaded later.
-            files = [predictor.path, *(path for name in FILES if (path := predictor.path.with_name(name)).is_file())]
+            files = [predictor.path, *beside(predictor.path, FILES)]
             names = [str(path) for path in files]
             gr.File(names, label="Files", file_count="multiple", interactive=False, elem_classes="files")
             html("".join(f"<h3>{title}</h3>{answer.table(rows)}" for title, rows in facts(predictor).items()))
         with gr.Column(scale=3, min_width=300):
-            card = predictor.path.with_name("CARD.md")
-            if card.is_file():
+            for card in beside(predictor.path, ("CARD.md",)):
                 with gr.Accordion("Model card", open=True):
                     gr.Markdown(without_front_matter(card.read_text(encoding="utf-8")), elem_classes="card")
 

@@ -7,7 +7,6 @@ gives.
 
 import math
 from dataclasses import dataclass
-from html import escape
 from typing import Literal
 
 import numpy as np
@@ -17,6 +16,7 @@ from PIL import Image
 from liquidlens.drawing.palette import ABOVE, BELOW, rgb
 from liquidlens.drawing.png import data_uri
 from liquidlens.imaging import Scan
+from liquidlens.serve.demo.html import escape
 
 Plane = Literal["axial", "coronal", "sagittal"]
 #: Which axis of (slices, rows, columns) each plane cuts across.

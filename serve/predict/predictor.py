@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import re
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from liquidlens import imaging
 from liquidlens.errors import LiquidLensError, first_line
+from liquidlens.files import beside
 from liquidlens.imaging import Scan
 from liquidlens.manifest import Manifest
 from liquidlens.serve.predict import devices, pretrained
@@ -24,6 +26,8 @@ from liquidlens.signing import verified
 REPLAYS = 4
 #: What a predictor judges: a scan, its pixels as `Scan.pixels` has them, or a file as `imaging.read` reads it.
 Given = Scan | NDArray | str | Path
+#: A line of ``SHA256SUMS``, also as ``sha256sum -b`` writes it.
+_SUM = re.compile(r"\\?(?P<digest>[0-9a-fA-F]{64}) [ *](?P<name>.+)|\s*|#.*")
 
 
 class Predictor:
@@ -234,11 +238,12 @@ class Predictor:
 
 
 def check_sum(path: Path, found: str) -> None:
-    """Raise LiquidLensError if the ``SHA256SUMS`` beside a file names another SHA-256 than `found`."""
-    sums = path.with_name("SHA256SUMS")
-    if not sums.is_file():
-        return
-    for line in sums.read_text(encoding="utf-8", errors="replace").splitlines():
-        expected, _, name = line.partition("  ")
-        if name == path.name and expected != found:
-            raise LiquidLensError(f"{path} is not the file that was exported: its SHA-256 differs from {sums}.")
+    """Raise LiquidLensError if the ``SHA256SUMS`` beside a file says another SHA-256 than `found`, or is not
+    understood."""
+    for sums in beside(path, ("SHA256SUMS",)):
+        for line in sums.read_text(encoding="utf-8", errors="replace").splitlines():
+            entry = _SUM.fullmatch(line)
+            if entry is None:
+                raise LiquidLensError(f"{sums}: the line {line[:80]!r} is not as `sha256sum` writes it.")
+            if entry["name"] == path.name and entry["digest"].lower() != found:
+                raise LiquidLensError(f"{path} is not the file that was exported: its SHA-256 differs from {sums}.")

@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from liquidlens.errors import LiquidLensError, unknown
+from liquidlens.files import beside
 
 #: Beside the zoo's modules, which import torch: it is found without them.
 FOLDER = Path(find_spec("liquidlens.models").submodule_search_locations[0], "pretrained")  # type: ignore[union-attr,index]
@@ -18,11 +19,11 @@ def names() -> list[str]:
 def find(model: str | Path) -> Path:
     """The ``.onnx`` file that a person means: the path of one, the path of a bundle, or the name of a pretrained model.
 
-    What looks like a path is one, whether there is such a file or not.  Raises LiquidLensError for an unknown name, and
-    for a folder that is no bundle.
+    What looks like a path is one, whether there is such a file or not.  Raises LiquidLensError for an unknown name, for
+    a folder that is no bundle, and for a bundle whose model is a link.
     """
     path = Path(model)
-    if (path / "model.onnx").is_file():
+    if path.is_dir() and beside(path / "model.onnx", ("model.onnx",)):
         return path / "model.onnx"
     if path.is_dir():
         raise LiquidLensError(f"{path}: this folder holds no model.onnx; name a bundle or an .onnx file.")

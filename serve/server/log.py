@@ -14,7 +14,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TextIO
 
-from liquidlens.console import printable
+from liquidlens.errors import printable
 
 #: Seconds in which the same line is written once.
 PAUSE = 60.0

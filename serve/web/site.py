@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from liquidlens.errors import LiquidLensError
+from liquidlens.files import beside
 from liquidlens.serve.predict import pretrained
 from liquidlens.serve.predict.examples import generated
 from liquidlens.serve.predict.predictor import Predictor
@@ -100,9 +101,8 @@ def _fill(folder: Path, predictors: dict[str, Predictor]) -> None:
         if _sha256(place / "model.onnx") != predictor.sha256:
             raise LiquidLensError(f"{predictor.path} was changed while it was copied; try again.")
         # SHA256SUMS names the file as the bundle does; under another name its lines would be of no use.
-        beside = [file for file in BESIDE if predictor.path.with_name(file).is_file()]
-        for file in beside if predictor.path.name == "model.onnx" else ():
-            shutil.copyfile(predictor.path.with_name(file), place / file)
+        for file in beside(predictor.path, BESIDE) if predictor.path.name == "model.onnx" else ():
+            shutil.copyfile(file, place / file.name)
         listed.append(
             {
                 "name": name,

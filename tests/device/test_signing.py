@@ -87,6 +87,37 @@ def test_links_are_refused(bundle, keys, tmp_path):
         signing.sign(bundle, keys[0])
 
 
+@pytest.mark.parametrize("name", [".git", ".github", ".gitignore", ".gitattributes", ".hidden.onnx"])
+def test_no_file_is_left_out(bundle, keys, tmp_path, name):
+    """Git's files too, which the library leaves out by itself: one that was added, or changed, is refused."""
+    shutil.copy(pretrained.FOLDER / "adrenal" / "model.onnx", bundle / name)
+    with pytest.raises(LiquidLensError, match=f"{name} was added"):
+        signing.verified(bundle / name, keys[1])
+    with pytest.raises(LiquidLensError, match=f"{name} was added"):
+        Predictor(bundle / name, "cpu", public_key=keys[1])
+    signing.sign(bundle, keys[0])
+    assert signing.verified(bundle / "model.onnx", keys[1])
+    flip(bundle / name, 200)
+    with pytest.raises(LiquidLensError, match=f"{name} was changed"):
+        signing.verified(bundle / "model.onnx", keys[1])
+
+
+def test_what_a_signature_leaves_out_is_refused(bundle, keys):
+    """One that another program made, which leaves out what it is told to."""
+    import model_signing
+
+    (bundle / "model.sig").unlink()
+    (bundle / ".github").write_bytes(b"")
+    ignoring = model_signing.hashing.Config().set_ignored_paths(paths=["model.sig", "CARD.md"])
+    signer = model_signing.signing.Config().set_hashing_config(ignoring)
+    signer.use_elliptic_key_signer(private_key=keys[0]).sign(bundle, bundle / "model.sig")
+    with pytest.raises(LiquidLensError, match="was added"):
+        signing.verified(bundle / "model.onnx", keys[1])
+    (bundle / ".github").unlink()
+    with pytest.raises(LiquidLensError, match=r"CARD\.md was added"):
+        signing.verified(bundle / "model.onnx", keys[1])
+
+
 def test_another_key_is_another_owner(bundle, tmp_path):
     other = signing.new_key(tmp_path / "other.pem")
     with pytest.raises(LiquidLensError, match="the signature is another key's, or damaged"):

@@ -1,4 +1,4 @@
-"""What stands in front of the whole server, one concern a module; around demo and protocol, so that no route is forgotten.
+"""What stands in front of the whole server, one concern a module.
 
 A request passes them from the outermost to the innermost:
 

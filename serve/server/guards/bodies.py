@@ -14,8 +14,8 @@ from liquidlens.serve.settings import Settings
 #: How long a body may take to arrive: so many seconds, and a second more for every so many bytes that did; of those
 #: seconds never more than so many are left.
 BODY_SECONDS, BODY_RATE, BODY_CREDIT = 10, 2**16, 60
-#: Bytes, and values, of the JSON that Gradio reads.  Two thousand slices that are uploaded as single files have eighteen
-#: thousand values; one of its requests takes a microsecond and a hundred bytes for each.
+#: Bytes, and values, of the JSON that Gradio reads: each value takes microseconds, in which all other requests wait.
+#: Two thousand slices that are uploaded as single files have eighteen thousand.
 JSON_BYTES, JSON_VALUES = 2**20, 20_000
 
 

@@ -46,7 +46,6 @@ class Errors:
             if started:  # a stream of events that ends without the last one is not taken for whole
                 await send({"type": "http.response.body", "body": b""})
         if failed and not started:
-            sentence = (
-                "The demo does not understand this request." if of_gradio else "The server failed at this request."
-            )
-            await refuse(400 if of_gradio else 500, sentence)(scope, receive, send)
+            of_the_demo = refuse(400, "The demo does not understand this request.")
+            answer = of_the_demo if of_gradio else refuse(500, "The server failed at this request.")
+            await answer(scope, receive, send)

@@ -56,6 +56,10 @@ ATTACKS = (
     Attack("manifest: labels that are no list", "model", fields(labels={"a": 1}), DAMAGED),
     Attack("manifest: 100,000 labels", "model", fields(labels=["x"] * 100_000), CANNOT),
     Attack("manifest: labels of one name", "model", fields(labels=["vessel", "vessel"]), DAMAGED),
+    Attack("manifest: a label of two lines", "model", fields(labels=["a\n\n[b](javascript:c)", "d"]), DAMAGED),
+    Attack("manifest: a label that steers a terminal", "model", fields(labels=["a\x1b[2J", "d"]), DAMAGED),
+    Attack("manifest: a name read backwards", "model", fields(model="a\u202eb"), DAMAGED),
+    Attack("manifest: a change of two lines", "model", fields(provenance__changes={"a\nb": 1}), DAMAGED),
     Attack(
         "manifest: labels that are scripts",
         "model",

@@ -4,8 +4,10 @@ import gzip
 import io
 import os
 import pickle
+import sys
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import nibabel
@@ -13,6 +15,8 @@ import numpy as np
 import pydicom
 import pytest
 
+from liquidlens import commands
+from liquidlens.errors import LiquidLensError, printable
 from liquidlens.imaging import Budget
 from liquidlens.serve.batch import tables
 from liquidlens.serve.batch.engine import Options
@@ -104,6 +108,53 @@ def test_500_hostile_files_among_5000(predictor, study, tmp_path):
             assert "\n" not in row["error"]
         else:
             assert row["error"] is None
+
+
+@pytest.mark.parametrize("name", ["out.csv.partial", "out.csv.journal", "out.csv", "out.csv.parts"])
+def test_links_beside_the_table_are_not_followed(predictor, tmp_path, vessels, name):
+    """Somebody who may write to the folder lays one there, to something of whoever runs the job."""
+    np.save(tmp_path / "scan.npy", vessels[0])
+    private = tmp_path / "private"
+    private.mkdir()
+    (private / "file").write_text("precious")
+    (tmp_path / name).symlink_to(private if name.endswith("parts") else private / "file")
+    with suppress(LiquidLensError):
+        run(
+            predictor, Inputs([str(tmp_path / "scan.npy")], 3), tmp_path / "out.csv", Options(readers=1), overwrite=True
+        )
+    assert (private / "file").read_text() == "precious"
+    assert [path.name for path in private.iterdir()] == ["file"]
+    assert name.endswith(("journal", "parts")) or len(list(tables.rows(tmp_path / "out.csv"))) == 1
+
+
+NAMES = ["=1+1.npy", "a\x1b[2Jb.npy", "a\nb.npy", "\u202egpj.npy", "b\udcff.npy", "caf\u00e9 \u202fx.npy"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs names that Windows has not")
+def test_names_steer_no_terminal_and_no_spreadsheet(tmp_path, vessels, capsys, monkeypatch):
+    """Neither what is printed nor any table holds a control character; each scan has its row."""
+    monkeypatch.chdir(tmp_path)
+    for name in NAMES:
+        np.save(io.BytesIO(), vessels[0])
+        Path(name).write_bytes(npy(vessels[0]))
+        Path(f"no-{name}").write_bytes(b"no scan")
+    with zipfile.ZipFile("z.zip", "w") as file:
+        file.writestr("x\x1b[31m\u2028.npy", npy(vessels[0]))
+    for ending in tables.FORMATS:
+        out = f"out{ending}"
+        sources = [*NAMES, *(f"no-{name}" for name in NAMES), "z.zip"]
+        monkeypatch.setattr(sys, "argv", ["liquidlens", "batch", "vessel", *sources, "--out", out])
+        with suppress(SystemExit):
+            commands.main()
+        printed = "".join(capsys.readouterr())
+        rows = list(tables.rows(Path(out)))
+        assert len(rows) == len(sources)
+        shown = [value for row in rows for value in row.values() if isinstance(value, str)]
+        assert all(printable(line) == line for line in [*printed.splitlines(), *shown])
+        assert "\x1b" not in printed
+        assert rows[5]["path"] == NAMES[5], "spaces of all kinds are letters of names"
+    cells = [line.split(",")[3] for line in Path("out.csv").read_text().splitlines()]
+    assert "'=1+1.npy" in cells
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")

@@ -1,11 +1,13 @@
 """Results tables: three formats, one meaning."""
 
+import csv
 import json
 
 import pytest
 
 from liquidlens.errors import LiquidLensError
 from liquidlens.serve.batch import tables
+from liquidlens.serve.batch.merge import merge
 
 KINDS = tables.columns(("no", "yes, perhaps"))
 
@@ -13,7 +15,7 @@ KINDS = tables.columns(("no", "yes, perhaps"))
 def row(**values) -> tables.Row:
     return (
         dict.fromkeys(KINDS)
-        | {"input": 0, "number": 0, "shard": "1/1", "path": "a.npy", "item": "", "model": "m"}
+        | {"input": 0, "number": 0, "shard": "1/1", "path": "a.npy", "item": "", "model": "m", "model_sha256": "0"}
         | values
     )
 
@@ -99,3 +101,63 @@ def test_what_is_no_table(tmp_path):
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(LiquidLensError, match="is a folder"):
         tables.write(tmp_path / "folder.csv", KINDS, ROWS)
+
+
+FORMULAS = [
+    "=1+1.npy",
+    "@SUM(1+1)",
+    "+1",
+    "-2+3.npy",
+    "\tx",
+    "'=1",
+    "''+1",
+    "\uff1d1",
+    "'plain",
+    '=HYPERLINK("http://e")',
+]
+
+
+@pytest.mark.parametrize("ending", tables.FORMATS)
+def test_formulas_are_texts(tmp_path, ending):
+    """In CSV an apostrophe keeps a spreadsheet from running them; here all formats read the same."""
+    path = tmp_path / f"table{ending}"
+    written = [row(input=i, path=text, item=text, label=text, notes=text) for i, text in enumerate(FORMULAS)]
+    tables.write(path, KINDS, written)
+    assert list(tables.rows(path)) == written
+    if ending == ".csv":
+        with path.open(newline="") as file:
+            cells = [cell for line in list(csv.reader(file))[1:] for cell in line]
+        assert not [cell for cell in cells if cell[:1] in tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20") and cell != ""]
+        assert "'=1+1.npy" in cells
+        assert "'plain" in cells
+
+
+WRONG = [
+    {"model_sha256": 7}, {"shard": None}, {"shard": ["1/1"]}, {"input": "0"}, {"number": True}, {"path": {}},
+    {"threshold": "high"}, {"abstained": 1}, {"error": ["a"]}, {"item": None}, {"p_no": "x"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=str)
+def test_values_of_another_type_are_named(tmp_path, wrong):
+    path = tmp_path / "table.jsonl"
+    path.write_text(json.dumps({**row(), **wrong}) + "\n")
+    (column,) = wrong
+    with pytest.raises(LiquidLensError, match=f"in the column {column}: it was changed by hand"):
+        list(tables.rows(path))
+    with pytest.raises(LiquidLensError, match=f"in the column {column}: it was changed by hand"):
+        merge([path], tmp_path / "out.csv")
+
+
+@pytest.mark.parametrize("content", ["[]", "7", "null", '"a"', "{}"])
+def test_lines_that_are_no_rows(tmp_path, content):
+    path = tmp_path / "table.jsonl"
+    path.write_text(content + "\n")
+    with pytest.raises(LiquidLensError, match=r"table\.jsonl"):
+        list(tables.rows(path))
+
+
+def test_parts_that_are_none(tmp_path):
+    tables.write(tmp_path / "part.csv", KINDS, [row(shard="all")])
+    with pytest.raises(LiquidLensError, match=r"part\.csv: .*not 'all'"):
+        merge([tmp_path / "part.csv"], tmp_path / "out.csv")

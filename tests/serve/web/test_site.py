@@ -226,3 +226,16 @@ def test_the_page_is_small_and_the_package_brings_it():
     patterns = settings["tool"]["setuptools"]["package-data"]["serve"]
     brought = {path for pattern in patterns for path in (ROOT / "serve").glob(pattern)}
     assert {path for path in site.PAGE.rglob("*") if path.is_file()} <= brought
+
+
+@pytest.mark.parametrize("name", ["CARD.md", "AUDIT.html", "SHA256SUMS", "model.onnx"])
+def test_links_in_a_bundle_are_not_published(tmp_path, name):
+    """A colleague's bundle, in which a file leads to a private one of whoever publishes it."""
+    bundle = tmp_path / "bundle"
+    shutil.copytree(pretrained.FOLDER / "vessel", bundle)
+    (tmp_path / "private").write_bytes((bundle / name).read_bytes())
+    (bundle / name).unlink()
+    (bundle / name).symlink_to("../private")
+    with pytest.raises(LiquidLensError, match=f"{name} is not a plain file: a bundle holds no links"):
+        site.write([bundle], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
