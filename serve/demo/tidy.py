@@ -13,11 +13,9 @@ from pathlib import Path
 
 import gradio as gr
 
-from liquidlens.serve.demo.case import Case
-
-#: Open pages that are remembered, the bytes that their scans and maps may take together, and how long one is
-#: remembered that nobody uses.
-SESSIONS, BYTES, IDLE = 100, 4 * 2**30, timedelta(minutes=30)
+#: The bytes that the scans and maps of open pages may take together, how long one is remembered that nobody uses, and
+#: how long an answer is that nobody fetches.
+BYTES, IDLE, UNFETCHED = 4 * 2**30, timedelta(minutes=30), timedelta(minutes=1)
 
 
 def forget_closed_pages(page: gr.Blocks) -> None:
@@ -26,7 +24,6 @@ def forget_closed_pages(page: gr.Blocks) -> None:
     async def closed(request: gr.Request) -> None:  # async: Gradio reads the sessions in the loop's thread
         forget(page, str(request.session_hash))
 
-    page.state_session_capacity = SESSIONS
     page.unload(closed)
 
 
@@ -37,22 +34,32 @@ def forget(page: gr.Blocks, session: str) -> None:
 
 
 def tidy_sessions(page: gr.Blocks) -> None:
-    """Forget the pages that were not used for `IDLE`, then the least recently used, until the scans of the others take
-    at most `BYTES`.  The page used last is left in any case.  To be called in the server's loop."""
+    """Forget the pages that were not used for `IDLE`, and then others, until the scans of those that are left take at
+    most `BYTES`: first such as have more than their share of them, of these the least recently used.  The page used
+    last is left in any case.  To be called in the server's loop."""
     holder = page.state_holder
     for session, used in list(holder.time_last_used.items()):
         if datetime.now() - used > IDLE:
             forget(page, session)
-    sizes = {
-        session: sum(value.nbytes for value in state.state_data.values() if isinstance(value, Case))
-        for session, state in holder.session_data.items()  # the least recently used comes first
-    }
-    total = sum(sizes.values())
-    for session in list(sizes)[:-1]:
+    # The least recently used comes first.
+    sizes = {session: state.nbytes for session, state in holder.session_data.items()}
+    total, share = sum(sizes.values()), BYTES / max(1, sum(size > 0 for size in sizes.values()))
+    for session in sorted(list(sizes)[:-1], key=lambda name: sizes[name] <= share):
         if total <= BYTES:
             break
         forget(page, session)
         total -= sizes[session]
+
+
+def tidy_answers(page: gr.Blocks) -> None:
+    """Drop answers that nobody fetched for `UNFETCHED` after nothing of their visitor waits or is worked on any more.
+    Gradio keeps those of the last two thousand visitors.  To be called in the server's loop."""
+    queue, used = page._queue, page.state_holder.time_last_used
+    busy = {event.session_hash for event in queue.event_ids_to_events.values()}
+    for session in set(queue.pending_messages_per_session) - busy:
+        if session not in used or datetime.now() - used[session] > UNFETCHED:
+            queue.pending_messages_per_session.pop(session, None)
+            queue.pending_event_ids_session.pop(session, None)
 
 
 def tidy_files(folder: Path, kept: Set[Path], seconds: float) -> None:

@@ -101,6 +101,7 @@ async def _sweep(folder: Path, page: "Blocks") -> None:
         await asyncio.sleep(SWEEP_SECONDS)
         try:
             tidy.tidy_sessions(page)
+            tidy.tidy_answers(page)
             await anyio.to_thread.run_sync(tidy.tidy_files, folder, kept, UPLOAD_SECONDS)
             tidy.forget_gone_files(page)
             await anyio.to_thread.run_sync(tidy.give_back_memory)
@@ -115,7 +116,7 @@ def _mount_demo(app: FastAPI, predictors: Mapping[str, Predictor], settings: Set
     from gradio import processing_utils, route_utils, routes
 
     from liquidlens.serve import demo
-    from liquidlens.serve.demo import tidy, uploads
+    from liquidlens.serve.demo import sessions, tidy, uploads
 
     # Gradio downloads a file that a request names by address: as large as it may be, from wherever it is.
     processing_utils.async_ssrf_protected_download = _refuse_download
@@ -143,7 +144,9 @@ def _mount_demo(app: FastAPI, predictors: Mapping[str, Predictor], settings: Set
         ssr_mode=False,
         **demo.looks(),
     )
-    app.routes[-1].app.uploaded_file_dir = str(uploads.folder())  # of the mounted application
+    mounted = app.routes[-1].app  # type: ignore[attr-defined]
+    mounted.uploaded_file_dir = str(uploads.folder())
+    sessions.keep(mounted, blocks)
     return blocks
 
 

@@ -1,31 +1,41 @@
 """The demo without a browser: its public endpoints through `gradio_client`, and what happens to uploads."""
 
+import gzip
 import json
 import os
+import threading
 import time
+import tracemalloc
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import gradio
 import httpx
+import nibabel
 import numpy as np
 import pytest
-from gradio.state_holder import StateHolder
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
+from skimage.transform import downscale_local_mean
 
 from liquidlens.errors import LiquidLensError
 from liquidlens.imaging import Scan
-from liquidlens.imaging.budget import Budget
+from liquidlens.imaging.budget import Budget, parse_budget
 from liquidlens.imaging.phantoms import vessel3d
-from liquidlens.serve.demo import answer, tidy
+from liquidlens.serve.demo import answer, tidy, work
 from liquidlens.serve.demo.case import Case, read_upload, thinned
 from liquidlens.serve.demo.models_page import facts, without_front_matter
+from liquidlens.serve.demo.sessions import SESSIONS, Sessions
+from liquidlens.serve.demo.surface import _averaged, _slabs, surface
+from liquidlens.serve.demo.turns import Turns
+from liquidlens.serve.demo.viewer import presets
 from liquidlens.serve.predict import pretrained
 from liquidlens.serve.predict.examples import generated, real
 from liquidlens.serve.predict.predictor import Predictor
 from liquidlens.serve.predict.pretrained import name_of
+from liquidlens.serve.server import app
+from liquidlens.serve.settings import SERVED
 
 
 @pytest.fixture(scope="module")
@@ -276,14 +286,14 @@ def test_a_closed_page_is_forgotten(server):
         while "goes" in holder.session_data and time.monotonic() < until:
             time.sleep(0.02)
         assert list(holder.session_data) == list(holder.time_last_used) == ["stays"]
-    assert holder.capacity == tidy.SESSIONS
+    assert holder.capacity == SESSIONS
 
 
 def test_pages_that_nobody_uses_and_too_many_scans_are_forgotten(model, vessel, monkeypatch):
     case = Case.judged(Scan(vessel.astype(np.float32)), "scan", "vessel", Predictor(model))
     with gradio.Blocks(analytics_enabled=False) as page:
         kept = gradio.State(None)
-    page.state_holder = StateHolder()
+    page.state_holder = Sessions()
     page.state_holder.set_blocks(page)
     for name in ("idle", "oldest", "older", "newest"):
         page.state_holder[name][kept._id] = case
@@ -296,6 +306,142 @@ def test_pages_that_nobody_uses_and_too_many_scans_are_forgotten(model, vessel, 
     monkeypatch.setattr(tidy, "BYTES", 1)
     tidy.tidy_sessions(page)
     assert list(page.state_holder.session_data) == ["newest"]
+
+
+def visits(model, vessel) -> tuple[gradio.Blocks, int, Case]:
+    """A page with the place of a scan, and a scan."""
+    case = Case.judged(Scan(vessel.astype(np.float32)), "scan", "vessel", Predictor(model))
+    with gradio.Blocks(analytics_enabled=False) as page:
+        kept = gradio.State(None)
+    page.state_holder = Sessions()
+    page.state_holder.set_blocks(page)
+    return page, kept._id, case
+
+
+def test_many_small_requests_put_nobodys_scan_away(model, vessel):
+    page, kept, case = visits(model, vessel)
+    page.state_holder["visitor"][kept] = case
+    page.state_holder.capacity = 10
+    for number in range(100):
+        assert page.state_holder[str(number)][kept] is None
+    assert page.state_holder["visitor"][kept] is case
+    assert len(page.state_holder.session_data) == len(page.state_holder.time_last_used) == 10
+    for number in range(10):
+        page.state_holder[f"full {number}"][kept] = case
+    assert "visitor" not in page.state_holder, "of equals the least recently used goes"
+
+
+def test_who_has_more_than_a_share_goes_first(model, vessel, monkeypatch):
+    page, kept, case = visits(model, vessel)
+    large = Case.judged(Scan(np.repeat(vessel, 6, 0).astype(np.float32)), "scan", "vessel", Predictor(model))
+    for name, held in (("small", case), ("large", large), ("small too", case), ("nothing", None)):
+        page.state_holder[name][kept] = held
+    monkeypatch.setattr(tidy, "BYTES", 4 * case.nbytes)
+    tidy.tidy_sessions(page)
+    assert list(page.state_holder.session_data) == ["small", "small too", "nothing"]
+
+
+def test_answers_that_nobody_fetches_are_dropped(server, monkeypatch):
+    address = server()
+    page = server.applications[-1].state.page
+    call = {"data": [], "session_hash": "gone", "fn_index": 0}
+    known = page._queue.pending_messages_per_session
+    shown = next(fn for fn in page.fns.values() if fn.api_name == "predict_volume")
+    assert httpx.post(f"{address}/gradio_api/queue/join", json=call | {"fn_index": shown._id}).status_code == 200
+    assert "gone" in known
+    monkeypatch.setattr(tidy, "UNFETCHED", -tidy.UNFETCHED)
+    monkeypatch.setattr(app, "SWEEP_SECONDS", 0.05)
+    until = time.monotonic() + 60
+    while "gone" in known and time.monotonic() < until:
+        time.sleep(0.05)
+    assert "gone" not in known
+
+
+def test_a_large_volume_is_drawn_without_another_copy(vessel):
+    """Peak memory of what the viewer does with a volume, beyond the volume itself."""
+    pixels = np.zeros((128, 256, 256), np.float32)
+    pixels[20:100, 50:200, 50:200] = 255
+    scan = Scan(pixels)
+    tracemalloc.start()
+    try:
+        assert list(presets(scan)) == ["Mask"]
+        drawn = surface(scan, 127.5)
+        assert tracemalloc.get_traced_memory()[1] < pixels.nbytes / 4
+    finally:
+        tracemalloc.stop()
+    assert len(drawn.data) == 1
+    whole = downscale_local_mean(np.pad(pixels[:127], ((0, 1), (0, 0), (0, 0)), mode="edge"), (2, 4, 4))
+    parts = np.concatenate([_averaged(slab, (2, 4, 4)) for slab in _slabs(pixels[:127], 2)])
+    assert np.array_equal(parts, whole)
+
+
+def test_a_few_bytes_of_many_voxels_are_refused(client, tmp_path):
+    """The largest scan that is answered takes 2 GiB; a server's own limit is another than that of files."""
+    shape = (513, 512, 512)
+    image = nibabel.Nifti1Image(np.broadcast_to(np.uint8(0), (2, 2, 2)), np.eye(4))
+    image.header.set_data_shape(shape)
+    path = tmp_path / "large.nii.gz"
+    with gzip.open(path, "wb", 1) as file:
+        file.write(image.header.binaryblock + bytes(4))
+        for _ in range(shape[0]):
+            file.write(bytes(shape[1] * shape[2]))
+    with pytest.raises(AppError, match="pixels are over the budget of 134,217,728; raise 'pixels'"):
+        client.predict([handle_file(path)], api_name="/predict_volume")
+    given = parse_budget(["seconds=5"], SERVED)
+    assert (given.seconds, given.pixels) == (5, SERVED.pixels)
+
+
+def test_turns_go_to_who_has_the_fewest():
+    """One visitor with many scans delays another by one of them."""
+    turns, order = Turns(1), []
+
+    def take(visitor: str) -> None:
+        with turns.of(visitor):
+            order.append(visitor)
+
+    with ExitStack() as first:
+        first.enter_context(turns.of("many"))
+        threads = []
+        for visitor in ("many", "many", "many", "one"):
+            threads.append(threading.Thread(target=take, args=(visitor,)))
+            threads[-1].start()
+            while len(turns._waiting) < len(threads):
+                time.sleep(0.001)
+    for thread in threads:
+        thread.join(10)
+    assert sorted(order) == ["many", "many", "many", "one"]
+    assert not turns._held
+    two = Turns(2)
+    everything = two.of("many", 5)
+    with two.of("many"):
+        waiting = threading.Thread(target=everything.__enter__)
+        waiting.start()
+        while not two._waiting:
+            time.sleep(0.001)
+        assert two._free == 1, "what takes all slots waits for them"
+    waiting.join(10)
+    assert two._free == 0
+
+
+def test_slow_files_keep_no_other_visitor_waiting(server, vessel, tmp_path, monkeypatch):
+    """As many as are read at once: examples, models and other answers go on."""
+    address = server()
+    slow = threading.Event()
+    read = work.read_upload
+    monkeypatch.setattr(work, "read_upload", lambda *given: slow.wait(60) and read(*given))
+    np.save(tmp_path / "slow.npy", vessel)
+    client = Client(address, verbose=False)
+    jobs = [client.submit([handle_file(tmp_path / "slow.npy")], api_name="/predict_volume") for _ in range(6)]
+    model = httpx.get(f"{address}/v2").json()["models"][0]
+    example = next(fn for fn in server.applications[-1].state.page.fns.values() if fn.api_name == "_open_example")
+    join = {"data": [0, model], "session_hash": "other"}
+    assert httpx.post(f"{address}/gradio_api/queue/join", json=join | {"fn_index": example._id}).status_code == 200
+    with httpx.stream("GET", f"{address}/gradio_api/queue/data?session_hash=other", timeout=60) as events:
+        done = next(line for line in events.iter_lines() if "process_completed" in line)
+    assert '"success":true' in done
+    assert not any(job.done() for job in jobs)
+    slow.set()
+    assert all("prediction" in job.result(60) for job in jobs)
 
 
 def test_what_uploads_left_is_deleted_and_its_names_forgotten(tmp_path):
