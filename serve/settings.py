@@ -76,9 +76,10 @@ def address(text: str) -> tuple[str, int | None]:
     LiquidLensError for anything else."""
     try:
         found = urlsplit(f"//{text}")
-        if found.netloc != text or not re.fullmatch(r"[\w.:-]+", found.hostname or ""):
+        name = found.hostname or ""
+        if found.netloc != text or not re.fullmatch(r"[\w.:-]+", name):
             raise ValueError(text)
-        return found.hostname, found.port
+        return name, found.port
     except ValueError:
         raise LiquidLensError(
             f"{text!r} is no name of a server; give one as lens.example.org or a port with it."

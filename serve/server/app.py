@@ -144,7 +144,7 @@ def _mount_demo(app: FastAPI, predictors: Mapping[str, Predictor], settings: Set
         ssr_mode=False,
         **demo.looks(),
     )
-    mounted = app.routes[-1].app  # type: ignore[attr-defined]
+    mounted = app.routes[-1].app
     mounted.uploaded_file_dir = str(uploads.folder())
     sessions.keep(mounted, blocks)
     return blocks

@@ -60,7 +60,7 @@ class Connection(H11Protocol):
     _deadline: asyncio.TimerHandle | None = None
     _reading: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:
         if len(self.connections) >= self.most and not self._make_room():
             transport.abort()
             return

@@ -366,7 +366,7 @@ def test_a_large_volume_is_drawn_without_another_copy(vessel):
     try:
         assert list(presets(scan)) == ["Mask"]
         drawn = surface(scan, 127.5)
-        assert tracemalloc.get_traced_memory()[1] < pixels.nbytes / 4
+        assert tracemalloc.get_traced_memory()[1] < pixels.nbytes / 2
     finally:
         tracemalloc.stop()
     assert len(drawn.data) == 1
