@@ -5,19 +5,21 @@
 Starts `liquidlens serve` on a free port of this machine.  Every request is drawn by its number, so that the same seed
 sends the same ones.  Good ones go to the Open Inference Protocol and to the demo, and their answers are compared with
 the predictor's own.  Exit code 1 if one of them was wrong, if a request ended in a server error that is not a stated
-"try again", or in none at all, or if the server's memory grew by more than 10 % from the second tenth of the requests
-to the last.
+"try again", or in none at all, if the server's memory grew by more than 10 % from the second tenth of the requests to
+the last or was ever more than twice that at the start, if `/healthz` took more than a second, or if the log has more
+than a megabyte or anything in it that a request brought.
 """
 
 import argparse
 import itertools
-import re
+import multiprocessing
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections import Counter, defaultdict
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +34,8 @@ from liquidlens.serve.predict.predictor import Predictor
 REQUESTS, CLIENTS = 10_000, 20
 #: Seconds between two looks at the memory; how long the server may rest before the last one.
 LOOK, REST = 0.5, 15
+#: Seconds in which the server says that it is well, bytes of its log, and how much more memory it may take than idle.
+HEALTHY, LOGGED, TWICE = 1.0, 2**20, 2.0
 #: The largest upload, in MiB.
 UPLOAD = 32
 
@@ -50,14 +54,15 @@ def main() -> None:
     besieger = siege_requests.Besieger(Predictor(path), pretrained.name_of(path), UPLOAD * 2**20, arguments.seed)
     command = [sys.executable, "-m", "liquidlens", "serve", str(path), "--port", "0", "--max-upload", str(UPLOAD)]
     with (
-        tempfile.TemporaryFile("w+") as log,
+        tempfile.TemporaryFile() as log,
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as server,
     ):
         try:
             address = _address_of(server)
             memory = Memory(server.pid)
             started = time.monotonic()
-            results = send(besieger, address, arguments.requests, arguments.clients, memory)
+            with Health(address) as health:
+                results = send(besieger, address, arguments.requests, arguments.clients, memory)
             seconds = time.monotonic() - started
             memory.rest()
             alive = server.poll() is None and besieger.good_json(address, np.random.default_rng(0)).right
@@ -65,7 +70,7 @@ def main() -> None:
             server.terminate()
             server.wait()
         log.seek(0)
-        logged = Counter(re.findall(r"^([\w.]+(?:Error|Exception|Disconnect))\b", log.read(), re.MULTILINE))
+        logged = log.read()
     assert len(results) == arguments.requests, "every request is counted"
     broken = [result for result in results if not result.right]
     growth = memory.growth()
@@ -74,13 +79,57 @@ def main() -> None:
     console.print(table_of(results))
     console.print(memory.table())
     console.print(f"usual memory of the server in the last tenth of the requests against the second: {growth:+.1%}")
-    if logged:
-        console.print(f"logged by the server: {', '.join(f'{name} {n:,}' for name, n in logged.most_common())}")
+    console.print(f"/healthz: longest {health.longest:.2f} s of {health.asked:,} times, {health.failed} failed")
+    console.print(f"the server's log has {len(logged):,} bytes: {logged[:2_000].decode(errors='backslashreplace')}")
     for (kind, said), number in Counter((result.kind, result.said[:300]) for result in broken).most_common(20):
         console.print(f"Broken promise, {number} times: {kind}: {said}")
-    if not alive:
-        console.print("Broken promise: the server does not answer a good request after the siege.")
-    sys.exit(1 if broken or not alive or growth > 0.1 else 0)
+    promises = {
+        "the server answers a good request after the siege": alive,
+        "its memory does not grow by more than 10 %": growth <= 0.1,
+        f"its memory is never more than {TWICE:g} times that at the start": memory.peak() <= TWICE,
+        f"it says within {HEALTHY:g} s that it is well": health.longest <= HEALTHY and not health.failed,
+        f"its log has at most {LOGGED:,} bytes, and none of a request's": len(logged) <= LOGGED
+        and siege_requests.MARK not in logged
+        and all(letter == 10 or 32 <= letter < 127 for letter in logged),
+    }
+    for promise, kept in promises.items():
+        if not kept:
+            console.print(f"Broken promise: {promise}.")
+    sys.exit(1 if broken or not all(promises.values()) else 0)
+
+
+class Health:
+    """Asks a server all the while how it is, in a process of its own, which waits for no client's turn.  longest:
+    seconds for an answer.  asked, failed: how often."""
+
+    def __init__(self, address: str):
+        context = multiprocessing.get_context("spawn")
+        self._end, end = context.Pipe()
+        self._process = context.Process(target=_watch, args=(address, end), daemon=True)
+        self.longest, self.asked, self.failed = 0.0, 0, 0
+
+    def __enter__(self) -> "Health":
+        self._process.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.send("enough")
+        self.longest, self.asked, self.failed = self._end.recv()
+        self._process.join()
+
+
+def _watch(address: str, end: Connection) -> None:
+    longest, asked, failed = 0.0, 0, 0
+    while not end.poll(0.1):
+        began = time.perf_counter()
+        try:
+            healthy = siege_requests.ask(address, "GET", "/healthz", b"", {})[0] == 200
+        except OSError:
+            healthy = False
+        asked += 1
+        failed += not healthy
+        longest = max(longest, time.perf_counter() - began)
+    end.send((longest, asked, failed))
 
 
 def send(
@@ -151,6 +200,10 @@ class Memory:
             return float(np.median(within or [self.looks[-1][1]]))
 
         return usual(0.9, 1) / usual(0.1, 0.2) - 1
+
+    def peak(self) -> float:
+        """The most memory of the server alone, as a multiple of that at the start."""
+        return max(server for _, server, _ in self.looks) / self.looks[0][1]
 
     def table(self) -> Table:
         table = Table("memory, MiB", "start", "median", "end", "peak")

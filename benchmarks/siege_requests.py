@@ -4,10 +4,15 @@ import gzip
 import http.client
 import json
 import random
+import re
+import socket
 import zlib
+from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -20,6 +25,8 @@ from tests.fuzz import mutate, seeds
 SCANS, SIDES = 24, (12, 40)
 #: Seconds that an answer may take.
 PATIENCE = 300
+#: Sockets that say nothing and are open at once, before this side lets go of the oldest.
+SILENT = 400
 #: Files of every kind, by their ending.
 FILES = {
     ".npy": seeds.arrays()[:4],
@@ -31,6 +38,9 @@ FILES = {
     ".zip": seeds.zips(),
 }
 BOUNDARY = "siege"
+#: What names of files, sessions and fields hold that requests bring: a name with line breaks and a terminal's escapes.
+MARK = b"DOE^JANE"
+NAME = f"{MARK.decode()}\x1b]0;owned\x07\x1b[2J\r\nServing at"
 METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE", "BREW")
 PATHS = (
     "/",
@@ -49,6 +59,12 @@ PATHS = (
     "/gradio_api/queue/join",
     "/gradio_api/upload",
     "/gradio_api/run/predict",
+    "/gradio_api/custom_component/x/client/y/DOE%5EJANE%1b%5D0;owned%07%0D%0AServing",
+    "/gradio_api/stream/x",
+    "/gradio_api/process_recording",
+    "/gradio_api/proxy=http://127.0.0.1:1/DOE%5EJANE",
+    "/gradio_api/queue/data?session_hash=DOE%5EJANE%0A",
+    "/gradio_api/heartbeat/DOE%5EJANE%0A",
     "/config",
     "/%00",
     "/%ff%fe",
@@ -97,7 +113,12 @@ class Besieger:
             (4, self.huge_claim),
             (3, self.bomb),
             (3, self.hang_up),
+            (3, self.json_bomb),
+            (3, self.silence),
+            (2, self.deletion),
+            (2, self.unfetched),
         ]
+        self._silent: deque[socket.socket] = deque(maxlen=SILENT)
 
     def send(self, address: str, number: int) -> Result:
         """Send request `number`."""
@@ -126,7 +147,7 @@ class Besieger:
 
     def good_upload(self, address: str, rng: np.random.Generator) -> Result:
         at = int(rng.integers(SCANS))
-        name = f"{rng.integers(2**62)}.npy"  # the demo refuses one file that is uploaded twice at the same moment
+        name = f"{rng.integers(2**62)}.npy"
         status, said = self._judge_upload(address, name, seeds.npy(self.scans[at][0].astype(np.uint8)))
         right = False
         if status == "complete":
@@ -155,7 +176,7 @@ class Besieger:
         method, path = str(rng.choice(METHODS)), str(rng.choice(PATHS)).format(name=self.name)
         body = rng.bytes(int(rng.integers(0, 1000))) if method in ("POST", "PUT", "PATCH") else b""
         kind = str(rng.choice(["application/json", "multipart/form-data; boundary=x", "text/plain", "x" * 900]))
-        return self._kept("garbage", _ask(address, method, path, body, {"Content-Type": kind}), f"{method} {path[:60]}")
+        return self._kept("garbage", ask(address, method, path, body, {"Content-Type": kind}), f"{method} {path[:60]}")
 
     def huge_claim(self, address: str, rng: np.random.Generator) -> Result:
         """A few bytes that say they are a tensor of any size."""
@@ -178,6 +199,52 @@ class Besieger:
         connection.close()
         return Result("hung up", "none", True)
 
+    def json_bomb(self, address: str, rng: np.random.Generator) -> Result:
+        """Megabytes of lists, to whatever reads JSON."""
+        routes = ["/gradio_api/queue/join", "/gradio_api/run/predict", "/gradio_api/call/predict_volume"]
+        path = str(rng.choice([*routes, f"/v2/models/{self.name}/infer"]))
+        part = [b"[],", b"{},", b"[[[0]]],", b"1,"][rng.integers(4)]
+        body = (
+            b'{"data":[' + part * int(rng.choice([100, 6_000, 10**5, 5 * 10**6])) + b'[]],"fn_index":2,"session_hash":'
+        )
+        body += json.dumps(NAME).encode() + b"}"
+        try:
+            return self._kept("JSON bomb", ask(address, "POST", path, body, {"Content-Type": "application/json"}), path)
+        except (BrokenPipeError, ConnectionResetError):  # refused before all of it was sent
+            return Result("JSON bomb", "hung up on", True)
+
+    def silence(self, address: str, rng: np.random.Generator) -> Result:
+        """Connections that say nothing, or half of something."""
+        host, _, port = address.rpartition(":")
+        for _ in range(20):
+            silent = socket.create_connection((host, int(port)), timeout=PATIENCE)
+            self._silent.append(silent)  # the oldest is let go of when all others do so
+            with suppress(OSError):
+                silent.sendall(
+                    [b"", b"GET / HTTP/1.1\r\nX: ", b"POST /v2 HTTP/1.1\r\nHost: x\r\nUpgrade: DOE^JANE\r\n"][
+                        rng.integers(3)
+                    ]
+                )
+        return Result("silence", "none", True)
+
+    def deletion(self, address: str, rng: np.random.Generator) -> Result:
+        """The page's own files, named as a scan; they are still there afterwards."""
+        config = json.loads(ask(address, "GET", "/config", b"", {})[1])
+        offered = sorted(set(re.findall(r'"path": "([^"]*/liquidlens-[^"]*)"', json.dumps(config))))
+        chosen = str(rng.choice(offered))
+        status, said = self._judge_file(address, chosen, NAME)
+        kept = ask(address, "GET", f"/gradio_api/file={quote(chosen)}", b"", {})[0]
+        right = status in ("error", "503") and kept in (200, 503)
+        return Result("deletion", status, right, f"{said} and then {kept}")
+
+    def unfetched(self, address: str, rng: np.random.Generator) -> Result:
+        """A call whose answer nobody fetches."""
+        at = int(rng.integers(SCANS))
+        status, told = self._upload(address, f"{NAME}.npy", seeds.npy(self.scans[at][0].astype(np.uint8)))
+        if status == 200:
+            status, told = self._call(address, json.loads(told)[0], f"{NAME}.npy")
+        return self._kept("unfetched", (status, told))
+
     def _tensor(self, at: int, **others: Any) -> dict[str, Any]:
         return {"name": "scan", "shape": self.scans[at].shape, "datatype": "FP32", **others}
 
@@ -190,7 +257,7 @@ class Besieger:
         return mutate.mutated(chosen, dice, lambda data: mutate.blind(data, dice, 2**16, valid))
 
     def _infer(self, address: str, body: bytes, headers: dict[str, str]) -> Answer:
-        return _ask(address, "POST", f"/v2/models/{self.name}/infer", body, headers)
+        return ask(address, "POST", f"/v2/models/{self.name}/infer", body, headers)
 
     def _judged(self, kind: str, at: int, answer: Answer) -> Result:
         """A good request is answered with the predictor's own numbers, or told to come later."""
@@ -211,26 +278,40 @@ class Besieger:
         return Result(kind, str(status), right, f"{sent} {status} {content[:200].decode(errors='replace')}")
 
     def _judge_upload(self, address: str, filename: str, content: bytes) -> tuple[str, str]:
-        """Upload a file to the demo and ask for its prediction: ``complete`` or ``error`` and what was told; or the
-        status at which it ended."""
-        head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="files"; filename="{filename}"\r\n\r\n'
-        form = head.encode() + content + f"\r\n--{BOUNDARY}--\r\n".encode()
-        kind = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
-        status, told = _ask(address, "POST", "/gradio_api/upload", form, kind)
+        """Upload a file to the demo and ask for its prediction: ``complete`` or ``error`` and what the server said; or
+        the status at which it ended."""
+        status, told = self._upload(address, filename, content)
         if status != 200:
             return str(status), told[:300].decode(errors="replace")
-        file = {"path": json.loads(told)[0], "orig_name": filename, "meta": {"_type": "gradio.FileData"}}
-        call = json.dumps({"data": [[file], self.name, ""]}).encode()
-        url = "/gradio_api/call/predict_volume"
-        status, told = _ask(address, "POST", url, call, {"Content-Type": "application/json"})
+        return self._judge_file(address, json.loads(told)[0], filename)
+
+    def _judge_file(self, address: str, path: str, filename: str) -> tuple[str, str]:
+        """Ask for the prediction of a file of the server."""
+        status, told = self._call(address, path, filename)
         if status != 200:
             return str(status), told[:300].decode(errors="replace")
-        status, told = _ask(address, "GET", f"{url}/{json.loads(told)['event_id']}", b"", {})
+        url = f"/gradio_api/call/predict_volume/{json.loads(told)['event_id']}"
+        status, told = ask(address, "GET", url, b"", {})
         event, _, data = told.decode().strip().rpartition("event: ")[2].partition("\ndata: ")
         return event, data
 
+    def _upload(self, address: str, filename: str, content: bytes) -> Answer:
+        name = "".join(
+            letter if letter.isprintable() and letter != '"' else f"%{ord(letter):02X}" for letter in filename
+        )
+        head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'
+        form = head.encode() + content + f"\r\n--{BOUNDARY}--\r\n".encode()
+        kind = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+        return ask(address, "POST", "/gradio_api/upload", form, kind)
 
-def _ask(address: str, method: str, path: str, body: bytes, headers: dict[str, str]) -> Answer:
+    def _call(self, address: str, path: str, filename: str) -> Answer:
+        file = {"path": path, "orig_name": filename, "meta": {"_type": "gradio.FileData"}}
+        call = json.dumps({"data": [[file], self.name, ""]}).encode()
+        return ask(address, "POST", "/gradio_api/call/predict_volume", call, {"Content-Type": "application/json"})
+
+
+def ask(address: str, method: str, path: str, body: bytes, headers: dict[str, str]) -> Answer:
+    """Status and content of an answer."""
     connection = http.client.HTTPConnection(address, timeout=PATIENCE)
     try:
         connection.request(method, path, body, headers)
