@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import gradio as gr
+from gradio import routes
 
 #: The bytes that the scans and maps of open pages may take together, how long one is remembered that nobody uses, and
 #: how long an answer is that nobody fetches.
@@ -60,6 +61,17 @@ def tidy_answers(page: gr.Blocks) -> None:
         if session not in used or datetime.now() - used[session] > UNFETCHED:
             queue.pending_messages_per_session.pop(session, None)
             queue.pending_event_ids_session.pop(session, None)
+
+
+def tidy_progress(before: Set[str]) -> set[str]:
+    """Forget the uploads whose progress somebody asked for, that are over, or never began, now as in the round before.
+    Returns those of this round.  To be called in the server's loop."""
+    progress = routes.file_upload_statuses
+    names = {name for name in progress._signals if name not in progress._statuses or progress.is_done(name)}
+    for name in names & before:
+        progress.stop_tracking(name)
+        del progress._signals[name]
+    return names
 
 
 def tidy_files(folder: Path, kept: Set[Path], seconds: float) -> None:

@@ -96,12 +96,13 @@ async def _sweep(folder: Path, page: "Blocks") -> None:
     """Drop what visitors left, again and again, whatever goes wrong once."""
     from liquidlens.serve.demo import tidy
 
-    kept = tidy.kept_files(page)
+    kept, over = tidy.kept_files(page), set[str]()
     while True:
         await asyncio.sleep(SWEEP_SECONDS)
         try:
             tidy.tidy_sessions(page)
             tidy.tidy_answers(page)
+            over = tidy.tidy_progress(over)
             await anyio.to_thread.run_sync(tidy.tidy_files, folder, kept, UPLOAD_SECONDS)
             tidy.forget_gone_files(page)
             await anyio.to_thread.run_sync(tidy.give_back_memory)

@@ -15,6 +15,7 @@ import httpx
 import nibabel
 import numpy as np
 import pytest
+from gradio import routes
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from skimage.transform import downscale_local_mean
@@ -389,6 +390,19 @@ def test_a_few_bytes_of_many_voxels_are_refused(client, tmp_path):
         client.predict([handle_file(path)], api_name="/predict_volume")
     given = parse_budget(["seconds=5"], SERVED)
     assert (given.seconds, given.pixels) == (5, SERVED.pixels)
+
+
+def test_the_progress_of_uploads_is_forgotten(server, monkeypatch):
+    address = server()
+    kept = routes.file_upload_statuses
+    monkeypatch.setattr(app, "SWEEP_SECONDS", 0.05)
+    form = {"files": ("scan.npy", b"no scan")}
+    assert httpx.post(f"{address}/gradio_api/upload?upload_id=done", files=form).status_code == 200
+    assert httpx.get(f"{address}/gradio_api/upload_progress?upload_id=never").status_code == 404
+    until = time.monotonic() + 60
+    while {"done", "never"} & {*kept._signals, *kept._statuses} and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not {"done", "never"} & {*kept._signals, *kept._statuses}
 
 
 def test_turns_go_to_who_has_the_fewest():

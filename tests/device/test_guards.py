@@ -152,6 +152,17 @@ def test_json_that_is_much_work_is_refused_unread(address, path, name):
         assert error_of(content).endswith(".")
 
 
+@pytest.mark.parametrize("session", ["x" * 101, "a\nb", "\ud800", "", 7, ["a"], {}], ids=repr)
+@pytest.mark.parametrize("path", ["queue/join", "run/predict"])
+def test_sessions_have_names_that_may_be_kept(address, server, path, session):
+    """They are remembered, and so is whatever somebody calls one."""
+    call = json.dumps({"data": [], "fn_index": 2, "session_hash": session})
+    response, content = ask(address, f"/gradio_api/{path}", "POST", call, **JSON)
+    assert response.status == 400
+    assert "A session is named by up to 100" in error_of(content)
+    assert ask(address, f"/gradio_api/heartbeat/{'x' * 101}")[0].status == 404
+
+
 def test_the_largest_series_of_single_files_still_fits():
     """The JSON with which the page names two thousand uploads."""
     file = {"path": "/tmp/liquidlens-0123456789abcdef/uploads/" + "0" * 32 + "/1.2.840.113619.2.55.3.604688119.971.dcm"}  # noqa: S108

@@ -1,14 +1,17 @@
 """How much is sent, in what time, and how much work its JSON is."""
 
+import json
+import re
 import time
 
 import anyio
+import anyio.to_thread
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from liquidlens.serve.server.guards.refusal import refuse
-from liquidlens.serve.server.guards.routes import GRADIO, found
+from liquidlens.serve.server.guards.routes import GRADIO, NAME, NAME_LETTERS, found
 from liquidlens.serve.settings import Settings
 
 #: How long a body may take to arrive: so many seconds, and a second more for every so many bytes that did; of those
@@ -54,6 +57,16 @@ class Bodies:
             await body.refusal(scope, receive, send)
 
 
+def _names_its_session(content: bytes) -> bool:
+    """Whether the session of a JSON text has a name that may be kept; what is no JSON is left to the application."""
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError):
+        return True
+    name = found.get("session_hash") if isinstance(found, dict) else None
+    return name is None or (isinstance(name, str) and re.fullmatch(NAME, name) is not None)
+
+
 class _RefusedError(Exception):
     """Stops whoever reads a body that is refused."""
 
@@ -90,6 +103,8 @@ class _Body:
         # Commas and brackets in strings count as well: never too few.
         if sum(map(content.count, (b",", b"[", b"{"))) >= JSON_VALUES:
             self._refuse(413, f"This JSON has more than the {JSON_VALUES:,} values that a request may have.")
+        if not await anyio.to_thread.run_sync(_names_its_session, bytes(content)):
+            self._refuse(400, f"A session is named by up to {NAME_LETTERS} letters and digits.")
         self._read.append({"type": "http.request", "body": bytes(content), "more_body": False})
 
     async def _arriving(self) -> Message:

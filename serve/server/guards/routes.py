@@ -18,6 +18,10 @@ HEALTH = ("/healthz", "/readyz", "/v2/health/live", "/v2/health/ready")
 GRADIO = "/gradio_api/"
 FILE = f"{GRADIO}file="
 
+#: Of sessions, events and functions: Gradio remembers them.
+NAME_LETTERS = 100
+NAME = f"[A-Za-z0-9_-]{{1,{NAME_LETTERS}}}"
+
 #: What a route takes: ``small`` a JSON text of Gradio's page, ``stream`` as much as the server takes at all.
 Takes = Literal["small", "stream"]
 
@@ -29,7 +33,6 @@ class Route(NamedTuple):
 
 
 _READ = ("GET", "HEAD")
-_NAME = "[A-Za-z0-9_-]+"
 ROUTES = (
     Route(_READ, re.compile("/healthz|/readyz")),
     # Those under /v2 are ours: the protocol's own router says what there is.
@@ -37,9 +40,9 @@ ROUTES = (
     Route(_READ, re.compile("/|/config|/theme.css|/favicon.ico|/manifest.json|/robots.txt")),
     Route(_READ, re.compile("/(assets|static|svelte)/.+")),
     Route(_READ, re.compile(f"{GRADIO}(info|startup-events|theme.css|upload_progress|queue/data)")),
-    Route(_READ, re.compile(f"{GRADIO}(heartbeat|call/{_NAME})/{_NAME}")),
+    Route(_READ, re.compile(f"{GRADIO}(heartbeat|call/{NAME})/{NAME}")),
     Route(_READ, re.compile(f"{FILE}.+")),
-    Route(("POST",), re.compile(f"{GRADIO}(queue/join|(run|call)/{_NAME})")),
+    Route(("POST",), re.compile(f"{GRADIO}(queue/join|(run|call)/{NAME})")),
     Route(("POST",), re.compile(f"{GRADIO}upload"), "stream"),
 )
 
