@@ -30,7 +30,7 @@ class Settings:
     concurrency: how many of them are worked on at once.  Each inference uses several cores already.
     device, threads: as `serve.predict.predictor.Predictor` takes them.
     public_key: whose signature every model has to have, see `liquidlens.signing`; None asks for none.
-    budget: what one uploaded scan may ask of the machine while it is read.
+    budget: what one uploaded scan may ask of the machine: 2^27 pixels and 60 seconds, else as `Budget` by itself.
     """
 
     host: str = "127.0.0.1"
