@@ -113,6 +113,8 @@ async def _sweep(folder: Path, page: "Blocks") -> None:
 def _mount_demo(app: FastAPI, predictors: Mapping[str, Predictor], settings: Settings) -> "Blocks":
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before the import, which reads it
     os.environ["HF_HUB_OFFLINE"] = "1"
+    # No statistics of events, which Gradio makes anew, with pandas, after each.
+    os.environ["GRADIO_ANALYTICS_MAX_EVENTS"], os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = "1", str(2**62)
     import gradio
     from gradio import processing_utils, route_utils, routes
 

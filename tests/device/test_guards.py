@@ -407,13 +407,21 @@ def test_the_log_holds_no_word_of_a_visitor(model, tmp_path):
     assert all(re.match(rb"(WARNING|ERROR): ", line) for line in log.splitlines()), log
 
 
+def test_no_statistics_of_events_are_made(address, server):
+    """Gradio's, which import pandas at the first event, while all requests wait, and grow with each."""
+    queue = server.applications[-1].state.page._queue
+    for _ in range(3):
+        asked(address, upload(address, b"no scan"))
+    assert len(queue.event_analytics) <= 1
+    assert queue.cached_event_analytics_summary == {"functions": {}}
+
+
 def test_inflated_json_is_bounded_as_json_is(address, model):
     """Not by what an upload may have."""
-    from liquidlens.serve.server import app
     from liquidlens.serve.server.codec import JSON_BYTES
 
     body = gzip.compress(b" " * (JSON_BYTES + 1))
-    path = f"/v2/models/{app.name_of(model)}/infer"
+    path = f"/v2/models/{pretrained.name_of(model)}/infer"
     response, content = ask(address, path, "POST", body, Content_Encoding="gzip")
     assert response.status == 413
     assert "when inflated" in error_of(content)
