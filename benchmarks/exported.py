@@ -36,7 +36,8 @@ from liquidlens.export.graph.unroll import unroll
 from liquidlens.imaging import phantoms
 from liquidlens.manifest import InputContract
 from liquidlens.models.front import Front
-from liquidlens.models.layers.liquid import LTC, FoldedLTC
+from liquidlens.models.layers.folded_ltc import FoldedLTC
+from liquidlens.models.layers.liquid import LTC
 
 M = TypeVar("M", bound=nn.Module)
 

@@ -13,7 +13,9 @@ from liquidlens.models.front import Front
 from liquidlens.models.layers.bidirectional import BidirectionalLTC, FoldedBidirectionalLTC
 from liquidlens.models.layers.cfc import CfC, FoldedCfC
 from liquidlens.models.layers.erosions import Erosions, PooledErosions
-from liquidlens.models.layers.liquid import LTC, FoldedLayer, FoldedLTC
+from liquidlens.models.layers.folded import FoldedLayer
+from liquidlens.models.layers.folded_ltc import FoldedLTC
+from liquidlens.models.layers.liquid import LTC
 
 #: Pixels that break the input contract by 5 % of the range on average double the usual score of about 1.
 VIOLATION_WEIGHT = 20.0
@@ -81,16 +83,14 @@ def state_names(layers: int) -> list[str]:
 def _recorded_states(network: nn.Module) -> Iterator[list[Tensor]]:
     """Collect the states of all folded liquid layers that run meanwhile, in the order in which they run."""
     states: list[Tensor] = []
-    hooks = [
-        module.register_forward_hook(lambda _module, _inputs, outputs: states.append(outputs[1]))
-        for module in network.modules()
-        if isinstance(module, FoldedLayer)
-    ]
+    layers = [module for module in network.modules() if isinstance(module, FoldedLayer)]
+    for layer in layers:
+        layer.on_states = states.append
     try:
         yield states
     finally:
-        for hook in hooks:
-            hook.remove()
+        for layer in layers:
+            layer.on_states = None
 
 
 @torch.no_grad()

@@ -22,7 +22,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from liquidlens.export.complete.deployed import CompleteModel, WindowMax
 from liquidlens.export.facts import Initializer, Kind
 from liquidlens.export.graph.surgery import graphs, nodes
-from liquidlens.models.layers.liquid import FoldedLayer
+from liquidlens.models.layers.folded import FoldedLayer
 
 
 class Origin(NamedTuple):
@@ -50,24 +50,28 @@ UNEXPLAINED = "nothing that is known gives these numbers"
 FUSED = "convolution and batch norm in one"
 
 
-def origins(twin: CompleteModel) -> list[Origin]:
-    """Everything that a file of the folded model `twin` may hold, the likeliest explanation first."""
+def origins(twin: nn.Module) -> list[Origin]:
+    """Everything that a file of the folded `twin` may hold, the likeliest explanation first.
+
+    twin: the complete model, or anyone's module, whose tensors are all of the network.
+    """
+    complete = isinstance(twin, CompleteModel)
     found = [*_folded_layers(twin)]
     explained = {origin.name for origin in found}
     for name, tensor in twin.state_dict().items():
         if name not in explained:
-            kind: Kind = "weights" if name.startswith("network.") else "constants"
+            kind: Kind = "constants" if complete and not name.startswith("network.") else "weights"
             how = "as trained" if kind == "weights" else CONSTANTS[name]
             found.append(Origin(name, tensor.numpy(), kind, (name,) if kind == "weights" else (), how))
     found += _recurrent_layers(twin)
     found += _fused_convolutions(twin)
-    for size in sorted(set(twin.front.contract.size)):
+    for size in sorted(set(twin.front.contract.size)) if isinstance(twin, CompleteModel) else ():
         grid = np.arange(size, dtype=np.float32) + np.float32(0.5)
         found.append(Origin(f"front.grid_{size}", grid, "constants", (), "centres of the resized points"))
     return found
 
 
-def explain(proto: onnx.ModelProto, twin: CompleteModel) -> list[Initializer]:
+def explain(proto: onnx.ModelProto, twin: nn.Module) -> list[Initializer]:
     """Explain every initializer of the file, in its order, and give those that come from parameters their names.
 
     The kind of an initializer that nothing explains is "unexplained".
@@ -206,8 +210,9 @@ def effective_parameters(network: nn.Module) -> int:
     for module in network.modules():
         if isinstance(module, LTCCell):
             total -= _without_effect_in_ltc(module)
-        elif isinstance(module, CfCCell):
-            total -= 2 * int((module.sparsity_mask == 0).sum())  # ff1 and ff2; the time maps are not masked
+        elif isinstance(module, CfCCell) and module.sparsity_mask is not None:
+            masked = 1 if module.mode == "pure" else 2  # ff1 and ff2; the time maps are not masked
+            total -= masked * int((module.sparsity_mask == 0).sum())
     return total
 
 
@@ -220,16 +225,17 @@ def _without_effect_in_ltc(cell: LTCCell) -> int:
     return missing + unread * sum(hasattr(cell, name) for name in ("input_w", "input_b"))
 
 
-def _folded_layers(twin: CompleteModel) -> Iterator[Origin]:
+def _folded_layers(twin: nn.Module) -> Iterator[Origin]:
     """The tables of folded liquid layers, and the windows of adaptive max-pooling."""
     for path, module in twin.named_modules():
-        buffers = {name: tensor.numpy() for name, tensor in module.named_buffers(recurse=False)}
+        buffers = {name: tensor.numpy() for name, tensor in module.named_buffers()}
         if isinstance(module, FoldedLayer):
             for name, value in buffers.items():
                 parts, how = module.folding[name]
                 kind: Kind = "masks" if name in module.STRUCTURE else "weights"
-                sources = tuple(f"{path}.{cell}.{part}" for cell in module.CELLS for part in parts)
-                yield Origin(f"{path}.{name}", value, kind, sources, how)
+                prefix = f"{path}." if path else ""  # the module itself may be the layer
+                sources = tuple(prefix + part for part in parts)
+                yield Origin(prefix + name, value, kind, sources, how)
         elif isinstance(module, WindowMax):
             for name, value in buffers.items():
                 yield Origin(f"{path}.{name}", value, "constants", (), "positions of each window of the max-pooling")
@@ -239,7 +245,7 @@ def _folded_layers(twin: CompleteModel) -> Iterator[Origin]:
 _GATES = {nn.LSTM: (0, 3, 1, 2), nn.GRU: (1, 0, 2), nn.RNN: (0,)}
 
 
-def _recurrent_layers(twin: CompleteModel) -> Iterator[Origin]:
+def _recurrent_layers(twin: nn.Module) -> Iterator[Origin]:
     """LSTM, GRU and RNN as their ONNX operators store them: gates in another order, directions side by side."""
     for path, module in twin.named_modules():
         if type(module) not in _GATES:
@@ -258,7 +264,7 @@ def _recurrent_layers(twin: CompleteModel) -> Iterator[Origin]:
             yield Origin(f"{path}.{part}_l{layer}", np.stack(directions), "weights", tuple(sources), how)
 
 
-def _fused_convolutions(twin: CompleteModel) -> Iterator[Origin]:
+def _fused_convolutions(twin: nn.Module) -> Iterator[Origin]:
     """Every convolution with every batch norm that might follow it."""
     modules = dict(twin.named_modules())
     convolutions = {path: module for path, module in modules.items() if isinstance(module, nn.Conv2d)}

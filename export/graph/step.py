@@ -18,7 +18,7 @@ from liquidlens.errors import LiquidLensError
 from liquidlens.export.complete.deployed import CompleteModel
 from liquidlens.export.graph.trace import OPSET, Traced, trace_module
 from liquidlens.models.front import Front
-from liquidlens.models.layers.liquid import FoldedLayer
+from liquidlens.models.layers.folded import FoldedLayer
 from liquidlens.models.papers.hse2024 import MeanOverSlices, Outputs, SliceClassifier
 
 
@@ -39,9 +39,9 @@ class StepModel(nn.Module):
         self.front = Front(replace(contract, size=contract.size[1:]))
         self.twin, self.steps = twin, list(network.head.steps)
         self.trunk: nn.Module = network.trunk
-        self.units = [layer.units for layer in layers]
+        self.units = [layer.state_size for layer in layers]
         last = self.steps[-1]
-        self.logits = last.out_features if isinstance(last, nn.Linear) else layers[-1].motor_size
+        self.logits = last.out_features if isinstance(last, nn.Linear) else layers[-1].output_size
 
     @property
     def takes_largest(self) -> bool:

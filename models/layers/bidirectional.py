@@ -6,13 +6,14 @@ its steps are many and small.
 """
 
 import copy
-from typing import ClassVar
 
 import torch
 from ncps.wirings import Wiring
 from torch import Tensor, nn
 
-from liquidlens.models.layers.liquid import LTC, Folded, FoldedLTC, drive_of, fold, ode_unfolds
+from liquidlens.models.layers.folded import Carry, FoldedLayer
+from liquidlens.models.layers.folded_ltc import FoldedLTC
+from liquidlens.models.layers.liquid import LTC, Folded, drive_of, fold, ode_unfolds
 
 
 class BidirectionalLTC(nn.Module):
@@ -52,21 +53,24 @@ class BidirectionalLTC(nn.Module):
 class FoldedBidirectionalLTC(FoldedLTC):
     """A :class:`BidirectionalLTC` for inference."""
 
-    CELLS: ClassVar[tuple[str, ...]] = ("ahead.rnn_cell", "back.rnn_cell")
+    def __init__(self, layer: BidirectionalLTC, span: float | None = 1.0):
+        FoldedLayer.__init__(self, layer.ahead, span)
+        self.half, self.state_size, self.output_size = self.state_size, 2 * self.state_size, 2 * self.output_size
+        self._hold(layer.folded(), layer.ahead.rnn_cell, ("ahead.rnn_cell.", "back.rnn_cell."))
 
-    def __init__(self, layer: BidirectionalLTC):
-        nn.Module.__init__(self)
-        self.motor_size, self.units = 2 * layer.ahead.motor_size, 2 * layer.ahead.state_size
-        self._hold(layer.folded(), layer.ahead.rnn_cell._ode_unfolds)
+    def forward(self, x: Tensor, timespans: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        spans = None if timespans is None else timespans.transpose(0, 1)
+        state = x.new_zeros(x.shape[0], self.state_size)
+        _, states = self.run(x.transpose(0, 1), (state,), spans)
+        in_order = turned(states, self.half).transpose(0, 1)
+        if self.on_states is not None:
+            self.on_states(in_order)
+        return read(in_order, self.tables, self.half, self.output_size // 2), in_order
 
-    def drive(self, x: Tensor) -> Tensor:
-        return turned(super().drive(x), self.units // 2)
-
-    def states(self, x: Tensor) -> Tensor:
-        return turned(super().states(x), self.units // 2)
-
-    def read(self, states: Tensor) -> Tensor:
-        return read(states, self.tables, self.units // 2, self.motor_size // 2)
+    def drive(self, steps: Tensor, spans: Tensor | None) -> Carry:
+        if spans is not None:  # (time, batch, 2) to one for each unit
+            spans = spans[..., None].expand(*spans.shape, self.half).flatten(-2)
+        return tuple(turned(part, self.half) for part in super().drive(steps, spans))
 
 
 def side_by_side(ahead: Folded, back: Folded) -> Folded:

@@ -1,11 +1,15 @@
 """The closed-form continuous-time cell (Hasani et al., Nature Machine Intelligence 2022), from ncps."""
 
+import copy
+from typing import NamedTuple
+
 import ncps.torch
 import torch
+from ncps.torch.cfc_cell import LeCun
 from ncps.wirings import Wiring
-from torch import Tensor
+from torch import Tensor, nn
 
-from liquidlens.models.layers.liquid import FoldedLayer
+from liquidlens.models.layers.folded import Carry, FoldedLayer
 
 
 class CfC(ncps.torch.CfC):
@@ -24,57 +28,145 @@ class CfC(ncps.torch.CfC):
 
 
 class FoldedCfC(FoldedLayer):
-    """A :class:`CfC` for inference.
+    """A CfC, CfCCell or WiredCfCCell for inference, in any of ncps's modes.
 
-    The layers of a wiring (inter, command, motor neurons) follow each other within a time step.  Each computes
+    The layers of a wiring (inter, command, motor neurons) follow each other within a time step; without one there is
+    one.  Each computes, of what the layer before says and of its own state, perhaps through a backbone, the maps ff1,
+    ff2, a and b, and with them and the time span dt
 
-        h <- f + t * (g - f),  f = tanh(ff1(x, h)),  g = tanh(ff2(x, h)),  t = sigmoid(time_a(x, h) + time_b(x, h))
+        f = tanh(ff1), g = tanh(ff2), t = sigmoid(a * dt + b);   h <- f + t * (g - f), or f + t * g   ("no_gate")
+        h <- A - A * exp(-dt * (abs(w_tau) + abs(ff1))) * ff1                                         ("pure")
 
-    where x is what the layer before says: three maps, written as one matrix product of x and one of h.
+    All maps are one matrix product.  Since tanh(x) = 2 * sigmoid(2 * x) - 1, they go through one sigmoid, and what is
+    carried from step to step is (h + 1) / 2; "pure" carries h.
     """
 
-    def __init__(self, layer: CfC):
-        super().__init__()
-        cells = [getattr(layer.rnn_cell, f"layer_{i}") for i in range(layer.rnn_cell.num_layers)]
-        self.sizes = [cell.hidden_size for cell in cells]
-        self.motor_size, self.units = layer.output_size, layer.state_size
-        self.folding = {}
-        for i, cell in enumerate(cells):
-            with torch.no_grad():
-                tables = _fold(cell)
-            for name, table in zip(("input", "state", "bias"), tables, strict=True):
+    def __init__(self, layer: nn.Module, span: float | None = 1.0):
+        cell = getattr(layer, "rnn_cell", layer)
+        wired = isinstance(cell, ncps.torch.WiredCfCCell)
+        cells = [cell.get_submodule(f"layer_{i}") for i in range(cell.num_layers)] if wired else [cell]
+        mode = cells[0].mode
+        super().__init__(layer, span, *((1.0, 0.0) if mode == "pure" else (2.0, -1.0)))
+        self.mode, self.sizes = mode, [one.hidden_size for one in cells]
+        self.outputs = self.output_size if isinstance(layer, CfC) else self.sizes[-1]
+        self.fc = copy.deepcopy(getattr(layer, "fc", nn.Identity()))
+        self.activations = nn.ModuleList(nn.ModuleList(_activations(one)) for one in cells)
+        for i, one in enumerate(cells):
+            self._hold(one, i, ("" if self.is_cell else "rnn_cell.") + (f"layer_{i}." if wired else ""))
+
+    @torch.no_grad()
+    def _hold(self, cell: ncps.torch.CfCCell, i: int, prefix: str) -> None:
+        """Register the tables of cell `i`, whose tensors stand at `prefix` in the replaced layer, as buffers."""
+        first, *others = _maps(cell, self.span)
+        from_inputs, from_state = first.weight.T.split([cell.input_size, cell.hidden_size])
+        # What the first cell reads is no state, and with mixed memory the LSTM's output is none that is carried.
+        coded_inputs, coded_state = i > 0, self.memory is None
+        bias = first.bias + self.shift * (from_inputs.sum(0) * coded_inputs + from_state.sum(0) * coded_state)
+        tables = {
+            f"input_{i}": (first, "weight", from_inputs * (self.scale if coded_inputs else 1.0)),
+            f"state_{i}": (first, "weight", from_state * (self.scale if coded_state else 1.0)),
+            f"bias_{i}": (first, "bias", bias),
+        }
+        for k, one in enumerate(others, start=1):
+            tables[f"weight_{i}_{k}"] = one, "weight", one.weight.T
+            tables[f"bias_{i}_{k}"] = one, "bias", one.bias
+        for name, (one, part, table) in tables.items():
+            self.register_buffer(name, table.contiguous().clone())
+            sources = [f"{linear}.{part}" for linear in one.linears]
+            if one.masked and part == "weight":
+                sources.append("sparsity_mask")
+            self.folding[name] = tuple(prefix + source for source in sources), one.how
+        if self.mode == "pure":
+            decay = cell.w_tau.abs()
+            decay = decay if self.span is None else cell.A * torch.exp(-self.span * decay)
+            for name, table, parts in (("level", cell.A, ("A",)), ("decay", decay, ("w_tau", "A"))):
                 self.register_buffer(f"{name}_{i}", table.clone())
-                part = "bias" if name == "bias" else "weight"
-                sources = [f"layer_{i}.{linear}.{part}" for linear in ("ff1", "ff2", "time_a", "time_b")]
-                sources += [] if name == "bias" else [f"layer_{i}.sparsity_mask"]
-                self.folding[f"{name}_{i}"] = tuple(sources), "ff1, ff2 and time_a + time_b side by side; masked"
+                self.folding[f"{name}_{i}"] = tuple(prefix + part for part in parts), "A, and how fast it is reached"
 
-    def drive(self, x: Tensor) -> Tensor:
-        return torch.matmul(x.transpose(0, 1), self.get_buffer("input_0")) + self.get_buffer("bias_0")
+    def drive(self, steps: Tensor, spans: Tensor | None) -> Carry:
+        drive = torch.matmul(steps, self.get_buffer("input_0")) + self.get_buffer("bias_0")
+        return (drive,) if spans is None else (drive, spans)
 
-    def step(self, state: Tensor, drive: Tensor) -> Tensor:
-        states = list(self._by_layer(state))
+    def step(self, state: Tensor, drive: Tensor, span: Tensor | None = None) -> Tensor:
+        states = list(state.split(self.sizes, dim=1))
         for i, before in enumerate(states):
             if i:
                 drive = torch.addmm(self.get_buffer(f"bias_{i}"), states[i - 1], self.get_buffer(f"input_{i}"))
-            first, second, time = torch.addmm(drive, before, self.get_buffer(f"state_{i}")).chunk(3, dim=-1)
-            first, second = torch.tanh(first), torch.tanh(second)
-            states[i] = first + torch.sigmoid(time) * (second - first)
-        return torch.cat(states[::-1], 1)
+            maps = torch.addmm(drive, before, self.get_buffer(f"state_{i}"))
+            for k, activation in enumerate(self.activations[i], start=1):
+                weight, bias = self.get_buffer(f"weight_{i}_{k}"), self.get_buffer(f"bias_{i}_{k}")
+                maps = torch.addmm(bias, activation(maps), weight)
+            states[i] = self._pure(maps, i, span) if self.mode == "pure" else self._gated(maps, span)
+        return torch.cat(states, 1) if len(states) > 1 else states[0]
+
+    def _pure(self, ff1: Tensor, i: int, span: Tensor | None) -> Tensor:
+        level, decay = self.get_buffer(f"level_{i}"), self.get_buffer(f"decay_{i}")
+        if span is None:
+            return level - decay * (torch.exp(-self.span * ff1.abs()) * ff1)
+        return level - level * (torch.exp(-span * (decay + ff1.abs())) * ff1)
+
+    def _gated(self, maps: Tensor, span: Tensor | None) -> Tensor:
+        """(h + 1) / 2, where f = 2 * first - 1 and g = 2 * second - 1."""
+        if span is None:
+            first, second, time = torch.sigmoid(maps).chunk(3, dim=-1)
+        else:
+            both, a, b = maps.split([maps.shape[-1] // 2, maps.shape[-1] // 4, maps.shape[-1] // 4], dim=-1)
+            first, second = torch.sigmoid(both).chunk(2, dim=-1)
+            time = torch.sigmoid(a * span + b)
+        return first + time * (second - (0.5 if self.mode == "no_gate" else first))
 
     def read(self, states: Tensor) -> Tensor:
-        return states[..., : self.motor_size]
+        last = states[..., states.shape[-1] - self.sizes[-1] :]
+        return self.fc(last[..., : self.outputs])
 
-    def _by_layer(self, state: Tensor) -> tuple[Tensor, ...]:
-        """The state of each layer of neurons; the wiring numbers the last layer, the motor neurons, first."""
-        return state.split(self.sizes[::-1], dim=1)[::-1]
+    def numbered(self, states: Tensor) -> Tensor:
+        # ncps puts the layers one after the other; the wiring numbers the last one, the motor neurons, first.
+        return torch.cat(states.split(self.sizes, dim=-1)[::-1], -1)
 
 
-def _fold(cell: ncps.torch.CfCCell) -> tuple[Tensor, Tensor, Tensor]:
-    """(inputs, 3 * hidden), (hidden, 3 * hidden) and (3 * hidden,) of a cell that takes steps of one second."""
-    mask = cell.sparsity_mask
-    weight = torch.cat(
-        [cell.ff1.weight * mask, cell.ff2.weight * mask, cell.time_a.weight + cell.time_b.weight]
-    ).T.contiguous()
-    bias = torch.cat([cell.ff1.bias, cell.ff2.bias, cell.time_a.bias + cell.time_b.bias])
-    return weight[: -cell.hidden_size], weight[-cell.hidden_size :], bias
+class _Map(NamedTuple):
+    """A linear map of a CfCCell: one of its backbone, or all that follow it, as one."""
+
+    weight: Tensor  # (outputs, inputs)
+    bias: Tensor
+    linears: tuple[str, ...]
+    masked: bool
+    how: str
+
+
+def _maps(cell: ncps.torch.CfCCell, span: float | None) -> list[_Map]:
+    """The maps of a cell in their order.  LeCun's activation, 1.7159 * tanh(0.666 * x), leaves its factors to them."""
+    backbone = {name: module for name, module in cell.named_modules() if name.startswith("backbone.")}
+    linears = {name: module for name, module in backbone.items() if isinstance(module, nn.Linear)}
+    maps = [_Map(one.weight, one.bias, (name,), False, "as trained") for name, one in linears.items()]
+    maps.append(_heads(cell, span))
+    if any(isinstance(module, LeCun) for module in backbone.values()):
+        before, after = 0.666, 1.7159
+        for k in range(len(maps) - 1):
+            how = "with the factors of LeCun's activation"
+            maps[k] = maps[k]._replace(weight=before * maps[k].weight, bias=before * maps[k].bias, how=how)
+            maps[k + 1] = maps[k + 1]._replace(weight=after * maps[k + 1].weight)
+    return maps
+
+
+def _heads(cell: ncps.torch.CfCCell, span: float | None) -> _Map:
+    """ff1, or side by side ff1 and ff2, both doubled, and a * span + b or, for given spans, a and b."""
+    masked = cell.sparsity_mask is not None
+    mask = cell.sparsity_mask if masked else 1.0
+    if cell.mode == "pure":
+        return _Map(cell.ff1.weight * mask, cell.ff1.bias, ("ff1",), masked, "as trained")
+    a, b = cell.time_a, cell.time_b
+    times = [(a.weight, a.bias), (b.weight, b.bias)]
+    if span is not None:
+        times = [(a.weight * span + b.weight, a.bias * span + b.bias)]
+    both = [(2 * ff.weight * mask, 2 * ff.bias) for ff in (cell.ff1, cell.ff2)]
+    weight, bias = (torch.cat(tables) for tables in zip(*both, *times, strict=True))
+    time = "time_a and time_b" if span is None else "time_a * dt + time_b"
+    how = f"ff1 and ff2, doubled, and {time} side by side{'; masked' * masked}"
+    return _Map(weight, bias, ("ff1", "ff2", "time_a", "time_b"), masked, how)
+
+
+def _activations(cell: ncps.torch.CfCCell) -> list[nn.Module]:
+    modules = [] if cell.backbone is None else list(cell.backbone)
+    kept = [module for module in modules if not isinstance(module, nn.Linear | nn.Dropout)]
+    return [nn.Tanh() if isinstance(module, LeCun) else copy.deepcopy(module) for module in kept]

@@ -13,20 +13,21 @@ both sums over dense (source, unit) matrices times a 0/1 mask.  Here only the sy
 * the input map and ``mu`` are folded into one gain and one offset per synapse;
 * each ODE unfold is two small matrix products: units to synapses, and synapses to numerator and denominator.
 
-:class:`LTC` folds its live parameters anew in every call and is differentiable; :class:`FoldedLTC` holds the folded
-tables as buffers and is what the exporter sees; a test holds the two together.
+:class:`LTC` folds its live parameters anew in every call and is differentiable; `models.layers.folded.FoldedLTC` holds
+the folded tables as buffers and is what the exporter sees; a test holds the two together.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import partial
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import ncps.torch
 import torch
 from ncps.torch import LTCCell
-from torch import Tensor, nn
-from torch._higher_order_ops.scan import scan
+from torch import Tensor
 from torch.nn import functional as F
+
+from liquidlens.models.layers.calls import Call
 
 
 class Wires(NamedTuple):
@@ -130,7 +131,7 @@ def drive_by_unit(sums: Iterable[Tensor], folded: Folded, layout: tuple[int, int
     no_synapse = folded.leak.new_zeros(1, 2, layout[0] * layout[1])
     by_unit = torch.cat([*sums, no_synapse]).index_select(0, folded.row_of_unit)
     # Two transposes: ONNX Runtime is slow at reversing three axes in one.
-    return by_unit.transpose(0, 1).flatten(0, 1).t().reshape(*layout, -1) + folded.leak
+    return by_unit.transpose(0, 1).flatten(0, 1).t().unflatten(0, layout) + folded.leak
 
 
 def drive_of(steps: Tensor, folded: Folded) -> Tensor:
@@ -189,196 +190,25 @@ class LTC(ncps.torch.LTC):
         Returns the outputs, (batch, time, motor units) or as the input is laid out, or the last one if
         ``return_sequences`` is False; and the final state, shaped like `hx`.
         """
-        batched = input.dim() == 3
-        steps = input if batched else input[:, None]
-        if batched and self.batch_first:
-            steps = steps.transpose(0, 1)
-        time, batch, _ = steps.shape
-        state, memory = self._initial_state(hx, steps, batched)
+        call = Call.of(self, input, self.use_mixed)
+        state, *memory = call.state(hx)
+        spans = call.spans(timespans)
 
         folded = fold(self.rnn_cell, self.wires())
-        capacity = self._capacity(timespans, folded.capacity, (time, batch), batched)
-        drive = drive_of(steps, folded)
-        per_step = capacity if capacity.dim() == 3 else capacity.expand(time, -1)
+        drive = drive_of(call.steps, folded)
+        capacity = folded.capacity.expand(len(drive), -1) if spans is None else folded.capacity / spans
 
         states = []
-        for x, d, c in zip(steps.unbind(), drive.unbind(), per_step.unbind(), strict=True):
+        for x, d, c in zip(call.steps.unbind(), drive.unbind(), capacity.unbind(), strict=True):
             if self.use_mixed:
-                state, memory = self.lstm(x, (state, memory))
+                state, *memory = self.lstm(x, (state, *memory))
             state = ode_unfolds(state, d, c, folded, self.rnn_cell._ode_unfolds)
             states.append(state)
 
-        shown = torch.stack(states) if self.return_sequences else state
+        shown = call.by_input(torch.stack(states)) if self.return_sequences else state
         output = shown[..., : self.motor_size] * folded.output_gain + folded.output_offset
-        if not batched:
-            output, state = output.squeeze(-2), state[0]
-            memory = None if memory is None else memory[0]
-        elif self.return_sequences and self.batch_first:
-            output = output.transpose(0, 1)
-        return output, ((state, memory) if self.use_mixed else state)
-
-    def _initial_state(self, hx, steps: Tensor, batched: bool) -> tuple[Tensor, Tensor | None]:
-        if hx is None:
-            zeros = steps.new_zeros(steps.shape[1], self.state_size)
-            return zeros, (zeros if self.use_mixed else None)
-        if self.use_mixed and isinstance(hx, Tensor):
-            raise RuntimeError("mixed_memory=True needs a pair (h0, c0) as initial state, got one tensor")
-        state, memory = hx if self.use_mixed else (hx, None)
-        expected = (steps.shape[1], self.state_size) if batched else (self.state_size,)
-        for tensor in (state, memory):
-            if tensor is not None and tuple(tensor.shape) != expected:
-                raise RuntimeError(f"the initial state has shape {tuple(tensor.shape)}, expected {expected}")
-        if batched:
-            return state, memory
-        return state[None], (None if memory is None else memory[None])
-
-    def _capacity(self, timespans, capacity: Tensor, layout: tuple[int, int], batched: bool) -> Tensor:
-        """cm / dt: (units,), or (time, batch, units) when time spans are given."""
-        if timespans is None:
-            return capacity
-        if timespans.dim() == (3 if batched else 2):
-            timespans = timespans.squeeze(-1)
-        if not batched:
-            timespans = timespans[:, None]
-        elif self.batch_first:
-            timespans = timespans.transpose(0, 1)
-        if tuple(timespans.shape) != layout:
-            raise RuntimeError(f"timespans are {tuple(timespans.shape)} in (time, batch), the input is {layout}")
-        return capacity / timespans[..., None]
+        return output if self.return_sequences else call.last(output), call.final((state, *memory))
 
 
 def _same(a: Tensor, b: Tensor) -> bool:
     return a.device == b.device and a.dtype == b.dtype and torch.equal(a, b)
-
-
-class FoldedLayer(nn.Module):
-    """A liquid layer for inference: folded tables as buffers, the time loop as one ``scan``.
-
-    Takes (batch, time, features) and returns the outputs (batch, time, motor neurons) and the states
-    (batch, time, neurons), neurons numbered as in the wiring; it starts from zero and takes regular steps, like the
-    papers' classifiers.
-    """
-
-    #: Buffers that say which synapses exist; the others are weights.
-    STRUCTURE: ClassVar[frozenset[str]] = frozenset()
-    #: The modules of the layer whose tensors were folded.
-    CELLS: ClassVar[tuple[str, ...]] = ("rnn_cell",)
-
-    #: Number of neurons, and of those among them that are outputs.
-    units: int
-    motor_size: int
-    #: Buffer -> the tensors of each of the `CELLS` that were folded into it, and how.
-    folding: Mapping[str, tuple[tuple[str, ...], str]]
-
-    def drive(self, x: Tensor) -> Tensor:
-        """All that does not depend on the state: (batch, time, features) to (time, batch, any)."""
-        raise NotImplementedError
-
-    def step(self, state: Tensor, drive: Tensor) -> Tensor:
-        """State (batch, neurons) after one time step with drive (batch, any)."""
-        raise NotImplementedError
-
-    def read(self, states: Tensor) -> Tensor:
-        """Outputs (..., motor neurons) of states (..., neurons)."""
-        raise NotImplementedError
-
-    def states(self, x: Tensor) -> Tensor:
-        """The states (time, batch, neurons) while the layer reads (batch, time, features)."""
-
-        def step(state: Tensor, drive: Tensor) -> tuple[Tensor, Tensor]:
-            state = self.step(state, drive)
-            return state, state.clone()  # scan refuses a carry that is also its output
-
-        return scan(step, x.new_zeros(x.shape[0], self.units), self.drive(x))[1]
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        states = self.states(x).transpose(0, 1)
-        return self.read(states), states
-
-    def advance(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """One time step: inputs (batch, features), state (batch, neurons) to outputs and the next state."""
-        state = self.step(state, self.drive(x[:, None])[0])
-        return self.read(state), state
-
-
-class FoldedLTC(FoldedLayer):
-    """An :class:`LTC` for inference.
-
-    Numerators and conductances are stored in units of the capacity cm / dt of their neuron (cm times the number of ODE
-    unfolds, for a time span of 1), which saves one operation in each unfold.
-    """
-
-    folding: Mapping[str, tuple[tuple[str, ...], str]] = {
-        "sensory_source": (("sensory_sparsity_mask",), "the inputs that each neuron reads"),
-        "sensory_gain": (("sensory_sigma", "input_w"), "sigma * input_w, by sensory synapse"),
-        "sensory_offset": (("sensory_sigma", "sensory_mu", "input_b"), "sigma * (input_b - mu), by sensory synapse"),
-        "sensory_weight": (
-            ("sensory_w", "sensory_erev", "sensory_sparsity_mask", "cm"),
-            "w * erev and w, by sensory synapse, in units of the capacity; w and cm made positive",
-        ),
-        "row_of_unit": (("sensory_sparsity_mask",), "which neurons read inputs"),
-        "gain": (("sigma", "sparsity_mask"), "sigma, from neuron to synapse"),
-        "offset": (("sigma", "mu", "sparsity_mask"), "-sigma * mu, by synapse"),
-        "weight": (
-            ("w", "erev", "sparsity_mask", "cm"),
-            "w * erev and w, from synapse to neuron, in units of the capacity; w and cm made positive",
-        ),
-        "leak": (
-            ("gleak", "vleak", "cm"),
-            "gleak * vleak, and gleak + epsilon + capacity, by neuron, in units of the capacity",
-        ),
-        "output_gain": (("output_w",), "as trained"),
-        "output_offset": (("output_b",), "as trained"),
-    }
-    STRUCTURE = frozenset({"sensory_source", "row_of_unit"})
-
-    def __init__(self, layer: LTC):
-        super().__init__()
-        if layer.use_mixed or not layer.batch_first or not layer.return_sequences:
-            raise ValueError("only batch-first LTC layers that return sequences, without mixed memory, can be folded")
-        self.motor_size, self.units = layer.motor_size, layer.state_size
-        self._hold(fold(layer.rnn_cell, layer.wires()), layer.rnn_cell._ode_unfolds)
-
-    def _hold(self, folded: Folded, unfolds: int) -> None:
-        """Register the tables as buffers, all that is added up for a unit in units of its capacity."""
-        self.unfolds = unfolds
-        capacity = folded.capacity
-        target = torch.argsort(folded.row_of_unit, stable=True)[: len(folded.sensory_weight)]
-        source = folded.sensory_source
-        tables = folded._replace(
-            sensory_source=None if source is None else source.int(),  # half the bytes in the file
-            sensory_weight=folded.sensory_weight / capacity[target, None, None],
-            weight=folded.weight / capacity.repeat(2),
-            leak=folded.leak / capacity.repeat(2) + torch.cat([torch.zeros_like(capacity), torch.ones_like(capacity)]),
-        )
-        for name, table in tables._asdict().items():
-            if name != "capacity":
-                self.register_buffer(name, None if table is None else table.detach().clone())
-
-    @property
-    def tables(self) -> Folded:
-        """The buffers.  The capacity is 1, in units of itself."""
-        buffers = {name: getattr(self, name) for name in Folded._fields if name != "capacity"}
-        return Folded(**buffers, capacity=torch.ones(()))
-
-    def drive(self, x: Tensor) -> Tensor:
-        tables = self.tables
-        batch, time, features = x.shape
-        rows = x.transpose(0, 1).reshape(-1, features).t()  # ONNX Runtime gathers fast along the first axis only
-        sums = sensory_sums(
-            rows, tables.sensory_source, tables.sensory_gain, tables.sensory_offset, tables.sensory_weight
-        )
-        return drive_by_unit([sums], tables, (time, batch))
-
-    def step(self, state: Tensor, drive: Tensor) -> Tensor:
-        """As :func:`ode_unfolds`, in fewer operations: in units of the capacity, which `drive` holds, too."""
-        tables = self.tables
-        for _ in range(self.unfolds):
-            synapses = torch.sigmoid(torch.addmm(tables.offset, state, tables.gain))
-            numerator, denominator = torch.addmm(drive, synapses, tables.weight).chunk(2, dim=-1)
-            state = (numerator + state) / denominator
-        return state
-
-    def read(self, states: Tensor) -> Tensor:
-        tables = self.tables
-        return states[..., : self.motor_size] * tables.output_gain + tables.output_offset

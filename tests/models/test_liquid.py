@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ncps.wirings import NCP, AutoNCP, FullyConnected, Random
 
 from liquidlens.models.layers.bidirectional import BidirectionalLTC, FoldedBidirectionalLTC
-from liquidlens.models.layers.liquid import LTC, FoldedLTC
+from liquidlens.models.layers.liquid import LTC
 
 WIRINGS = {
     "auto": lambda: AutoNCP(12, 3),
@@ -195,18 +195,20 @@ def test_wrong_time_spans_and_states_are_refused():
         mixed(torch.randn(2, 5, FEATURES), torch.zeros(2, 6))
 
 
-@pytest.mark.parametrize("wiring", WIRINGS)
-def test_the_folded_twin_gives_the_same(wiring):
-    _, ours = pair(wiring)
-    x = torch.randn(3, 7, FEATURES)
-    output, states = FoldedLTC(ours)(x)
-    assert gap(output, ours(x)[0]) <= 1e-6
-    assert gap(states[:, -1], ours(x)[1]) <= 1e-6
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize("motor", [1, 3])
+def test_the_last_output_without_a_batch_axis_has_the_shape_of_ncps(batch_first, motor):
+    theirs = ncps.torch.LTC(FEATURES, AutoNCP(12, motor), return_sequences=False, batch_first=batch_first)
+    ours = LTC(FEATURES, AutoNCP(12, motor), return_sequences=False, batch_first=batch_first)
+    ours.load_state_dict(theirs.state_dict())
+    x = torch.randn(5, FEATURES)
+    assert ours(x)[0].shape == theirs(x)[0].shape
+    assert gap(ours(x)[0], theirs(x)[0]) <= 1e-5
 
 
-def test_what_cannot_be_folded_is_refused():
-    with pytest.raises(ValueError, match="mixed memory"):
-        FoldedLTC(LTC(FEATURES, 4, mixed_memory=True))
+def test_a_batch_may_be_empty():
+    output, state = pair("auto")[1](torch.zeros(0, 5, FEATURES))
+    assert (output.shape, state.shape) == ((0, 5, 3), (0, 12))
 
 
 def test_a_bidirectional_layer_is_two_layers():

@@ -1,0 +1,114 @@
+"""LTC layers and cells for inference."""
+
+from collections.abc import Mapping
+
+import torch
+from ncps.torch import LTCCell
+from torch import Tensor, nn
+
+from liquidlens.models.layers.folded import Carry, FoldedLayer
+from liquidlens.models.layers.liquid import Folded, drive_by_unit, fold, read_wires, sensory_sums
+
+#: A capacity cm / dt below this, 0 with explicit constraints as a rule, is no unit to store other numbers in.
+LEAST_CAPACITY = 1e-6
+
+#: Table -> the parameters of an LTCCell that are folded into it, and how.
+TABLES: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "sensory_source": (("sensory_sparsity_mask",), "the inputs that each neuron reads"),
+    "sensory_gain": (("sensory_sigma", "input_w"), "sigma * input_w, by sensory synapse"),
+    "sensory_offset": (("sensory_sigma", "sensory_mu", "input_b"), "sigma * (input_b - mu), by sensory synapse"),
+    "sensory_weight": (
+        ("sensory_w", "sensory_erev", "sensory_sparsity_mask", "cm"),
+        "w * erev and w, by sensory synapse, in units of the capacity; w and cm made positive",
+    ),
+    "row_of_unit": (("sensory_sparsity_mask",), "which neurons read inputs"),
+    "gain": (("sigma", "sparsity_mask"), "sigma, from neuron to synapse"),
+    "offset": (("sigma", "mu", "sparsity_mask"), "-sigma * mu, by synapse"),
+    "weight": (
+        ("w", "erev", "sparsity_mask", "cm"),
+        "w * erev and w, from synapse to neuron, in units of the capacity; w and cm made positive",
+    ),
+    "leak": (
+        ("gleak", "vleak", "cm"),
+        "gleak * vleak, and gleak + epsilon + capacity, by neuron, in units of the capacity",
+    ),
+    "capacity": (("cm",), "1, and by neuron what is too small to be a unit"),
+    "output_gain": (("output_w",), "as trained"),
+    "output_offset": (("output_b",), "as trained"),
+}
+
+
+class FoldedLTC(FoldedLayer):
+    """An LTC, or an LTCCell, for inference.
+
+    Numerators and conductances are stored in units of the capacity cm / dt of their neuron (cm times the number of ODE
+    unfolds, for a time span of 1), which saves one operation in each unfold where the time spans are all the same.
+    """
+
+    STRUCTURE = frozenset({"sensory_source", "row_of_unit"})
+
+    def __init__(self, layer: nn.Module, span: float | None = 1.0):
+        super().__init__(layer, span)
+        cell: LTCCell = layer if self.is_cell else layer.rnn_cell  # type: ignore[assignment]
+        wires = read_wires(cell.sparsity_mask.detach(), cell.sensory_sparsity_mask.detach())
+        self._hold(fold(cell, wires), cell, ("",) if self.is_cell else ("rnn_cell.",))
+
+    def _hold(self, folded: Folded, cell: LTCCell, prefixes: tuple[str, ...]) -> None:
+        """Register the tables as buffers, all that is added up for a unit in units of its capacity.
+
+        cell: one of those whose tensors, at the `prefixes` in the replaced layer, were folded.
+        """
+        self.unfolds = cell._ode_unfolds
+        capacity = folded.capacity / (self.span or 1.0)
+        unit = torch.where(capacity > LEAST_CAPACITY, capacity, 1.0)
+        capacity = capacity / unit
+        zeros = torch.zeros_like(capacity)
+        target = torch.argsort(folded.row_of_unit, stable=True)[: len(folded.sensory_weight)]
+        source = folded.sensory_source
+        tables = folded._replace(
+            sensory_source=None if source is None else source.int(),  # half the bytes in the file
+            sensory_weight=folded.sensory_weight / unit[target, None, None],
+            weight=folded.weight / unit.repeat(2),
+            leak=folded.leak / unit.repeat(2) + torch.cat([zeros, zeros if self.span is None else capacity]),
+            capacity=None if bool((capacity == 1).all()) else capacity,
+            output_gain=folded.output_gain if hasattr(cell, "output_w") else None,
+            output_offset=folded.output_offset if hasattr(cell, "output_b") else None,
+        )
+        for name, table in tables._asdict().items():
+            self.register_buffer(name, None if table is None else table.detach().clone())
+            parts, how = TABLES[name]
+            sources = tuple(prefix + part for prefix in prefixes for part in parts if hasattr(cell, part))
+            self.folding[name] = sources, how
+
+    @property
+    def tables(self) -> Folded:
+        """The buffers."""
+        return Folded(**{name: getattr(self, name) for name in Folded._fields})
+
+    def drive(self, steps: Tensor, spans: Tensor | None) -> Carry:
+        tables = self.tables
+        rows = steps.flatten(0, 1).t()  # ONNX Runtime gathers fast along the first axis only
+        sums = sensory_sums(
+            rows, tables.sensory_source, tables.sensory_gain, tables.sensory_offset, tables.sensory_weight
+        )
+        drive = drive_by_unit([sums], tables, (steps.shape[0], steps.shape[1]))
+        if spans is None:
+            return (drive,)
+        capacity = 1 / spans if tables.capacity is None else tables.capacity / spans
+        numerator, conductance = drive.chunk(2, dim=-1)
+        return torch.cat([numerator, conductance + capacity], -1), capacity
+
+    def step(self, state: Tensor, drive: Tensor, capacity: Tensor | None = None) -> Tensor:
+        """As `models.layers.liquid.ode_unfolds`, in fewer operations: `drive` holds the capacity, too."""
+        tables = self.tables
+        capacity = tables.capacity if capacity is None else capacity
+        for _ in range(self.unfolds):
+            synapses = torch.sigmoid(torch.addmm(tables.offset, state, tables.gain))
+            numerator, denominator = torch.addmm(drive, synapses, tables.weight).chunk(2, dim=-1)
+            state = (numerator + (state if capacity is None else capacity * state)) / denominator
+        return state
+
+    def read(self, states: Tensor) -> Tensor:
+        outputs = states[..., : self.motor_size]
+        outputs = outputs if self.output_gain is None else outputs * self.output_gain
+        return outputs if self.output_offset is None else outputs + self.output_offset
