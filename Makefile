@@ -18,7 +18,7 @@ TOOLS := .venv-tools/ready
 ROOMS := imaging models serve train export
 PIP_QUIET := -qq --disable-pip-version-check
 
-.PHONY: help demo test lint docs wheel train study tables export audit predict batch serve doctor bench bench-training bench-batch bench-web gpu-check \
+.PHONY: help demo test lint docs wheel train study tables export audit predict batch serve doctor bench bench-ncps bench-training bench-batch bench-web gpu-check \
 	pretrained web web-page zoo-check attacks fuzz siege sbom pip-audit environments clean
 .DEFAULT_GOAL := help
 
@@ -93,6 +93,9 @@ web-page:  ## Build the page in serve/web/dist anew from its sources; needs Node
 bench: $(WORKSHOP)  ## Measure the liquid layer and exported files against ncps.
 	.venv/bin/python -m benchmarks.liquid
 	.venv/bin/python -m benchmarks.exported
+
+bench-ncps: $(WORKSHOP)  ## Measure files of any module with ncps layers against torch.onnx.export; about an hour.
+	.venv/bin/python -m benchmarks.ncps $(ARGS)
 
 bench-training: $(WORKSHOP)  ## Measure seconds per epoch against plain ncps; two minutes.
 	.venv/bin/python -m benchmarks.training $(ARGS)

@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from onnx.numpy_helper import to_array
 
 from liquidlens.errors import LiquidLensError, first_line
-from liquidlens.export.checks.cost import cost, full_scan
+from liquidlens.export.checks.cost import cost, full_scan, ones
 from liquidlens.export.complete.wiring import missing, synapses
 from liquidlens.export.facts import FileAudit, Initializer, stored_parameters
 from liquidlens.export.graph.provenance import DIGITS, record
 from liquidlens.export.graph.surgery import graphs, nodes
+from liquidlens.export.module import report as module
+from liquidlens.export.module.report import ModuleReport
 from liquidlens.manifest import KEY, Manifest, Wiring
 from liquidlens.serve.predict.predictor import check_sum
 from liquidlens.serve.predict.pretrained import find
@@ -50,10 +52,11 @@ def audit(path: str | Path) -> FileAudit:
     except LiquidLensError as error:
         problems.append(str(error))
     proto = _parse(path, content)
-    manifest = None
-    if any(entry.key == KEY for entry in proto.metadata_props):
+    manifest: Manifest | ModuleReport | None = None
+    metadata = {entry.key: entry.value for entry in proto.metadata_props}
+    if KEY in metadata or module.KEY in metadata:
         try:
-            manifest = Manifest.from_metadata({entry.key: entry.value for entry in proto.metadata_props})
+            manifest = (Manifest if KEY in metadata else ModuleReport).from_metadata(metadata)
         except LiquidLensError as error:
             problems.append(f"{path}: {error}")
     else:
@@ -62,7 +65,7 @@ def audit(path: str | Path) -> FileAudit:
     if manifest is not None:
         problems += _differences(proto, initializers, manifest)
     try:
-        spent = cost(content, full_scan(content, manifest.input.size if manifest else ()))
+        spent = cost(content, _feeds(content, manifest))
     except Exception as error:  # ONNX Runtime raises a dozen unrelated types
         spent = None
         what = "its inputs have free sizes" if isinstance(error, StopIteration | RuntimeError) else str(error)
@@ -71,17 +74,24 @@ def audit(path: str | Path) -> FileAudit:
         file=path.name,
         bytes=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
-        model=None if manifest is None else manifest.model,
+        model=manifest.module if isinstance(manifest, ModuleReport) else manifest.model if manifest else None,
         opset={opset.domain or "ai.onnx": opset.version for opset in proto.opset_import},
         operators=dict(Counter(node.op_type for node, _ in nodes(proto.graph)).most_common()),
         initializers=initializers,
         bytes_by_class=_bytes_by_class(proto, initializers, len(content)),
         parameters=manifest.parameters if manifest else None,
         cost=spent,
-        synapses=tuple(map(synapses, manifest.wiring)) if manifest else (),
+        synapses=tuple(map(synapses, manifest.wiring)) if isinstance(manifest, Manifest) else (),
         problems=tuple(problems),
         notes=tuple(notes),
     )
+
+
+def _feeds(content: bytes, manifest: Manifest | ModuleReport | None) -> dict[str, NDArray]:
+    """One full scan; of a module, one sequence of the length that it was compared for first."""
+    if isinstance(manifest, ModuleReport):
+        return ones(content, {**manifest.checks.sizes[0], "batch": 1})
+    return full_scan(content, manifest.input.size if manifest else ())
 
 
 def manifest_of(path: Path) -> Manifest:
@@ -115,7 +125,7 @@ def _tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
                     yield tensor
 
 
-def _initializer(tensor: onnx.TensorProto, manifest: Manifest | None) -> Initializer:
+def _initializer(tensor: onnx.TensorProto, manifest: Manifest | ModuleReport | None) -> Initializer:
     if manifest is None:
         return record(tensor, "unexplained", "")
     if tensor.name not in manifest.initializers:
@@ -124,7 +134,9 @@ def _initializer(tensor: onnx.TensorProto, manifest: Manifest | None) -> Initial
     return record(tensor, stored.kind, stored.how, stored.sources)
 
 
-def _differences(proto: onnx.ModelProto, found: tuple[Initializer, ...], manifest: Manifest) -> Iterator[str]:
+def _differences(
+    proto: onnx.ModelProto, found: tuple[Initializer, ...], manifest: Manifest | ModuleReport
+) -> Iterator[str]:
     """What is in the file and not in its manifest, or the reverse, one sentence each."""
     for initializer in found:
         if initializer.name not in manifest.initializers:
@@ -138,7 +150,7 @@ def _differences(proto: onnx.ModelProto, found: tuple[Initializer, ...], manifes
     if (count := stored_parameters(found)) != manifest.parameters.stored:
         yield f"The file stores {count:,} numbers of weights, its manifest says {manifest.parameters.stored:,}."
     tensors = {tensor.name: tensor for tensor in _tensors(proto)}
-    for wiring in manifest.wiring:
+    for wiring in manifest.wiring if isinstance(manifest, Manifest) else ():
         if tables := _tables(wiring, tensors):
             yield from missing(wiring, tables)
 

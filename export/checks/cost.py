@@ -94,3 +94,18 @@ def full_scan(content: bytes, size: tuple[int, ...]) -> dict[str, NDArray]:
         if i == 0:
             feeds[value.name][..., 0] = 0
     return feeds
+
+
+def ones(content: bytes, sizes: dict[str, int]) -> dict[str, NDArray]:
+    """Ones for the inputs of a file whose free axes have the lengths `sizes`, by their names in the file."""
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    types = {
+        "tensor(float)": np.float32,
+        "tensor(int64)": np.int64,
+        "tensor(int32)": np.int32,
+        "tensor(bool)": np.bool_,
+    }
+    return {
+        value.name: np.ones([n if isinstance(n, int) else sizes[n] for n in value.shape], types[value.type])
+        for value in session.get_inputs()
+    }

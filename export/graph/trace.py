@@ -66,23 +66,34 @@ def trace_module(
 ) -> Traced:
     """Trace a module that returns a dict of outputs and that is made of parts of `twin`."""
     arguments = tuple(example.values())
+    with torch.no_grad():
+        outputs = list(module(*arguments))
+    shapes = tuple(dynamic[name] for name in example)
+    proto = lower(module, arguments, shapes, list(example), outputs, opset)
+    initializers = explain(proto, twin)
+    onnx.checker.check_model(proto, full_check=True)
+    return Traced(proto, initializers)
+
+
+def lower(
+    module: nn.Module, arguments: tuple, shapes: tuple, inputs: list[str], outputs: list[str], opset: int
+) -> onnx.ModelProto:
+    """The clean graph of a module, its inputs and outputs by name; raises what the exporter raises."""
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             module,
             arguments,
             dynamo=True,
             opset_version=opset,
-            input_names=list(example),
-            output_names=list(module(*arguments)),
-            dynamic_shapes=tuple(dynamic[name] for name in example),
+            input_names=inputs,
+            output_names=outputs,
+            dynamic_shapes=shapes,
             verbose=False,
         )
     proto = cast(torch.onnx.ONNXProgram, program).model_proto
     clean(proto)
     _narrow_indices(proto.graph)
-    initializers = explain(proto, twin)
-    onnx.checker.check_model(proto, full_check=True)
-    return Traced(proto, initializers)
+    return proto
 
 
 def serialize(proto: onnx.ModelProto, metadata: dict[str, str]) -> bytes:

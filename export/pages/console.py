@@ -2,6 +2,7 @@
 
 from liquidlens.console import console, print_columns
 from liquidlens.export.facts import Document, FileAudit
+from liquidlens.export.module.writing import Exported
 
 
 def print_document(document: Document) -> None:
@@ -52,6 +53,27 @@ def print_document(document: Document) -> None:
         )
     if not float(manifest["metrics"]["val"]["auc"]) > 0.5:  # NaN is a text in JSON
         console.print("The model is no better than chance: do not rely on its answers.", style="yellow")
+
+
+def print_exported(found: Exported) -> None:
+    report, checks = found.report, found.report.checks
+    rows = [
+        (side, name, ", ".join(f"{symbol} on axis {axis}" for axis, symbol in axes.items()))
+        for side, values in (("input", report.inputs), ("output", report.outputs))
+        for name, axes in values.items()
+    ]
+    print_columns(("", "name", "may vary"), rows)
+    for name, output in report.states.items():
+        console.print(f"State: {name} -> {output}, zeros at first.", soft_wrap=True)
+    counts = report.parameters
+    console.print(
+        f"Parameters: {counts.trainable:,} trained, {counts.effective:,} effective, {counts.stored:,} stored.",
+        soft_wrap=True,
+    )
+    compared = {"torch": checks.torch, "itself in pieces": checks.pieces, "itself step by step": checks.steps}
+    gaps = ", ".join(f"from {what} {gap:.0e}" for what, gap in compared.items() if gap is not None)
+    console.print(f"Differences: {gaps} (allowed: {checks.tolerance:.0e}).", soft_wrap=True)
+    console.print(f"{found.path}: {found.bytes:,} bytes, {report.form}", style="bold", soft_wrap=True)
 
 
 def print_audit(found: FileAudit) -> None:

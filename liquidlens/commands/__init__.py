@@ -18,7 +18,7 @@ app = typer.Typer(
 app.command("models")(zoo.list_models)
 app.command("recipes")(zoo.list_recipes)
 workshop = (zoo.data, training.train, training.sweep, training.search, studies.study, studies.tables)
-for command in (*workshop, exporting.export, exporting.audit, *device.COMMANDS):
+for command in (*workshop, exporting.export, exporting.onnx, exporting.audit, *device.COMMANDS):
     app.command()(command)
 
 

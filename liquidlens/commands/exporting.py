@@ -1,4 +1,4 @@
-"""The commands that make and check files: `export`, `audit`."""
+"""The commands that make and check files: `export`, `onnx`, `audit`."""
 
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
@@ -75,6 +75,37 @@ def export(
         console.print(f"Triton model repository: {triton}", soft_wrap=True)
     if bundle.manifest.input.channels == 1:  # `predict` reads grey scans
         console.print(f"Next: liquidlens predict {bundle.model} SCAN...", soft_wrap=True)
+
+
+def onnx(
+    source: Annotated[
+        str,
+        typer.Argument(metavar="FILE:FUNCTION", help="A function of a Python file that returns module and example."),
+    ],
+    out: Annotated[Path, typer.Argument(help="The ONNX file to write.")],
+    step: Annotated[bool, typer.Option("--step", help="One step a call, states in and out, without a loop.")] = False,
+    unroll: Annotated[int | None, typer.Option(help="No loop: sequences of this length alone.")] = None,
+    state: Annotated[
+        Literal["auto", "zeros"],
+        typer.Option(help="auto: hidden states are inputs and outputs. zeros: every call starts anew."),
+    ] = "auto",
+    opset: Annotated[int, typer.Option(help="Version of ONNX's operator set, 18 to 23.")] = 20,
+    tolerance: Annotated[float, typer.Option(help="How far outputs may be from torch's.")] = 1e-5,
+) -> None:
+    """Write any torch module with layers of ncps as one exact ONNX file.
+
+    The function takes nothing and returns the module and its example, a dict of tensors by the names of forward's
+    parameters; the file is run.
+    """
+    from liquidlens import export_onnx
+    from liquidlens.export.module.building import build
+    from liquidlens.export.pages.console import print_exported
+
+    with console.status("Exporting"):
+        found = export_onnx(
+            *build(source), out, step=step, unroll=unroll, state=state, opset=opset, tolerance=tolerance
+        )
+    print_exported(found)
 
 
 def audit(

@@ -1,0 +1,317 @@
+"""What a file of a module takes and gives: its inputs, outputs and states, and which of their axes may vary."""
+
+import contextlib
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from liquidlens.errors import LiquidLensError
+from liquidlens.export.module.folding import Recorded, put_in, record_layers
+from liquidlens.export.module.inputs import BATCH, TIME, Arguments, Axes, difference, found_axes, outputs_of, resized
+from liquidlens.models.layers.folded import FoldedLayer
+
+#: From inputs by name to outputs by name.
+Run = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
+#: Lengths of the axes in the traced example: distinct, and none of them 1, which torch.export takes for a constant.
+TRACED = {BATCH: 2, TIME: 3}
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """The states of a layer that `forward` neither takes nor gives: inputs and outputs of the file by these names."""
+
+    layer: FoldedLayer
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+class Streaming(nn.Module):
+    """A folded module with its hidden states as further inputs and outputs."""
+
+    def __init__(self, module: nn.Module, arguments: Arguments, hidden: Sequence[Hidden], renamed: Mapping[str, str]):
+        super().__init__()
+        self.module, self.arguments, self.hidden, self.renamed = module, arguments, hidden, renamed
+
+    def forward(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        with contextlib.ExitStack() as stack:
+            final: dict[str, Tensor] = {}
+            for one in self.hidden:
+                stack.enter_context(_passed(one, tensors, final))
+            returned = outputs_of(self.arguments.call(self.module, tensors))
+        named = {self.renamed.get(name, name): tensor for name, tensor in returned.items()}
+        return named | {name: tensor for name, tensor in final.items() if name not in named}
+
+
+@contextlib.contextmanager
+def _passed(hidden: Hidden, tensors: Mapping[str, Tensor], final: dict[str, Tensor]) -> Iterator[None]:
+    """Let the layer start from the states among `tensors`, in its first call, and collect its `final` ones."""
+    started = False
+
+    def start(layer: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+        nonlocal started
+        if started:
+            return args, kwargs
+        started = True
+        states = tuple(tensors[name] for name in hidden.inputs)
+        bound = _bound(args, kwargs)
+        return (bound[0], states if len(states) > 1 else states[0], *bound[2:]), {}
+
+    def end(layer: nn.Module, args: tuple, returned: Any) -> None:
+        state = returned[1]
+        final.update(zip(hidden.outputs, state if isinstance(state, tuple) else (state,), strict=True))
+
+    handles = hidden.layer.register_forward_pre_hook(start, with_kwargs=True), hidden.layer.register_forward_hook(end)
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _bound(args: tuple, kwargs: dict[str, Any]) -> tuple:
+    """Input, states and time spans, whatever their names in the replaced layer are."""
+    names = (("input", "inputs"), ("hx", "states"), ("timespans", "ts", "elapsed_time"))
+    named = (next((kwargs[name] for name in known if name in kwargs), None) for known in names[len(args) :])
+    return (*args, *named)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A module, folded, and how its file is called."""
+
+    original: nn.Module
+    module: Streaming
+    arguments: Arguments
+    records: list[Recorded]
+    #: The example, hidden states (zeros) included.
+    example: dict[str, Tensor]
+    inputs: Axes
+    outputs: Axes
+    #: Input -> output that is its next value.
+    states: dict[str, str]
+    #: Whether layers are given time spans as tensors: ncps is then asked one sample at a time.
+    timed: bool
+
+    @property
+    def symbols(self) -> set[str]:
+        return {symbol for axes in self.inputs.values() for symbol in axes.values()}
+
+    @property
+    def traced(self) -> dict[str, int]:
+        """Sizes of batch and time in what is traced."""
+        return {symbol: size for symbol, size in TRACED.items() if symbol in self.symbols}
+
+    @property
+    def sealed(self) -> list[Recorded]:
+        """Layers whose states the file neither takes nor gives."""
+        shown = {one.layer for one in self.module.hidden}
+        taken = {id(self.example[name]) for name in self.states}
+        return [
+            record for record in self.records
+            if record.folded not in shown and not (record.given[0] and {id(t) for t in record.given[0]} <= taken)
+        ]  # fmt: skip
+
+    def streams(self, tolerance: float) -> bool:
+        """Whether a sequence can be given piece by piece: all states come in and go out, and nothing else mixes
+        steps."""
+        if TIME not in self.symbols or self.sealed:
+            return False
+        tensors = self.sized(**self.traced | {TIME: 5})
+        return difference(self.in_pieces(self.run, tensors, (1, 2, 2)), self.run(tensors)) <= tolerance
+
+    def in_pieces(self, run: Run, tensors: Mapping[str, Tensor], lengths: Sequence[int]) -> dict[str, Tensor]:
+        """What `run` gives to a sequence in pieces of these lengths, states passed on; outputs with an axis of time are
+        put together, of others the last one counts."""
+        where = {name: axis for name, axes in self.inputs.items() for axis, one in axes.items() if one == TIME}
+        state = {name: tensors[name] for name in self.states}
+        pieces, start = [], 0
+        for length in lengths:
+            piece = {n: t.narrow(where[n], start, length).contiguous() for n, t in tensors.items() if n in where}
+            pieces.append(run({**tensors, **piece, **state}))
+            state = {name: pieces[-1][output] for name, output in self.states.items()}
+            start += length
+        joined = {name: axis for name, axes in self.outputs.items() for axis, one in axes.items() if one == TIME}
+        return {n: torch.cat([p[n] for p in pieces], joined[n]) if n in joined else pieces[-1][n] for n in pieces[-1]}
+
+    @property
+    def loops(self) -> list[Recorded]:
+        """Cells that run in a loop of the user's."""
+        return [record for record in self.records if record.is_cell and len(record.inputs) > 1]
+
+    def sized(self, seed: int = 0, **sizes: int) -> dict[str, Tensor]:
+        """Inputs of other sizes; states start from zeros unless `forward` takes them."""
+        return resized(self.example, self.inputs, sizes, seed)
+
+    @torch.no_grad()
+    def run(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The folded module's outputs."""
+        return self.module(dict(tensors))
+
+    @torch.no_grad()
+    def truth(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The original's outputs; with time spans, one sample at a time, since ncps is wrong for more."""
+        own = {name: tensors[name] for name in self.arguments.tensors}
+        if not self.timed or BATCH not in self.symbols:
+            return self._truth(own)
+        batched = {name: axis for name, axes in self.inputs.items() for axis, one in axes.items() if one == BATCH}
+        size = next(own[name].shape[axis] for name, axis in batched.items() if name in own)
+        parts = [
+            self._truth({n: t.narrow(batched[n], i, 1) if n in batched else t for n, t in own.items()})
+            for i in range(size)
+        ]
+        where = {name: axis for name, axes in self.outputs.items() for axis, one in axes.items() if one == BATCH}
+        return {n: torch.cat([p[n] for p in parts], where[n]) if n in where else parts[0][n] for n in parts[0]}
+
+    def _truth(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        returned = outputs_of(self.arguments.call(self.original, tensors))
+        return {self.module.renamed.get(name, name): tensor for name, tensor in returned.items()}
+
+
+def make_plan(module: nn.Module, example: Mapping[str, Any], dynamic: Axes | None, state: str) -> Plan:
+    """Fold a module and find out what its file takes and gives, by a dry run of the example."""
+    arguments = Arguments(module, example)
+    twin, records = record_layers(module)
+    original = copy.deepcopy(module).cpu().eval()
+    with torch.no_grad():
+        returned = outputs_of(_dry_run(arguments, twin, module))
+    called = [record for record in records if record.inputs]
+    if not called:
+        raise LiquidLensError(f"{module_name(module)}.forward does not run its layers of ncps with this example.")
+    batch, time, batch_first = _lengths(called)
+    axes = found_axes(arguments.tensors, batch, time, batch_first) if dynamic is None else _given(dynamic, arguments)
+    hidden, taken, renamed = _states(called, arguments, returned, state)
+    folded = put_in(twin, records)
+    streaming = Streaming(folded, arguments, hidden, renamed)
+    starts, state_axes = {}, {}
+    for one in hidden:
+        record = next(record for record in called if record.folded is one.layer)
+        for name, final in zip(one.inputs, record.final[-1], strict=True):
+            starts[name] = torch.zeros_like(final)
+            state_axes[name] = {0: BATCH} if final.dim() == 2 and BATCH in _symbols(axes) else {}
+            taken[name] = one.outputs[one.inputs.index(name)]
+    plan = Plan(
+        original, streaming, arguments, called, arguments.tensors | starts, axes | state_axes, {}, taken,
+        any(record.span is None for record in called),
+    )  # fmt: skip
+    return replace(plan, outputs=_output_axes(plan))
+
+
+def module_name(module: nn.Module) -> str:
+    return type(module).__name__
+
+
+def _symbols(axes: Axes) -> set[str]:
+    return {symbol for one in axes.values() for symbol in one.values()}
+
+
+def _dry_run(arguments: Arguments, twin: nn.Module, module: nn.Module) -> Any:
+    try:
+        return arguments.call(twin, arguments.tensors)
+    except LiquidLensError:
+        raise
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise LiquidLensError(f"{module_name(module)}.forward fails with this example: {reason}.") from error
+
+
+def _lengths(called: list[Recorded]) -> tuple[int | None, int | None, bool]:
+    """Batch, time and their order, as the first layer that reads a sequence saw them."""
+    for record in called:
+        x = record.inputs[0]
+        if record.is_cell:
+            continue
+        if x.dim() == 2:
+            return None, x.shape[0], True
+        first = bool(getattr(record.original, "batch_first", True))
+        return x.shape[0 if first else 1], x.shape[1 if first else 0], first
+    loop = max(called, key=lambda record: len(record.inputs))
+    steps = len(loop.inputs)
+    return loop.inputs[0].shape[0], steps if steps > 1 else None, True
+
+
+def _given(dynamic: Axes, arguments: Arguments) -> Axes:
+    for name in dynamic:
+        if name not in arguments.tensors:
+            raise LiquidLensError(f"dynamic names {name}, and the inputs are {', '.join(arguments.tensors)}.")
+    return {name: dict(dynamic.get(name, {})) for name in arguments.tensors}
+
+
+def _states(
+    called: list[Recorded], arguments: Arguments, returned: dict[str, Tensor], state: str
+) -> tuple[list[Hidden], dict[str, str], dict[str, str]]:
+    """Hidden states; input -> output of those that `forward` takes and returns; new names of outputs."""
+    taken: dict[str, str] = {}
+    renamed: dict[str, str] = {}
+    inward: list[tuple[Recorded, tuple[Tensor, ...]]] = []
+    for record in called:
+        if record.reads_back:
+            continue
+        given, final = record.given[0], record.final[-1]
+        names = [next((n for n, t in arguments.tensors.items() if _same(t, one)), None) for one in given]
+        if names and all(names):
+            for name, one in zip(names, final, strict=True):
+                output = next((n for n, t in returned.items() if _same(t, one) and n not in renamed), None)
+                if output is not None and name is not None:
+                    renamed[output] = f"{name}_out"
+                    taken[name] = f"{name}_out"
+        elif not any(bool(one.any()) for one in given):
+            inward.append((record, final))
+    hidden = []
+    for record, final in inward if state == "auto" else ():
+        apart = [
+            given for given, before in zip(record.given[1:], record.final, strict=False)
+            if not (given and all(map(_same, given, before)))
+        ]  # fmt: skip
+        if apart:
+            raise LiquidLensError(
+                f"{record.name} runs {len(record.inputs)} times in forward, each time from a state of its own, which "
+                'cannot be one input of the file; pass its states through forward, or export with state="zeros".'
+            )
+        prefix = f"{record.path}." if len(inward) > 1 and record.path else ""
+        letters = "hc"[: len(final)]
+        names_in = tuple(f"{prefix}{letter}_in" for letter in letters)
+        names_out = tuple(f"{prefix}{letter}_out" for letter in letters)
+        hidden.append(Hidden(record.folded, names_in, names_out))
+        for one, new in zip(final, names_out, strict=True):
+            output = next((n for n, t in returned.items() if _same(t, one) and n not in renamed), None)
+            if output is not None:
+                renamed[output] = new
+    left = [name for name in returned if name not in renamed]
+    if len(left) == 1 and left[0].startswith("output_"):
+        renamed[left[0]] = "output"
+    clashes = {name: f"{name}_out" for name in left if name in arguments.tensors}
+    return hidden, taken, renamed | clashes
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    return a is b or (a.shape == b.shape and a.dtype == b.dtype and a.data_ptr() == b.data_ptr())
+
+
+def _output_axes(plan: Plan) -> Axes:
+    """Which axes of the outputs vary with which symbols, found by varying them."""
+    sizes = plan.traced
+    base = _tried(plan, sizes)
+    axes: Axes = {name: {} for name in base}
+    for symbol, size in sizes.items():
+        other = _tried(plan, {**sizes, symbol: size + 2})
+        for name, tensor in base.items():
+            for axis, (a, b) in enumerate(zip(tensor.shape, other[name].shape, strict=True)):
+                if a != b:
+                    axes[name][axis] = symbol
+    return axes
+
+
+def _tried(plan: Plan, sizes: Mapping[str, int]) -> dict[str, Tensor]:
+    try:
+        return plan.run(plan.sized(**sizes))
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        tried = " and ".join(f"{symbol} {size}" for symbol, size in sizes.items())
+        raise LiquidLensError(
+            f"{module_name(plan.original)}.forward fails with {tried}: {reason}. Name the axes that may vary in "
+            "dynamic={'x': {0: 'batch', 1: 'time'}}, or fix the length with unroll."
+        ) from error
