@@ -43,7 +43,16 @@ def predict(
             raise LiquidLensError("--trust is for scans on the screen; for a table, give --out alone.")
         from liquidlens.serve.commands.batch import batch
 
-        batch(model, scans, out, device, threads, limits, require_signature, as_json)
+        batch(
+            model,
+            scans,
+            out,
+            device=device,
+            threads=threads,
+            limits=limits,
+            require_signature=require_signature,
+            as_json=as_json,
+        )
         return
     from liquidlens.imaging import read, read_safely
     from liquidlens.imaging.budget import parse_budget
