@@ -195,7 +195,7 @@ def naive(module: nn.Module, example: dict[str, Tensor], dynamo: bool) -> Made:
     """The file as the exporter writes it, with a free batch where one sample is not all that ncps can."""
     content: Any = io.BytesIO()
     free = {} if "timespans" in example else {name: {0: "batch"} for name in example}
-    names = {"input_names": list(example), "output_names": [f"out_{i}" for i in range(3 if "c" in example else 2)]}
+    names: Any = {"input_names": list(example), "output_names": [f"out_{i}" for i in range(3 if "c" in example else 2)]}
     started = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -108,12 +108,16 @@ class Plan:
     @property
     def sealed(self) -> list[Recorded]:
         """Layers whose states the file neither takes nor gives."""
-        shown = {one.layer for one in self.module.hidden}
-        taken = {id(self.example[name]) for name in self.states}
-        return [
-            record for record in self.records
-            if record.folded not in shown and not (record.given[0] and {id(t) for t in record.given[0]} <= taken)
-        ]  # fmt: skip
+        hidden = {one.layer for one in self.module.hidden}
+        taken = [self.example[name] for name in self.states]
+
+        def shown(record: Recorded) -> bool:
+            given = record.given[0]
+            return record.folded in hidden or (
+                bool(given) and all(any(_same(one, other) for other in taken) for one in given)
+            )
+
+        return [record for record in self.records if not shown(record)]
 
     def streams(self, tolerance: float) -> bool:
         """Whether a sequence can be given piece by piece: all states come in and go out, and nothing else mixes

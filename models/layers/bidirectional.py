@@ -55,22 +55,23 @@ class FoldedBidirectionalLTC(FoldedLTC):
 
     def __init__(self, layer: BidirectionalLTC, span: float | None = 1.0):
         FoldedLayer.__init__(self, layer.ahead, span)
-        self.half, self.state_size, self.output_size = self.state_size, 2 * self.state_size, 2 * self.output_size
+        self.units = self.state_size  # of each of the two
+        self.state_size, self.output_size = 2 * self.units, 2 * self.output_size
         self._hold(layer.folded(), layer.ahead.rnn_cell, ("ahead.rnn_cell.", "back.rnn_cell."))
 
-    def forward(self, x: Tensor, timespans: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, timespans: Tensor | None = None) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         spans = None if timespans is None else timespans.transpose(0, 1)
         state = x.new_zeros(x.shape[0], self.state_size)
         _, states = self.run(x.transpose(0, 1), (state,), spans)
-        in_order = turned(states, self.half).transpose(0, 1)
+        in_order = turned(states, self.units).transpose(0, 1)
         if self.on_states is not None:
             self.on_states(in_order)
-        return read(in_order, self.tables, self.half, self.output_size // 2), in_order
+        return read(in_order, self.tables, self.units, self.output_size // 2), in_order
 
     def drive(self, steps: Tensor, spans: Tensor | None) -> Carry:
         if spans is not None:  # (time, batch, 2) to one for each unit
-            spans = spans[..., None].expand(*spans.shape, self.half).flatten(-2)
-        return tuple(turned(part, self.half) for part in super().drive(steps, spans))
+            spans = spans[..., None].expand(*spans.shape, self.units).flatten(-2)
+        return tuple(turned(part, self.units) for part in super().drive(steps, spans))
 
 
 def side_by_side(ahead: Folded, back: Folded) -> Folded:

@@ -1,7 +1,7 @@
 """The closed-form continuous-time cell (Hasani et al., Nature Machine Intelligence 2022), from ncps."""
 
 import copy
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import ncps.torch
 import torch
@@ -41,7 +41,7 @@ class FoldedCfC(FoldedLayer):
     carried from step to step is (h + 1) / 2; "pure" carries h.
     """
 
-    def __init__(self, layer: nn.Module, span: float | None = 1.0):
+    def __init__(self, layer: Any, span: float | None = 1.0):
         cell = getattr(layer, "rnn_cell", layer)
         wired = isinstance(cell, ncps.torch.WiredCfCCell)
         cells = [cell.get_submodule(f"layer_{i}") for i in range(cell.num_layers)] if wired else [cell]
@@ -87,21 +87,22 @@ class FoldedCfC(FoldedLayer):
         drive = torch.matmul(steps, self.get_buffer("input_0")) + self.get_buffer("bias_0")
         return (drive,) if spans is None else (drive, spans)
 
-    def step(self, state: Tensor, drive: Tensor, span: Tensor | None = None) -> Tensor:
+    def step(self, state: Tensor, drive: Tensor, span: Tensor | None = None) -> Tensor:  # type: ignore[override]
         states = list(state.split(self.sizes, dim=1))
         for i, before in enumerate(states):
             if i:
                 drive = torch.addmm(self.get_buffer(f"bias_{i}"), states[i - 1], self.get_buffer(f"input_{i}"))
             maps = torch.addmm(drive, before, self.get_buffer(f"state_{i}"))
-            for k, activation in enumerate(self.activations[i], start=1):
+            activations: Any = self.activations[i]
+            for k, activation in enumerate(activations, start=1):
                 weight, bias = self.get_buffer(f"weight_{i}_{k}"), self.get_buffer(f"bias_{i}_{k}")
                 maps = torch.addmm(bias, activation(maps), weight)
             states[i] = self._pure(maps, i, span) if self.mode == "pure" else self._gated(maps, span)
         return torch.cat(states, 1) if len(states) > 1 else states[0]
 
-    def _pure(self, ff1: Tensor, i: int, span: Tensor | None) -> Tensor:
+    def _pure(self, ff1: Tensor, i: int, span: Any) -> Tensor:
         level, decay = self.get_buffer(f"level_{i}"), self.get_buffer(f"decay_{i}")
-        if span is None:
+        if self.span is not None:
             return level - decay * (torch.exp(-self.span * ff1.abs()) * ff1)
         return level - level * (torch.exp(-span * (decay + ff1.abs())) * ff1)
 

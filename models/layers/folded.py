@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
+from ncps.torch.lstm import LSTMCell
 from torch import Tensor, nn
 from torch._higher_order_ops.scan import scan
 
@@ -52,8 +53,9 @@ class FoldedLayer(nn.Module):
     )  # fmt: skip
     state_size: int
     output_size: int
+    motor_size: int
 
-    def __init__(self, layer: nn.Module, span: float | None = 1.0, scale: float = 1.0, shift: float = 0.0):
+    def __init__(self, layer: Any, span: float | None = 1.0, scale: float = 1.0, shift: float = 0.0):
         super().__init__()
         self.scale, self.shift = scale, shift
         show_as(self, layer)
@@ -71,7 +73,7 @@ class FoldedLayer(nn.Module):
         (time, batch, any)."""
         raise NotImplementedError
 
-    def step(self, state: Tensor, *drive: Tensor) -> Tensor:
+    def step(self, state: Tensor, *drive: Any) -> Tensor:
         """What is carried of a state (batch, neurons) after one time step, of what was carried before it; with mixed
         memory, of the LSTM's output."""
         raise NotImplementedError
@@ -129,7 +131,8 @@ class FoldedLayer(nn.Module):
         if self.memory is None:
             state = self.step(carry[0], *drive)
             return (state,), state.clone()  # scan refuses a carry that is also its output
-        output, cell = self.memory.step(*carry, drive[-1])
+        state, cell = carry
+        output, cell = self.memory.step(state, cell, drive[-1])
         state = self.step(output, *drive[:-1])
         return (state, cell), state.clone()
 
@@ -144,7 +147,7 @@ class FoldedMemory(nn.Module):
     2 * sigmoid(2 * x) - 1.  scale, shift: of what is carried of the state.
     """
 
-    def __init__(self, lstm: nn.Module, scale: float, shift: float):
+    def __init__(self, lstm: LSTMCell, scale: float, shift: float):
         super().__init__()
         units = lstm.hidden_size
         gates = torch.tensor([2.0, 1.0, 1.0, 1.0]).repeat_interleave(units)

@@ -1,10 +1,11 @@
 """LTC layers and cells for inference."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from ncps.torch import LTCCell
-from torch import Tensor, nn
+from torch import Tensor
 
 from liquidlens.models.layers.folded import Carry, FoldedLayer
 from liquidlens.models.layers.liquid import Folded, drive_by_unit, fold, read_wires, sensory_sums
@@ -47,9 +48,9 @@ class FoldedLTC(FoldedLayer):
 
     STRUCTURE = frozenset({"sensory_source", "row_of_unit"})
 
-    def __init__(self, layer: nn.Module, span: float | None = 1.0):
+    def __init__(self, layer: Any, span: float | None = 1.0):
         super().__init__(layer, span)
-        cell: LTCCell = layer if self.is_cell else layer.rnn_cell  # type: ignore[assignment]
+        cell: LTCCell = layer if self.is_cell else layer.rnn_cell
         wires = read_wires(cell.sparsity_mask.detach(), cell.sensory_sparsity_mask.detach())
         self._hold(fold(cell, wires), cell, ("",) if self.is_cell else ("rnn_cell.",))
 
@@ -65,24 +66,28 @@ class FoldedLTC(FoldedLayer):
         zeros = torch.zeros_like(capacity)
         target = torch.argsort(folded.row_of_unit, stable=True)[: len(folded.sensory_weight)]
         source = folded.sensory_source
-        tables = folded._replace(
+        replaced = folded._replace(
             sensory_source=None if source is None else source.int(),  # half the bytes in the file
             sensory_weight=folded.sensory_weight / unit[target, None, None],
             weight=folded.weight / unit.repeat(2),
             leak=folded.leak / unit.repeat(2) + torch.cat([zeros, zeros if self.span is None else capacity]),
-            capacity=None if bool((capacity == 1).all()) else capacity,
-            output_gain=folded.output_gain if hasattr(cell, "output_w") else None,
-            output_offset=folded.output_offset if hasattr(cell, "output_b") else None,
+            capacity=capacity,
         )
-        for name, table in tables._asdict().items():
-            self.register_buffer(name, None if table is None else table.detach().clone())
+        needed = {
+            "capacity": not bool((capacity == 1).all()),
+            "output_gain": hasattr(cell, "output_w"),
+            "output_offset": hasattr(cell, "output_b"),
+        }
+        for name, table in replaced._asdict().items():
+            held = table is not None and needed.get(name, True)
+            self.register_buffer(name, table.detach().clone() if held else None)
             parts, how = TABLES[name]
             sources = tuple(prefix + part for prefix in prefixes for part in parts if hasattr(cell, part))
             self.folding[name] = sources, how
 
     @property
     def tables(self) -> Folded:
-        """The buffers."""
+        """The buffers; those that change nothing are None."""
         return Folded(**{name: getattr(self, name) for name in Folded._fields})
 
     def drive(self, steps: Tensor, spans: Tensor | None) -> Carry:
@@ -98,7 +103,7 @@ class FoldedLTC(FoldedLayer):
         numerator, conductance = drive.chunk(2, dim=-1)
         return torch.cat([numerator, conductance + capacity], -1), capacity
 
-    def step(self, state: Tensor, drive: Tensor, capacity: Tensor | None = None) -> Tensor:
+    def step(self, state: Tensor, drive: Tensor, capacity: Tensor | None = None) -> Tensor:  # type: ignore[override]
         """As `models.layers.liquid.ode_unfolds`, in fewer operations: `drive` holds the capacity, too."""
         tables = self.tables
         capacity = tables.capacity if capacity is None else capacity
@@ -110,5 +115,6 @@ class FoldedLTC(FoldedLayer):
 
     def read(self, states: Tensor) -> Tensor:
         outputs = states[..., : self.motor_size]
-        outputs = outputs if self.output_gain is None else outputs * self.output_gain
-        return outputs if self.output_offset is None else outputs + self.output_offset
+        tables = self.tables
+        outputs = outputs if tables.output_gain is None else outputs * tables.output_gain
+        return outputs if tables.output_offset is None else outputs + tables.output_offset
