@@ -59,8 +59,8 @@ class FoldedCfC(FoldedLayer):
         """Register the tables of cell `i`, whose tensors stand at `prefix` in the replaced layer, as buffers."""
         first, *others = _maps(cell, self.span)
         from_inputs, from_state = first.weight.T.split([cell.input_size, cell.hidden_size])
-        # What the first cell reads is no state, and with mixed memory the LSTM's output is none that is carried.
-        coded_inputs, coded_state = i > 0, self.memory is None
+        # The first cell reads inputs, with mixed memory the LSTM's output, alone the state itself: not what is carried.
+        coded_inputs, coded_state = i > 0, self.memory is None and not self.is_cell
         bias = first.bias + self.shift * (from_inputs.sum(0) * coded_inputs + from_state.sum(0) * coded_state)
         tables = {
             f"input_{i}": (first, "weight", from_inputs * (self.scale if coded_inputs else 1.0)),

@@ -41,7 +41,7 @@ class FoldedLayer(nn.Module):
     """Called like the layer, or the cell, of ncps that it replaces, with the same results.
 
     span: seconds between all steps; None: the calls give them, one for each sample and step.
-    scale, shift: the loop carries ``(state - shift) / scale``.
+    scale, shift: the loop carries ``(state - shift) / scale``; a cell, which has no loop, reads the state itself.
     """
 
     #: Buffers that say which synapses exist; the others are weights.
@@ -115,7 +115,9 @@ class FoldedLayer(nn.Module):
         if self.memory is not None:
             drive = (*drive, self.memory.drive(steps))
         state, *memory = states
-        carry = ((state - self.shift) / self.scale if self.scale != 1 else state, *memory)
+        if self.scale != 1 and not self.is_cell:
+            state = (state - self.shift) / self.scale
+        carry = (state, *memory)
         if steps.shape[0] != 1 and torch.compiler.is_compiling():
             carry, carried = scan(self._step, carry, drive)
         else:  # outside of an export `scan` would compile the step anew in each call
