@@ -34,6 +34,15 @@ def index(item: str, length: int) -> int:
     return int(item)
 
 
+def check_page(request: Request, pages: int) -> int:
+    """Which of so many pages of an image is asked for.  Raises LiquidLensError if it is not said, or is not there."""
+    if pages > 1 and not request.selection:
+        raise LiquidLensError(f"an image of {pages} pages; name one of them, as in {request.name}#0.")
+    if pages == 1 and request.selection:
+        raise LiquidLensError(f"this is one image, there is no item {request.selection!r}.")
+    return index(request.selection or "0", pages)
+
+
 def to_float32(array: ArrayLike) -> NDArray[np.float32]:
     """Values as float32; what overflows becomes infinite, which `Scan` refuses with a sentence."""
     with np.errstate(over="ignore", invalid="ignore"):

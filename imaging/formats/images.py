@@ -1,19 +1,20 @@
-"""Reading PNG, JPEG, BMP and TIFF images of 8 and 16 bits."""
+"""Reading PNG, JPEG and BMP images of 8 and 16 bits with Pillow, and TIFF (see `imaging.formats.tiff`)."""
 
 from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from liquidlens.errors import LiquidLensError
 from liquidlens.imaging.budget import Budget, size_of
-from liquidlens.imaging.request import Request, index, to_float32
+from liquidlens.imaging.formats import tiff
+from liquidlens.imaging.request import Request, check_page, to_float32
 from liquidlens.imaging.scan import Scan
 
-#: TIFF's tag PhotometricInterpretation; 0 is WhiteIsZero.
-PHOTOMETRIC = 262
-FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
+FORMATS = ("PNG", "JPEG", "BMP")
+#: Bits that detectors count with; as part of 16 bits, such an image is nearly black.
+_DETECTOR = 12
 
 
 def read_image(file: BinaryIO, request: Request) -> Scan:
@@ -22,58 +23,72 @@ def read_image(file: BinaryIO, request: Request) -> Scan:
     Deep grey images keep their numbers, colour becomes luminance with a note.  What a camera noted about up and down is
     applied.
     """
-    packed = size_of(file)
-    try:
-        image = Image.open(file, formats=FORMATS)
-    except Image.DecompressionBombError as error:
-        raise LiquidLensError("the image claims to be larger than any scan (Pillow's MAX_IMAGE_PIXELS).") from error
-    with image:
-        pages = getattr(image, "n_frames", 1)
-        request.budget.check_slices(pages)
-        if pages > 1 and not request.selection:
-            raise LiquidLensError(f"an image of {pages} pages; name one of them, as in {request.name}#0.")
-        if pages == 1 and request.selection:
-            raise LiquidLensError(f"this is one image, there is no item {request.selection!r}.")
-        image.seek(index(request.selection or "0", pages))
-        request.budget.check_pixels(image.width * image.height)
-        request.budget.check_inflated(image.width * image.height * len(image.getbands()), packed)
-        white_is_zero = _is_deep(image) and getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == 0
-        upright = ImageOps.exif_transpose(image)
-    if white_is_zero and not upright.mode.startswith("I;16"):
-        raise LiquidLensError("a TIFF whose larger values are darker can be read of 8 and 16 bits only; convert it.")
-    pixels, notes = _rgb(upright) if request.colour else _grey(upright)
-    if white_is_zero:  # of 8 bits, Pillow inverts them itself
-        pixels, notes = 65535 - pixels, (*notes, "The file shows larger values darker; they were inverted.")
-    return Scan(pixels, notes=notes)
+    picture, notes = tiff.read_page(file, request) if _is_tiff(file) else _read(file, request)
+    pixels, doubts = _rgb(picture) if request.colour else _grey(picture)
+    return Scan(pixels, notes=(*doubts, *notes, *_depth(picture)))
 
 
 def pages(file: BinaryIO, budget: Budget) -> int:
     """How many pages an image file holds.  Raises LiquidLensError if they are over the budget."""
-    with Image.open(file, formats=FORMATS) as image:
+    if _is_tiff(file):
+        return tiff.pages(file, budget)
+    with _opened(file) as image:
         number = getattr(image, "n_frames", 1)
     budget.check_slices(number)
     return number
 
 
-def _is_deep(image: Image.Image) -> bool:
-    """Whether pixels are single numbers of more than 8 bits."""
-    return image.mode.startswith("I") or image.mode == "F"
+def _is_tiff(file: BinaryIO) -> bool:
+    file.seek(0)
+    start = file.read(4)
+    file.seek(0)
+    return tiff.is_tiff(start)
 
 
-def _grey(image: Image.Image) -> tuple[NDArray[np.float32], tuple[str, ...]]:
-    if _is_deep(image):
-        return to_float32(np.array(image)), ()
+def _opened(file: BinaryIO) -> Image.Image:
+    try:
+        return Image.open(file, formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        raise LiquidLensError("the image claims to be larger than any scan (Pillow's MAX_IMAGE_PIXELS).") from error
+    except UnidentifiedImageError:  # whose message holds an address in memory
+        raise ValueError("neither PNG, JPEG, BMP nor TIFF") from None
+
+
+def _read(file: BinaryIO, request: Request) -> tuple[tiff.Picture, tuple[str, ...]]:
+    packed = size_of(file)
+    with _opened(file) as image:
+        number = getattr(image, "n_frames", 1)
+        request.budget.check_slices(number)
+        image.seek(check_page(request, number))
+        request.budget.check_pixels(image.width * image.height)
+        request.budget.check_inflated(image.width * image.height * len(image.getbands()), packed)
+        upright = ImageOps.exif_transpose(image)
+    return (np.array(upright) if upright.mode.startswith("I") else upright), ()
+
+
+def _grey(picture: tiff.Picture) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    if isinstance(picture, np.ndarray):
+        return to_float32(picture), ()
     notes = []
-    if image.has_transparency_data and np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
+    if picture.has_transparency_data and np.asarray(picture.convert("RGBA"))[..., 3].min() < 255:
         notes.append("Transparency was ignored.")
-    if image.mode not in ("1", "L", "LA"):
-        red, green, blue = np.moveaxis(np.asarray(image.convert("RGB")), -1, 0)
+    if picture.mode not in ("1", "L", "LA"):
+        red, green, blue = np.moveaxis(np.asarray(picture.convert("RGB")), -1, 0)
         if (red != green).any() or (red != blue).any():
             notes.append("Colour was turned to grey.")
-    return to_float32(np.array(image.convert("L"))), tuple(notes)
+    return to_float32(np.array(picture.convert("L"))), tuple(notes)
 
 
-def _rgb(image: Image.Image) -> tuple[NDArray[np.float32], tuple[str, ...]]:
-    if _is_deep(image):
-        return to_float32(np.repeat(np.array(image)[..., None], 3, axis=-1)), ("A grey image was given as colour.",)
-    return to_float32(np.array(image.convert("RGB"))), ()
+def _rgb(picture: tiff.Picture) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    if isinstance(picture, np.ndarray):
+        return to_float32(np.repeat(picture[..., None], 3, axis=-1)), ("A grey image was given as colour.",)
+    return to_float32(np.array(picture.convert("RGB"))), ()
+
+
+def _depth(picture: tiff.Picture) -> tuple[str, ...]:
+    """A doubt about a deep image whose values would fit into the lower bits of a detector."""
+    if isinstance(picture, np.ndarray) and picture.dtype.kind in "ui" and picture.size and picture.min() >= 0:
+        bits = int(picture.max()).bit_length()
+        if 8 < bits <= _DETECTOR:
+            return (f"The values need {bits} bits only; where 16 bits are expected, the image is nearly black.",)
+    return ()

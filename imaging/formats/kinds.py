@@ -30,6 +30,8 @@ _MAGIC: dict[bytes, Kind] = {
     b"BM": "image",
     b"II*\x00": "image",
     b"MM\x00*": "image",
+    b"II+\x00": "image",  # BigTIFF
+    b"MM\x00+": "image",
 }
 
 
