@@ -1,10 +1,13 @@
 """The one exception family for what a person can mend."""
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from unicodedata import category
 
+#: How Python writes an open file or another object, with its address in memory or its path.
+_OBJECT = re.compile(r"\s*<[^<>]*>")
 #: A sentence lists no more names than this.
 MANY = 30
 
@@ -62,5 +65,6 @@ def reading(name: object, kind: str | None) -> Iterator[None]:
             raise LiquidLensError(
                 f"{name}: not a readable {what}; it may be damaged ({type(error).__name__})."
             ) from None
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        told = _OBJECT.sub("", str(error)).strip()
+        reason = (told or type(error).__name__).splitlines()[0][:200]
         raise LiquidLensError(f"{name}: not a readable {kind or ''} file; it may be damaged ({reason}).") from error

@@ -63,11 +63,7 @@ def arrange(planes: Sequence[Plane]) -> tuple[list[int], NDArray[np.float64]]:
     steps = (positions - positions[order[0]]) - np.outer(places - places[order[0]], normal)
     shift = np.linalg.norm(steps, axis=1).max()
     if shift > min(first.spacing) / 2:  # less is not visible
-        degrees = np.degrees(np.arctan2(shift, places.max() - places.min()))
-        raise LiquidLensError(
-            f"tilted slices: they do not lie straight above each other, but shifted by up to {shift:.1f} mm "
-            f"({degrees:.1f} degrees, a tilted gantry?); resample the series to a straight stack."
-        )
+        raise _tilted(shift, places.max() - places.min())
     affine = np.eye(4)
     affine[:3, 0] = normal * step
     affine[:3, 1] = along_column * first.spacing[0]
@@ -112,6 +108,35 @@ def _even_step(names: Sequence[str], places: NDArray[np.float64]) -> float:
             f"{usual:.1f}; give the whole series, evenly spaced."
         )
     return float(places[-1] - places[0]) / len(distances)
+
+
+def check_straight(affine: NDArray[np.float64], shape: Sequence[int]) -> None:
+    """Judge a matrix as the positions of a series are: the third axis of `shape` counts slices.
+
+    Raises LiquidLensError if slices are shifted against each other by more than half a pixel, or if a slice is sheared
+    so much that no way of laying it straight has all pixels within half a pixel.
+    """
+    one, two, three = affine[:3, :3].T
+    normal = np.cross(one, two)
+    if not np.isfinite(affine).all() or not normal.any():  # no volume: `to_lps` says so
+        return
+    normal /= np.linalg.norm(normal)
+    height = (shape[2] - 1) * float(three @ normal)
+    shift = float(np.linalg.norm((shape[2] - 1) * three - height * normal))
+    lengths = np.linalg.norm(one), np.linalg.norm(two)
+    if shift > min(lengths) / 2:
+        raise _tilted(shift, abs(height))
+    along_one, along_two = abs(one @ two) / np.square(lengths)
+    if min((shape[0] - 1) * along_two, (shape[1] - 1) * along_one) > 0.5:
+        raise LiquidLensError("broken geometry: the rows and columns of the slices are not at right angles.")
+
+
+def _tilted(shift: float, height: float) -> LiquidLensError:
+    degrees = np.degrees(np.arctan2(shift, height))
+    return LiquidLensError(
+        f"tilted slices: they do not lie straight above each other, but shifted by up to {shift:.1f} mm "
+        f"({degrees:.1f} degrees, a tilted gantry?); resample the series to a straight stack."
+    )
 
 
 def to_lps(pixels: NDArray, affine: NDArray[np.float64]) -> tuple[NDArray[np.float32], tuple[float, ...], list[str]]:

@@ -12,7 +12,7 @@ from nibabel.nifti2 import Nifti2Header, Nifti2Image
 
 from liquidlens.errors import LiquidLensError
 from liquidlens.imaging.budget import Budget, size_of
-from liquidlens.imaging.formats.geometry import to_lps
+from liquidlens.imaging.formats.geometry import check_straight, to_lps
 from liquidlens.imaging.formats.kinds import is_nifti
 from liquidlens.imaging.request import Request, index, to_grey
 from liquidlens.imaging.scan import Scan
@@ -33,18 +33,35 @@ def read_nifti(file: BinaryIO, request: Request) -> Scan:
     packed = size_of(file)
     is_packed = file.read(2) == b"\x1f\x8b"
     file.seek(0)
-    stream: Any = gzip.GzipFile(fileobj=file) if is_packed else file
-    image_class = _check_header(stream, packed if is_packed else None, request)
+    if not is_packed:
+        return _read(file, None, request)
+    try:
+        return _read(gzip.GzipFile(fileobj=file), packed, request)
+    except gzip.BadGzipFile as error:
+        if "Not a gzipped file" not in str(error):
+            raise
+        raise LiquidLensError(
+            "behind the end of what gzip packed there are more bytes, so the file may be two that were joined; unpack "
+            "it and save it again."
+        ) from None
+
+
+def _read(stream: Any, packed: int | None, request: Request) -> Scan:
+    """packed: bytes of the packed file, None if it is not packed."""
+    image_class = _check_header(stream, packed, request)
     stream.seek(0)
     image: Any = image_class.from_stream(stream)
-    data = image.dataobj[..., _volume(image.shape, request)] if len(image.shape) == 4 else np.asanyarray(image.dataobj)
-    if is_packed:
+    volume = _volume(_axes(image.shape), request)
+    data = np.asanyarray(image.dataobj) if volume is None else image.dataobj[..., volume, *[0] * (image.ndim - 4)]
+    data = data.reshape(image.shape[:3])
+    if packed is not None:
         _check_sum(stream, image.dataobj.offset + math.prod(image.shape) * image.dataobj.dtype.itemsize)
     notes = []
     if data.dtype.names:
         data = to_grey(np.stack([data[name] for name in _RGB], axis=-1))
         notes.append("Colour was turned to grey.")
     affine, oriented, doubts = _affine(image.header)
+    check_straight(affine, data.shape)
     pixels, spacing, angles = to_lps(data, affine)
     low, high = float(image.header["cal_min"]), float(image.header["cal_max"])
     return Scan(
@@ -73,7 +90,7 @@ def volumes(file: BinaryIO) -> int:
     file.seek(0)
     start = (gzip.GzipFile(fileobj=file) if packed else file).read(540)
     header = _header(start)
-    shape = header.get_data_shape()
+    shape = _axes(header.get_data_shape())
     if len(shape) != 4:
         return 1
     if not all(shape) or math.prod(shape) * header.get_data_dtype().itemsize > size * (_DEFLATE if packed else 1):
@@ -103,11 +120,16 @@ def _check_header(stream: BinaryIO, packed: int | None, request: Request) -> typ
     shape, dtype = header.get_data_shape(), header.get_data_dtype()
     if dtype.kind not in "biuf" and dtype.names is None:
         raise LiquidLensError(f"pixels are numbers, this image holds {dtype}.")
-    volume = _volume(shape, request)
-    if volume is None and len(shape) != 3:
-        raise LiquidLensError(f"a volume has 3 axes, this image has {len(shape)}.")
+    axes = _axes(shape)
+    if _volume(axes, request) is None and len(axes) != 3:
+        raise LiquidLensError(f"a volume has 3 axes, this image has {len(axes)}.")
     request.budget.check_pixels(math.prod(shape[:3]))
     _check_size(request.budget, int(header["vox_offset"]) + math.prod(shape) * dtype.itemsize, packed)
+    if header["vox_offset"] < header.single_vox_offset:
+        raise LiquidLensError(
+            f"the voxels begin within the header (vox_offset {int(header['vox_offset'])}, less than "
+            f"{header.single_vox_offset}), so which bytes they are is unknown; save the file again."
+        )
     if header["vox_offset"] > _BESIDE:
         raise LiquidLensError("the voxels begin far behind the header; save the file without its extensions.")
     return Nifti2Image if isinstance(header, Nifti2Header) else Nifti1Image
@@ -116,6 +138,13 @@ def _check_header(stream: BinaryIO, packed: int | None, request: Request) -> typ
 def _check_size(budget: Budget, inflated: int, packed: int | None) -> None:
     if packed is not None:
         budget.check_inflated(inflated, packed)
+
+
+def _axes(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape without axes of length 1 behind those of space and time."""
+    while len(shape) > 4 and shape[-1] == 1:
+        shape = shape[:-1]
+    return shape
 
 
 def _volume(shape: tuple[int, ...], request: Request) -> int | None:

@@ -1,5 +1,7 @@
 """Reading scans: arrays, archives, NIfTI volumes and images; and what is refused, with which sentence."""
 
+import gzip
+import itertools
 import zipfile
 
 import nibabel
@@ -9,6 +11,7 @@ from PIL import Image
 
 from liquidlens.errors import LiquidLensError
 from liquidlens.imaging import Scan, read
+from liquidlens.imaging.formats.geometry import Plane, arrange
 
 
 @pytest.fixture
@@ -389,6 +392,8 @@ def test_nifti_colour_becomes_luminance(tmp_path):
         ("datatype", 32, "pixels are numbers"),
         ("magic", b"ni1", "without its pixels"),
         ("dim", [5, 1, 1, 1, 1, 3, 1, 1], "a volume has 3 axes, this image has 5"),
+        ("vox_offset", 0, r"begin within the header \(vox_offset 0, less than 352\)"),
+        ("vox_offset", 351, "begin within the header"),
         ("dim", [3, -2, 4, 5, 1, 1, 1, 1], "not a readable"),
     ],
 )
@@ -400,3 +405,113 @@ def test_nifti_files_that_are_no_volume(tmp_path, field, value, sentence):
     path.write_bytes(header.binaryblock + content[348:])
     with pytest.raises(LiquidLensError, match=rf"scan\.nii: .*{sentence}"):
         read(path)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("offset", [0, 348, 543])
+def test_voxels_do_not_begin_within_the_header_of_nifti_2_either(tmp_path, offset, packed):
+    image = nibabel.Nifti2Image(np.ones((3, 4, 5), np.uint8), np.eye(4))
+    content = bytearray(image.to_bytes())
+    content[168:176] = offset.to_bytes(8, "little")
+    path = tmp_path / ("scan.nii.gz" if packed else "scan.nii")
+    path.write_bytes(gzip.compress(content) if packed else content)
+    with pytest.raises(LiquidLensError, match=rf"begin within the header \(vox_offset {offset}, less than 544\)"):
+        read(path)
+
+
+def matrix(*columns):
+    return np.vstack([np.column_stack([*columns, (0, 0, 0)]), (0, 0, 0, 1)])
+
+
+def rotation(degrees, axis):
+    """About one axis, as a 3 x 3 matrix."""
+    turn = np.radians(degrees)
+    one, two = (i for i in range(3) if i != axis)
+    found = np.eye(3)
+    found[[one, one, two, two], [one, two, one, two]] = np.cos(turn), -np.sin(turn), np.sin(turn), np.cos(turn)
+    return found
+
+
+@pytest.mark.parametrize("degrees", [0, 3, 30, 44, 90, 135])
+@pytest.mark.parametrize("axis", range(3))
+def test_rotated_nifti_volumes_are_read(tmp_path, axis, degrees):
+    """Also where the matrix was rounded to four digits."""
+    stored = np.random.default_rng(0).integers(0, 99, (40, 36, 30)).astype(np.int16)
+    for turn in (rotation(degrees, axis), np.round(rotation(degrees, axis) @ rotation(10, (axis + 1) % 3), 4)):
+        nibabel.save(nibabel.Nifti1Image(stored, matrix(*(turn @ np.diag([0.5, 0.6, 2.5])).T)), tmp_path / "scan.nii")
+        scan = read(tmp_path / "scan.nii")
+        assert sorted(scan.spacing) == pytest.approx([0.5, 0.6, 2.5], rel=1e-3)
+        assert np.array_equal(np.sort(scan.pixels.ravel()), np.sort(stored.ravel()))
+
+
+@pytest.mark.parametrize(("axis", "against"), [(2, 0), (2, 1), (0, 1), (1, 0), (0, 2), (1, 2)])
+def test_sheared_nifti_volumes_are_refused_from_half_a_pixel_on(tmp_path, axis, against):
+    """As a series of tilted slices, in the patient's directions or obliquely.  The third axis counts slices."""
+    shape, spacing = (8, 9, 10), (1.0, 1.0, 2.0)
+    for turn, share in itertools.product((np.eye(3), rotation(25, 1)), (0.4, 0.6)):
+        columns = np.diag(spacing)
+        columns[axis, against] = share / (shape[axis] - 1)
+        if against == 2:  # then the slices are shifted instead
+            columns[axis, against] = share / ((shape[2] - 1) * spacing[2])
+        image = nibabel.Nifti1Image(np.zeros(shape, np.int16), matrix(*(turn @ column for column in columns)))
+        nibabel.save(image, tmp_path / "scan.nii")
+        if share < 0.5:
+            assert read(tmp_path / "scan.nii").pixels.size == 720
+            continue
+        in_slices = axis != 2 and against != 2
+        with pytest.raises(LiquidLensError, match="right angles" if in_slices else r"tilted slices: .* up to 0\.6 mm"):
+            read(tmp_path / "scan.nii")
+
+
+def test_the_same_geometry_is_judged_alike_as_dicom_and_as_nifti(tmp_path):
+    """A gantry tilted by so many degrees."""
+    volume = np.zeros((6, 50, 40), np.int16)
+    for degrees in (0, 1, 2.5, 3, 18):
+        slope = 2.0 * np.tan(np.radians(degrees))
+        affine = matrix((-1, 0, 0), (0, -1, 0), (0, -slope, 2))
+        nibabel.save(nibabel.Nifti1Image(volume.T, affine), tmp_path / "scan.nii")
+        planes = [Plane(f"{i}", (50, 40), (1, 1), (0, slope * i, 2.0 * i), (1, 0, 0, 0, 1, 0)) for i in range(6)]
+        told = []
+        for judge in (lambda: read(tmp_path / "scan.nii"), lambda planes=planes: arrange(planes)):
+            try:
+                judge()
+                told.append("read")
+            except LiquidLensError as error:
+                told.append(str(error).partition("tilted slices")[2])
+        assert told[0] == told[1], degrees
+        assert (told[0] == "read") == (slope * 5 <= 0.5)
+
+
+def test_axes_of_length_1_behind_space_and_time(tmp_path):
+    volumes = np.random.default_rng(0).integers(0, 99, (3, 4, 5, 2)).astype(np.int16)
+    for shape in ((3, 4, 5, 1, 1), (3, 4, 5, 1), (3, 4, 5, 1, 1, 1)):
+        nibabel.save(nibabel.Nifti1Image(volumes[..., 0].reshape(shape), np.diag([-1, -1, 1, 1])), tmp_path / "one.nii")
+        assert np.array_equal(read(tmp_path / "one.nii").pixels, volumes[..., 0].T)
+    nibabel.save(nibabel.Nifti1Image(volumes[..., None], np.diag([-1, -1, 1, 1])), tmp_path / "two.nii")
+    assert np.array_equal(read(f"{tmp_path}/two.nii#1").pixels, volumes[..., 1].T)
+
+
+def test_bytes_behind_the_end_of_gzip_have_a_sentence_of_their_own(tmp_path):
+    packed = gzip.compress(nibabel.Nifti1Image(np.ones((3, 4, 5), np.uint8), np.eye(4)).to_bytes())
+    (tmp_path / "padded.nii.gz").write_bytes(packed + bytes(100))
+    assert read(tmp_path / "padded.nii.gz").pixels.shape == (5, 4, 3)
+    (tmp_path / "joined.nii.gz").write_bytes(packed + b"more")
+    with pytest.raises(LiquidLensError, match="behind the end of what gzip packed there are more bytes"):
+        read(tmp_path / "joined.nii.gz")
+    (tmp_path / "flipped.nii.gz").write_bytes(packed[:-8] + bytes(4) + packed[-4:])
+    with pytest.raises(LiquidLensError, match="damaged"):
+        read(tmp_path / "flipped.nii.gz")
+
+
+@pytest.mark.parametrize("content", [b"", b"not an image", b"II*\0"])
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tif", ".nii", ".nii.gz", ".npy", ".npz", ".zip", ".dcm"])
+def test_sentences_hold_nothing_that_differs_from_run_to_run(tmp_path, suffix, content):
+    path = tmp_path / f"scan{suffix}"
+    path.write_bytes(content)
+    with zipfile.ZipFile(tmp_path / "archive.zip", "w") as archive:
+        archive.write(path, path.name)
+    for source in (path, tmp_path / "archive.zip", f"{tmp_path}/archive.zip#{path.name}"):
+        with pytest.raises(LiquidLensError) as caught:
+            read(source)
+        assert "<" not in str(caught.value)
+        assert "0x" not in str(caught.value)
