@@ -193,13 +193,13 @@ def _in_members(
 ) -> Collection:
     """The scans in the files of a folder or an archive.  Where volumes are wanted, a DICOM series is one, which has a
     number if there are several, or if `numbered`."""
-    kinds = [(member, kind) for member in found if (kind := kind_of_member(member)) and kind in wanted]
+    kinds = [(member, kind_of_member(member)) for member in found]
     items: list[Item] = []
     if axes == 3 and (slices := [member for member, kind in kinds if kind == "DICOM"]):
-        items += _in_series(slices, request)
         kinds = [(member, kind) for member, kind in kinds if kind != "DICOM"]
+        items += _in_series(slices, [member for member, _ in kinds], request)
     opened = _Opened(request, axes)
-    items += (item for member, kind in kinds for item in opened.items(member, kind))
+    items += (item for member, kind in kinds if kind in wanted for item in opened.items(member, kind))
     if request.selection:
         items = [item for item in items if item.name == request.selection]
     if not items:
@@ -210,21 +210,22 @@ def _in_members(
     return Collection(len(items), items.__getitem__)
 
 
-def _in_series(members: Sequence[Member], request: Request) -> Iterator[Item]:
-    from liquidlens.imaging.formats.series import Image, find_series, read_series
+def _in_series(members: Sequence[Member], others: Sequence[Member], request: Request) -> Iterator[Item]:
+    from liquidlens.imaging.formats.series import Series, find_series, read_series
 
-    series, broken, others = find_series(members, request.budget)
+    found, broken, reports = find_series(members, others, request.budget)
 
-    def load(images: Sequence[Image]) -> tuple[str, Callable[[], Scan]]:
-        return _digest_of(image.member for image in images), lambda: read_series(images, request)
+    def load(series: Series) -> tuple[str, Callable[[], Scan]]:
+        return _digest_of(image.member for image in series.images), lambda: read_series(series, request)
 
     def fail(error: LiquidLensError) -> tuple[str, Callable[[], Scan]]:
         raise error
 
-    for number, images in enumerate(series):
-        name = item_name(images[0].member.name) if len(images) == 1 else str(number)  # a file says more than a number
-        yield Item(name, "DICOM", functools.partial(load, images))
-    for name in others:
+    for number, series in enumerate(found):
+        first, *further = series.images
+        name = str(number) if further else item_name(first.member.name)  # a file says more than a number
+        yield Item(name, "DICOM", functools.partial(load, series))
+    for name in reports:
         broken[name] = LiquidLensError("this DICOM file holds no image.")
     yield from (Item(item_name(name), "DICOM", functools.partial(fail, error)) for name, error in broken.items())
 

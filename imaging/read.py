@@ -113,7 +113,7 @@ def _read_members(members: Sequence[Member], request: Request) -> Scan:
     if slices:
         from liquidlens.imaging.formats.series import read_only_series
 
-        scan = read_only_series(slices, request)
+        scan = read_only_series(slices, [member for member, kind in kinds if kind != "DICOM"], request)
         if scan is not None:
             return scan
     others = [(member, kind) for member, kind in kinds if kind is not None and kind not in ("DICOM", "ZIP")]

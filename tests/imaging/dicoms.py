@@ -49,6 +49,13 @@ def image(pixels: np.ndarray, **attributes: object) -> Dataset:
     return dataset
 
 
+def report() -> Dataset:
+    """A structured report, as it lies beside the images of a study."""
+    dataset = image(np.zeros((4, 4), np.uint8), Modality="SR", SOPClassUID=uid.BasicTextSRStorage)
+    del dataset.Rows, dataset.Columns, dataset.PixelData
+    return dataset
+
+
 def save(dataset: Dataset, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     pydicom.dcmwrite(path, dataset, enforce_file_format=True)

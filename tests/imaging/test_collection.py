@@ -18,7 +18,7 @@ from liquidlens.errors import LiquidLensError
 from liquidlens.imaging import Budget, Scan, read
 from liquidlens.imaging.budget import DEFAULT
 from liquidlens.imaging.collection import Found, Place, each, named
-from tests.imaging.dicoms import enhanced, image, phantom, save, save_series, series
+from tests.imaging.dicoms import enhanced, image, phantom, report, save, save_series, series
 
 STACK = np.random.default_rng(1).integers(0, 255, (4, 3, 5, 6)).astype(np.uint8)
 PICTURES = STACK.reshape(12, 5, 6)
@@ -235,24 +235,37 @@ def test_an_archive_of_stacks_of_volumes(tmp_path):
 
 @pytest.mark.parametrize("names", [range(8), [7, 3, 0, 5, 2, 1, 4, 6]])
 def test_a_folder_of_series(tmp_path, names):
-    """Two series and a broken file; the subfolder is a place of its own, and its series has the highest number."""
+    """Two series and a report; the subfolder is a place of its own, and its series has the highest number."""
     volume = phantom()
     folder = tmp_path / "ct"
     second = [*series(volume + 1, SeriesInstanceUID="1.2.3", SeriesNumber=3)]
     save_series([*series(volume, SeriesNumber=2), *second], folder, list(names))
     save_series(series(volume + 2, SeriesInstanceUID="1.2.4", SeriesNumber=1), folder / "deeper")
-    (folder / "IM100").write_bytes((folder / "IM001").read_bytes()[:200])
+    save(report(), folder / "IM100")
     (folder / "picture.png").write_bytes(png(PICTURES[0]))
     found = scans_of(Place(str(folder), series=True), axes=3)
     assert items(found) == ["0", "1", "IM100"]
     assert np.array_equal(pixels(found), [volume, volume + 1])
-    assert sentence(found[2]).startswith(f"{folder}#IM100: ")
+    assert sentence(found[2]) == f"{folder}#IM100: this DICOM file holds no image."
+    assert found[0].scan.notes == ("Left out, as they are no slices: IM100, picture.png.",)
     for at in (0, 1):
         files = sorted(folder / f"IM{name:03d}" for name in names[4 * at : 4 * at + 4])
         assert found[at].sha256 == sha256(*(file.read_bytes() for file in files))
     assert items(scans_of(Place(str(folder)), axes=3)) == ["0", "1", "2", "IM100", "picture.png"]
     [deeper] = scans_of(Place(str(folder / "deeper"), series=True), axes=3)
     assert deeper.item == ""
+
+
+def test_series_of_which_a_slice_may_be_damaged_have_its_error(tmp_path):
+    """Which of the two series in the folder it is of is unknown; the one in the subfolder is not touched by it."""
+    folder = tmp_path / "ct"
+    save_series([*series(phantom()), *series(phantom(), SeriesInstanceUID="1.2.3", SeriesNumber=3)], folder)
+    save_series(series(phantom(), SeriesInstanceUID="1.2.4", SeriesNumber=5), folder / "deeper")
+    (folder / "IM100").write_bytes((folder / "IM001").read_bytes()[:200])
+    found = scans_of(Place(str(folder)), axes=3)
+    assert items(found) == ["0", "1", "2", "IM100"]
+    assert all("IM100: not a readable DICOM file" in sentence(found[at]) for at in (0, 1, 3))
+    assert isinstance(found[2].scan, Scan)
 
 
 def test_the_only_series_beside_subfolders(tmp_path):

@@ -10,11 +10,11 @@ from openjpeg.utils import encode_array
 from PIL import Image
 from pydicom import uid
 from pydicom.dataset import Dataset
-from pydicom.encaps import encapsulate
+from pydicom.encaps import encapsulate, get_frame
 from pydicom.pixels import apply_modality_lut, compress
 
 from liquidlens.errors import LiquidLensError
-from liquidlens.imaging import read
+from liquidlens.imaging import read, read_safely
 from liquidlens.imaging.formats.kinds import kind_of
 from tests.imaging.dicoms import image, phantom, save, save_series, series
 
@@ -256,6 +256,7 @@ def test_pixel_spacing_or_that_of_the_detector(tmp_path):
         ({"PixelData": None}, "holds no pixels"),
         ({"Rows": None}, r"holds no image \(DX\)"),
         ({"PixelData": bytes(100)}, "not a readable DICOM file"),
+        ({"PixelData": b""}, "holds no pixels"),
         ({"Modality": "RTDOSE"}, "radiation dose"),
         ({"PhotometricInterpretation": "HSV"}, "photometric interpretation"),
         ({"BitsAllocated": 12}, "not a readable DICOM file"),
@@ -273,6 +274,93 @@ def test_files_that_are_no_image(tmp_path, change, sentence):
     with pytest.raises(LiquidLensError, match=rf"scan\.dcm: .*{sentence}") as caught:
         read(save(dataset, tmp_path / "scan.dcm"))
     assert "\n" not in str(caught.value)
+
+
+BLANK_TABLE = Dataset()
+BLANK_TABLE.add_new("LUTDescriptor", "US", None)
+BLANK_TABLE.add_new("ModalityLUTType", "LO", "")
+BLANK_TABLE.add_new("LUTData", "OW", None)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "right"),
+    [
+        ({"RescaleSlope": None, "RescaleIntercept": None}, DEEP),
+        ({"RescaleSlope": None, "RescaleIntercept": -1024}, DEEP - 1024.0),
+        ({"RescaleSlope": 2, "RescaleIntercept": None}, DEEP * 2.0),
+        ({"ModalityLUTSequence": [BLANK_TABLE], "RescaleSlope": 1, "RescaleIntercept": -1024}, DEEP - 1024.0),
+        ({"ModalityLUTSequence": [BLANK_TABLE], "RescaleSlope": None, "RescaleIntercept": None}, DEEP),
+        ({"ModalityLUTSequence": [], "RescaleSlope": 1, "RescaleIntercept": -1024}, DEEP - 1024.0),
+        ({"ModalityLUTSequence": [Dataset()]}, DEEP),
+        ({"HighBit": None}, DEEP),
+        ({"NumberOfFrames": None}, DEEP),
+        ({"PixelSpacing": None, "RescaleType": None, "WindowCenter": None, "WindowWidth": None}, DEEP),
+    ],
+)
+def test_what_is_left_blank_has_its_default(tmp_path, attributes, right):
+    scan = read(save(image(DEEP, Modality="CT", **attributes), tmp_path / "scan.dcm"))
+    assert np.array_equal(scan.pixels, right)
+    assert (scan.units == "HU") == all(attributes.get(f"Rescale{name}") for name in ("Slope", "Intercept"))
+
+
+def test_a_blank_function_of_the_window_is_linear(tmp_path):
+    dataset = image(DEEP, WindowCenter=40, WindowWidth=400, VOILUTFunction="")
+    assert read(save(dataset, tmp_path / "scan.dcm")).window == (-160, 239)
+
+
+@pytest.mark.parametrize("told", [None, 1, 2])
+@pytest.mark.parametrize("stored", ["plain", "bits", "fractions", "RLE", "JPEG-LS", "JPEG 2000", "table"])
+def test_more_frames_than_the_header_says_are_refused(tmp_path, stored, told):
+    frames = np.stack([DEEP, DEEP // 2, DEEP // 3])
+    dataset = image(frames)
+    if stored == "bits":
+        dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 1, 1, 0
+        dataset.PixelData = np.packbits(frames & 1, bitorder="little").tobytes()
+    elif stored == "fractions":
+        dataset.FloatPixelData = frames.astype("<f4").tobytes()
+        del dataset.PixelData, dataset.BitsStored, dataset.HighBit
+        dataset.BitsAllocated = 32
+    elif stored == "table":  # of offsets: two fragments for each frame, which do not begin as images do
+        parts = [bytes(10) for _ in frames]
+        dataset.PixelData = encapsulate(parts, has_bot=True)
+        dataset["PixelData"].VR = "OB"
+        dataset["PixelData"].is_undefined_length = True
+        dataset.file_meta.TransferSyntaxUID = uid.JPEG2000Lossless
+    elif stored != "plain":
+        syntaxes = {"RLE": uid.RLELossless, "JPEG-LS": uid.JPEGLSLossless, "JPEG 2000": uid.JPEG2000Lossless}
+        compress(dataset, syntaxes[stored])
+    dataset.NumberOfFrames = told
+    with pytest.raises(
+        LiquidLensError, match=f"its pixels are those of 3 images, and its header speaks of {told or 1}"
+    ):
+        read(f"{save(dataset, tmp_path / 'scan.dcm')}{'#0' if told == 2 else ''}")
+
+
+@pytest.mark.parametrize("pieces", [1, 3])
+def test_one_frame_in_several_fragments_is_one(tmp_path, pieces):
+    dataset = image(DEEP)
+    compress(dataset, uid.JPEG2000Lossless)
+    frame = get_frame(dataset.PixelData, 0)
+    dataset.PixelData = encapsulate([frame], fragments_per_frame=pieces, has_bot=False)
+    assert np.array_equal(read(save(dataset, tmp_path / "scan.dcm")).pixels, DEEP)
+
+
+@pytest.mark.parametrize("stray", range(4))
+@pytest.mark.parametrize("pixels", [DEEP, SHALLOW])
+def test_jpeg_ls_with_stray_bytes_in_front_of_its_end(tmp_path, pixels, stray):
+    """NEMA's WG04 MR1_JLSL has one; GDCM reads it."""
+    dataset = compressed(pixels, uid.JPEGLSLossless)
+    frame = get_frame(dataset.PixelData, 0)
+    at = frame.rindex(b"\xff\xd9")
+    dataset.PixelData = encapsulate([frame[:at] + bytes(stray) + frame[at : at + 2]])
+    path = save(dataset, tmp_path / "scan.dcm")
+    for reader in (read, read_safely):
+        assert np.array_equal(reader(path).pixels, pixels)
+    several = compressed(np.stack([pixels, pixels // 2]), uid.JPEGLSLossless)
+    frames = [get_frame(several.PixelData, i, number_of_frames=2) for i in range(2)]
+    several.PixelData = encapsulate([f[: f.rindex(b"\xff\xd9")] + bytes(stray) + b"\xff\xd9" for f in frames])
+    save(several, path)
+    assert np.array_equal(read(f"{path}#1").pixels, pixels // 2)
 
 
 def test_every_cut_of_a_file_is_answered_with_a_sentence(tmp_path):

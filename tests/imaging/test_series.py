@@ -1,13 +1,16 @@
 """DICOM series: order, orientation, archives; and the stacks that are refused, by name."""
 
 import io
+import re
 import zipfile
 
 import highdicom
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK
 from pydicom import uid
+from pydicom.dataelem import RawDataElement
 
 from liquidlens.errors import LiquidLensError
 from liquidlens.imaging import Budget, read
@@ -19,6 +22,7 @@ from tests.imaging.dicoms import (
     enhanced,
     image,
     phantom,
+    report,
     save,
     save_series,
     series,
@@ -139,6 +143,125 @@ def test_stacks_that_are_no_volume(tmp_path, change, sentence):
     change(slices)
     with pytest.raises(LiquidLensError, match=f"ct: .*{sentence}"):
         read(save_series(slices, tmp_path / "ct"))
+
+
+def odd(name, text):
+    """A slice with a number that is none, as pydicom itself would not write it."""
+
+    def change(slices):
+        tag = pydicom.tag.Tag(name)
+        content = text.encode() + b" " * (len(text) % 2)
+        raw = RawDataElement(tag, pydicom.datadict.dictionary_VR(tag), len(content), content, 0, False, True)
+        slices[2][tag] = raw
+
+    return change
+
+
+@pytest.mark.parametrize("text", ["0.5", "0,5\\0,5", "x\\y", "nan\\nan", "1e999\\1"])
+@pytest.mark.parametrize("name", ["PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient"])
+def test_odd_numbers_are_told_of_the_file_that_has_them(tmp_path, name, text):
+    text = text if name == "PixelSpacing" else "\\".join([text] * (3 if name.startswith("ImageO") else 2))[:16]
+    slices = series(phantom())
+    odd(name, text)(slices)
+    with pytest.raises(LiquidLensError, match="ct: slices without position: IM002 does not say in numbers"):
+        read(save_series(slices, tmp_path / "ct"))
+    alone = read(tmp_path / "ct" / "IM002")
+    assert alone.pixels.shape == (5, 6)
+    assert (alone.spacing is None) == (name == "PixelSpacing")
+
+
+@pytest.mark.parametrize("name", ["ImagePositionPatient", "PixelSpacing", "ImageOrientationPatient"])
+def test_no_number_is_no_missing_slice(tmp_path, name):
+    """NaN among otherwise good numbers."""
+    slices = series(phantom())
+    values = [str(float(value)) for value in slices[2][name].value]
+    odd(name, "\\".join([*values[:-1], "nan"]))(slices)
+    with pytest.raises(LiquidLensError, match="slices without position: IM002"):
+        read(save_series(slices, tmp_path / "ct"))
+
+
+def test_copies_of_a_slice_are_called_so(tmp_path):
+    folder = save_series(series(phantom()), tmp_path / "ct")
+    (folder / "IM002 (1)").write_bytes((folder / "IM002").read_bytes())
+    with pytest.raises(LiquidLensError, match=r"copied slices: IM002 and IM002 \(1\) are the same image"):
+        read(folder)
+
+
+def test_mosaics_are_called_so(tmp_path):
+    slices = series(phantom(), ImageType=["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"])
+    with pytest.raises(LiquidLensError, match="IM000: a mosaic of Siemens"):
+        read(save_series(slices, tmp_path / "ct"))
+
+
+DAMAGES = {
+    "zeros": lambda whole: bytes(len(whole)),
+    "empty": lambda whole: b"",
+    "page": lambda whole: b"<!DOCTYPE html><html><body>404 Not Found</body></html>",
+    "pointer": lambda whole: b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab\nsize 526\n",
+    "picture": lambda whole: b"\x89PNG\r\n\x1a\n" + bytes(99),
+    "noise": lambda whole: np.random.default_rng(0).bytes(len(whole)),
+}
+
+
+@pytest.mark.parametrize("ending", ["", ".dcm", ".IMA", ".1.2.840.7"])
+@pytest.mark.parametrize("at", [0, 3])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_the_first_or_last_slice_is_damaged(tmp_path, damage, at, ending):
+    """By what the folder holds, the series would be a slice shorter."""
+    folder, packed = tmp_path / "ct", tmp_path / "ct.zip"
+    for i, dataset in enumerate(series(phantom())):
+        save(dataset, folder / f"CT{i:03d}{ending}")
+    damaged = folder / f"CT{at:03d}{ending}"
+    damaged.write_bytes(DAMAGES[damage](damaged.read_bytes()))
+    pack(packed, {path.name: path.read_bytes() for path in folder.iterdir()})
+    for source in (folder, packed, f"{folder}#0", f"{packed}#0"):
+        with pytest.raises(LiquidLensError, match=f"{re.escape(str(source))}: {damaged.name}: "):
+            read(source)
+
+
+@pytest.mark.parametrize("ending", ["", ".dcm"])
+def test_every_cut_of_the_last_slice_is_told(tmp_path, ending):
+    slices = series(phantom())
+    for i, dataset in enumerate(slices):
+        save(dataset, tmp_path / f"CT{i:03d}{ending}")
+    last = tmp_path / f"CT003{ending}"
+    whole = last.read_bytes()
+    assert read(tmp_path).pixels.shape == (4, 5, 6)
+    for kept in range(len(whole)):
+        last.write_bytes(whole[:kept])
+        with pytest.raises(LiquidLensError, match=f"CT003{ending}"):
+            read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "missing", [("Rows",), ("Rows", "Columns", "PixelData"), ("SOPClassUID", "Rows"), ("Columns",)]
+)
+def test_a_slice_without_its_size_is_damaged(tmp_path, missing):
+    slices = series(phantom())
+    for name in missing:
+        delattr(slices[3], name)
+    if "SOPClassUID" in missing:
+        slices[3].file_meta.MediaStorageSOPClassUID = uid.CTImageStorage
+    with pytest.raises(LiquidLensError, match="IM003: this DICOM file holds no image"):
+        read(save_series(slices, tmp_path / "ct"))
+
+
+def test_junk_beside_a_series_is_left_out_with_a_note(tmp_path):
+    """What ends otherwise, text, hidden files, and DICOM files that are no image by their own words."""
+    folder = save_series(series(phantom()), tmp_path / "ct")
+    own = report()
+    own.SOPClassUID = "1.3.12.2.1107.5.9.1"  # Siemens: no image, and not of the standard
+    for name, dataset in (("SR001", report()), ("RAW1", own)):
+        save(dataset, folder / name)
+    (folder / "report.pdf").write_bytes(b"%PDF-1.7\0")
+    (folder / "README").write_text("Study of 2020")
+    (folder / ".DS_Store").write_bytes(bytes(99))
+    scan = read(folder)
+    assert np.array_equal(scan.pixels, phantom())
+    assert scan.notes == ("Left out, as they are no slices: RAW1, SR001, README, 1 more.",)
+    (folder / "deeper").mkdir()
+    (folder / "deeper" / "IM004").write_bytes(bytes(99))  # not beside the slices
+    assert read(folder).pixels.shape == (4, 5, 6)
 
 
 def test_broken_directions_are_refused(tmp_path):
