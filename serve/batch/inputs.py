@@ -1,5 +1,6 @@
 """Inputs: the places of scans that a person means by files, folders, patterns and lists."""
 
+import codecs
 import csv
 import glob
 import hashlib
@@ -190,6 +191,9 @@ def _rows(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def _csv(path: Path) -> Iterator[dict[str, str]]:
+    with path.open("rb") as start:
+        if start.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            raise LiquidLensError(f"{path}: this list is written in UTF-16; save it as UTF-8.")
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
         _check_columns(path, reader.fieldnames or ())
@@ -209,5 +213,8 @@ def _parquet(path: Path) -> Iterator[dict[str, object]]:
 
 def _check_columns(path: Path, names: Sequence[str]) -> None:
     if "path" not in names:
+        for name, mark in (("semicolons", ";"), ("tabs", "\t")):
+            if "path" in str(next(iter(names), "")).split(mark):
+                raise LiquidLensError(f"{path}: the columns of this list are parted by {name}; save it with commas.")
         found = f"its columns are {', '.join(map(str, names))[:200]}" if names else "it is empty"
         raise LiquidLensError(f"{path}: a list of scans has a column named path; {found}.")

@@ -101,6 +101,9 @@ def test_standard_input_is_a_list(folder):
         ("empty.csv", "a list of scans has a column named path; it is empty"),
         ("broken.parquet", r"broken\.parquet: not a readable list"),
         ("binary.csv", r"binary\.csv: not a readable list"),
+        ("sixteen.csv", r"sixteen\.csv: this list is written in UTF-16; save it as UTF-8"),
+        ("semicolons.csv", "the columns of this list are parted by semicolons; save it with commas"),
+        ("tabs.csv", "the columns of this list are parted by tabs; save it with commas"),
     ],
 )
 def test_bad_inputs_are_sentences(tmp_path, monkeypatch, source, sentence):
@@ -109,7 +112,10 @@ def test_bad_inputs_are_sentences(tmp_path, monkeypatch, source, sentence):
     Path("columns.csv").write_text("file,label\n")
     Path("empty.csv").touch()
     Path("broken.parquet").write_bytes(b"PAR1")
-    Path("binary.csv").write_bytes(b"\xff\xfe\x00path")
+    Path("binary.csv").write_bytes(b"\xff\xfd\x00path")
+    Path("sixteen.csv").write_text("path,label\n", encoding="utf-16")
+    Path("semicolons.csv").write_text("label;path\n")
+    Path("tabs.csv").write_text("path\tlabel\n")
     with pytest.raises(LiquidLensError, match=sentence):
         places(source)
 
