@@ -52,7 +52,8 @@ class Place:
 class Found:
     """One scan of a place, or why there is none.
 
-    number, of: which one it is, from 0, and how many the place holds.  item: what stands after the ``#`` where
+    number, of: which one it is, from 0, and how many the place holds; `of` is 0 if the place cannot be opened, or ends
+        before the first one that is meant: then this is its only scan.  item: what stands after the ``#`` where
         `imaging.read` is to read this scan alone; nothing if it is the only one.
     sha256: of the file; of an item of an array, of its own bytes; of a series, of its files' bytes in the order of
         their names.  None if they could not be read.
@@ -92,12 +93,11 @@ def each(place: Place, budget: Budget = DEFAULT, *, axes: int, colour: bool = Fa
         try:
             collection = _open(place, request, axes, files)
             numbers = range(collection.length)[place.first : place.end : place.step]
-            if place.first >= max(place.step, collection.length):
+            if place.first >= collection.length:
                 raise LiquidLensError(f"{place}: it holds {collection.length} scans, no number {place.first} any more.")
         except LiquidLensError as error:
-            if place.first == 0 or place.first >= place.step:  # else it is for another one of those who share the place
-                failure = Found(place.first, place.first + 1, place.selection, None, error)
-                yield Next(place.first, place.first + 1, place.selection, lambda: failure)
+            failure = Found(place.first, 0, place.selection, None, error)
+            yield Next(place.first, 0, place.selection, lambda: failure)
             return
         for number in numbers:
             item = collection.item(number)

@@ -261,16 +261,15 @@ class _Speaker(threading.Thread):
             self._queue.put(turn, Found(*started, None, error))
             turn.pass_by(started)
         elif not turn.went_on:
-            if turn.first == 0 or turn.first >= turn.place.step:  # as of `imaging.collection.each`
-                self._lose(turn, str(death))
-            turn.of = turn.first
+            self._lose(turn, str(death))
+            turn.of = 0
         if turn.of is not None and turn.is_over(turn.first, turn.of):
             self._end(turn)
 
     def _lose(self, turn: _Turn, why: str) -> None:
         """Give all that is left of a place one error."""
         error = LiquidLensError(f"{turn.place}: {why}")
-        self._queue.put(turn, Found(turn.first, turn.first + 1, turn.place.selection, None, error))
+        self._queue.put(turn, Found(turn.first, 0, turn.place.selection, None, error))
 
     def _end(self, turn: _Turn) -> None:
         self._asked.popleft()

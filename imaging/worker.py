@@ -111,7 +111,9 @@ class Worker:
         with self._waiting():
             if (line := self._line()) is not None:
                 number, of, item = line
-                if not (type(number) is int and type(of) is int and isinstance(item, str) and 0 <= number < of):
+                if not (
+                    type(number) is int and type(of) is int and isinstance(item, str) and 0 <= number < (of or math.inf)
+                ):
                     raise ValueError("no scan")
                 return Started(number, of, item)
         self._open -= 1

@@ -17,6 +17,7 @@ from liquidlens.imaging import Budget, Scan
 from liquidlens.imaging.budget import DEFAULT
 from liquidlens.imaging.collection import Found, Place, named
 from liquidlens.imaging.readers import read_many
+from liquidlens.serve.batch.inputs import is_told_elsewhere
 from liquidlens.serve.batch.journal import Position
 from liquidlens.serve.batch.tables import Row, columns
 from liquidlens.serve.predict.prediction import Prediction
@@ -78,6 +79,7 @@ def predict(
         axes=len(expects.size),
         colour=expects.channels == 3,
     )
+    found = (one for one in found if not is_told_elsewhere(one[0][1], one[1].of))
     with ThreadPoolExecutor(max_workers=1) as model:
         under_way: tuple[list[_Numbered], Future[list[Row]]] | None = None
         # While one window is run, the next one is gathered, and the last one is kept by the caller.

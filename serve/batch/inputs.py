@@ -43,6 +43,12 @@ class Shard:
         return f"{self.index + 1}/{self.count}"
 
 
+def is_told_elsewhere(place: Place, of: int) -> bool:
+    """Whether a place that cannot be opened (`of` is 0, see `imaging.collection.Found`) is another shard's to tell: of
+    those who share an array, the first one does."""
+    return of == 0 and 0 < place.first < place.step
+
+
 class Inputs:
     """The places of scans, numbered from 0 in the order in which they were named, those of a folder sorted by name.
 

@@ -12,7 +12,7 @@ from liquidlens.imaging import Budget
 from liquidlens.imaging.collection import Place, each
 from liquidlens.imaging.formats.kinds import kind_of
 from liquidlens.manifest import InputContract
-from liquidlens.serve.batch.inputs import STACKS, Inputs
+from liquidlens.serve.batch.inputs import STACKS, Inputs, is_told_elsewhere
 from liquidlens.serve.batch.journal import Job
 
 #: Places, or items of arrays, per part: what is done again if an actor dies.
@@ -45,8 +45,10 @@ def _pieces(place: Place, budget: Budget, axes: int, colour: bool) -> Iterator[t
     if kind_of(Path(place.path)) not in STACKS:
         yield place, 1
         return
-    length = next((scan.of for scan in each(place, budget, axes=axes, colour=colour)), 0)
-    numbers = range(length)[place.first : place.end : place.step]
+    length = next((scan.of for scan in each(place, budget, axes=axes, colour=colour)), None)
+    if length == 0 and not is_told_elsewhere(place, length):
+        yield place, 1
+    numbers = range(length or 0)[place.first : place.end : place.step]
     for first in range(0, len(numbers), SCANS):
         piece = numbers[first : first + SCANS]
         yield replace(place, first=piece.start, end=piece.stop), len(piece)

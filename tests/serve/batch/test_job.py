@@ -212,6 +212,15 @@ def test_a_part_without_scans_is_an_empty_table(predictor, folder, tmp_path):
     assert {row["shard"] for row in tables.rows(tmp_path / "joined.csv")} == {"1/1"}
 
 
+def test_an_array_that_cannot_be_opened_is_told_by_one_shard(predictor, folder, tmp_path):
+    (tmp_path / "broken.npy").write_bytes(b"")
+    errors = []
+    for i in (1, 2, 3):
+        batch(predictor, tmp_path / f"{i}.csv", folder / "0.npy", tmp_path / "broken.npy", shard=f"{i}/3")
+        errors += [row["path"] for row in rows(tmp_path / f"{i}.csv") if row["error"]]
+    assert errors == [str(tmp_path / "broken.npy")]
+
+
 def test_nothing_is_overwritten_unasked(predictor, folder, tmp_path):
     out = tmp_path / "out.csv"
     with pytest.raises(_StopError):
