@@ -18,15 +18,18 @@ import pydicom
 import pytest
 from PIL import Image
 from playwright.sync_api import Page
+from pydicom.encaps import encapsulate, get_frame
 
 from liquidlens.errors import LiquidLensError
 from liquidlens.imaging import Scan, read
 from tests.attacks.attack import SECRET, Refused, corpus
 from tests.device.web.conftest import Host, loaded, read_in_browser
+from tests.imaging.dicoms import enhanced, image, phantom, report, save, save_series, series
 
 PYDICOM = Path(pydicom.__file__).parent / "data"
 NIBABEL = Path(nibabel.__file__).parent
 LARGEST = 16 * 2**20
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(99)
 #: Files that the page reads otherwise or not at all: part of its sentence, or how far its pixels are off.
 DIFFERENT: dict[str, str | float] = {
     "SC_jpeg_no_color_transform.dcm": "a colour JPEG without the usual transformation",
@@ -201,11 +204,11 @@ def test_png_of_every_mode(reader, tmp_path):
         "P": palette,
         "clear": clear,
     }
-    for name, image in images.items():
+    for name, picture in images.items():
         for bits in (None, 1, 2, 4) if name == "P" else (None,):
             path = tmp_path / f"{name}{bits or ''}.png"
-            small = palette.quantize(2**bits) if bits else image
-            small.save(path, **({"bits": bits} if bits else {}), **image.info)
+            small = palette.quantize(2**bits) if bits else picture
+            small.save(path, **({"bits": bits} if bits else {}), **picture.info)
             assert_same_file(reader, path)
             found = read_in_browser(reader, {path.name: path.read_bytes()}, colour=True)
             assert_same(found, python(path, colour=True))
@@ -253,8 +256,6 @@ def test_series_as_files_and_as_an_archive(reader, tmp_path):
 
 
 def test_stacks_that_are_not_even_are_refused_with_the_same_sentence(reader, tmp_path):
-    from tests.imaging.dicoms import save_series, series
-
     volume = np.arange(4 * 5 * 6).reshape(4, 5, 6).astype(np.int16)
 
     def without(slices, at):
@@ -282,9 +283,135 @@ def test_stacks_that_are_not_even_are_refused_with_the_same_sentence(reader, tmp
             assert str(found).removeprefix("the files: ") == expected.removeprefix(f"{folder}: ")
 
 
-def test_frames_that_lie_in_the_patient_are_a_volume(reader, tmp_path):
-    from tests.imaging.dicoms import enhanced, phantom, save
+def assert_same_refusal(found: dict | str, expected: Scan | str, part: str) -> None:
+    """Both refuse it, with the same sentence behind the names."""
+    assert isinstance(expected, str), expected
+    assert isinstance(found, str), found
+    assert part in expected
+    assert found[found.index(part) :] == expected[expected.index(part) :]
 
+
+@pytest.mark.parametrize("ending", ["", ".dcm", ".IMA"])
+@pytest.mark.parametrize("damage", ["zeros", "cut", "page", "size", "picture"])
+def test_a_slice_that_is_damaged_is_told(reader, tmp_path, damage, ending):
+    slices = series(phantom())
+    if damage == "size":
+        del slices[3].Rows
+    for i, dataset in enumerate(slices):
+        save(dataset, tmp_path / f"CT{i:03d}{ending}")
+    last = tmp_path / f"CT003{ending}"
+    whole = last.read_bytes()
+    changed = {"zeros": bytes(len(whole)), "cut": whole[:500], "page": b"<html>404</html>", "picture": PNG}
+    last.write_bytes(changed.get(damage, whole))
+    content = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for selection in ("", "0"):
+        found = read_in_browser(reader, content, selection=selection)
+        expected = python(f"{tmp_path}#{selection}" if selection else tmp_path)
+        assert isinstance(expected, str), expected
+        assert last.name in str(found)
+
+
+def test_every_seventh_cut_of_the_last_slice_is_told(reader, tmp_path):
+    content = {f"CT{i:03d}.dcm": save(d, tmp_path / "a.dcm").read_bytes() for i, d in enumerate(series(phantom()))}
+    for kept in range(0, len(content["CT003.dcm"]), 7):
+        found = read_in_browser(reader, content | {"CT003.dcm": content["CT003.dcm"][:kept]})
+        assert "CT003.dcm" in str(found), kept
+
+
+def test_junk_beside_a_series_is_left_out_with_the_same_note(reader, tmp_path):
+    save_series(series(phantom()), tmp_path)
+    own = report()
+    own.SOPClassUID = "1.3.12.2.1107.5.9.1"
+    for name, dataset in (("SR001", report()), ("RAW1", own)):
+        save(dataset, tmp_path / name)
+    (tmp_path / "report.pdf").write_bytes(b"%PDF-1.7\0")
+    (tmp_path / "README").write_text("Study of 2020")
+    found = read_in_browser(reader, {path.name: path.read_bytes() for path in tmp_path.iterdir()})
+    assert_same(found, python(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        ({"PixelSpacing": None}, "slices without position"),
+        ({"ImagePositionPatient": None}, "slices without position"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]}, "a mosaic of Siemens"),
+        ({"SOPInstanceUID": "1.2.3"}, "copied slices"),
+        ({"PixelData": bytes(120)}, "its pixels are those of 2 images"),
+    ],
+)
+def test_odd_slices_are_refused_with_the_same_sentence(reader, tmp_path, change, part):
+    slices = series(phantom())
+    for at in (1, 2):
+        for name, value in change.items():
+            setattr(slices[at], name, value)
+    save_series(slices, tmp_path)
+    found = read_in_browser(reader, {path.name: path.read_bytes() for path in tmp_path.iterdir()})
+    assert_same_refusal(found, python(tmp_path), part)
+
+
+BLANK_TABLE = pydicom.Dataset()
+BLANK_TABLE.add_new("LUTDescriptor", "US", None)
+BLANK_TABLE.add_new("LUTData", "OW", None)
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"RescaleSlope": None, "RescaleIntercept": None},
+        {"RescaleSlope": None, "RescaleIntercept": -1024},
+        {"RescaleSlope": 2, "RescaleIntercept": None},
+        {"ModalityLUTSequence": [BLANK_TABLE], "RescaleSlope": 1, "RescaleIntercept": -1024},
+        {"HighBit": None, "NumberOfFrames": None, "PixelSpacing": None},
+        {"WindowCenter": 40, "WindowWidth": 400, "VOILUTFunction": ""},
+        {"PixelData": b""},
+        {"NumberOfFrames": 2, "PixelData": bytes(2 * 3 * 60)},
+    ],
+)
+def test_blank_attributes_and_frames_that_are_not_told(reader, tmp_path, attributes):
+    path = save(image(phantom()[0].astype(np.uint16), Modality="CT", **attributes), tmp_path / "scan.dcm")
+    assert_same_file(reader, path)
+
+
+@pytest.mark.parametrize("stray", range(3))
+def test_jpeg_ls_with_stray_bytes_in_front_of_its_end(reader, tmp_path, stray):
+    pixels = np.random.default_rng(0).integers(0, 4000, (64, 64)).astype(np.uint16)
+    dataset = image(pixels)
+    pydicom.pixels.compress(dataset, pydicom.uid.JPEGLSLossless)
+    frame = get_frame(dataset.PixelData, 0)
+    at = frame.rindex(b"\xff\xd9")
+    dataset.PixelData = encapsulate([frame[:at] + bytes(stray) + frame[at : at + 2]])
+    assert assert_same_file(reader, save(dataset, tmp_path / "scan.dcm"))
+
+
+@pytest.mark.parametrize("share", [0.4, 0.6])
+@pytest.mark.parametrize(("axis", "against"), [(2, 0), (2, 1), (0, 1), (1, 0)])
+def test_sheared_nifti_volumes_are_judged_alike(reader, tmp_path, axis, against, share):
+    affine = np.diag([1.0, 1.0, 2.0, 1.0])
+    affine[against, axis] = share / ((8, 9, 10)[axis] - 1)
+    nibabel.save(nibabel.Nifti1Image(np.zeros((8, 9, 10), np.int16), affine), tmp_path / "scan.nii")
+    assert assert_same_file(reader, tmp_path / "scan.nii") == (share < 0.5)
+
+
+def test_odd_nifti_files_are_judged_alike(reader, tmp_path):
+    whole = nibabel.Nifti1Image(np.arange(60, dtype=np.int16).reshape(3, 4, 5, 1, 1), np.eye(4)).to_bytes()
+    (tmp_path / "axes.nii").write_bytes(whole)
+    assert assert_same_file(reader, tmp_path / "axes.nii")
+    for name, content, part in (
+        ("offset.nii", whole[:108] + bytes(4) + whole[112:], "the voxels begin within the header (vox_offset 0"),
+        ("joined.nii.gz", gzip.compress(whole) + b"more", "behind the end of what gzip packed"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        assert_same_refusal(read_in_browser(reader, {name: content}), python(tmp_path / name), part)
+
+
+def test_deep_images_that_use_few_bits_have_the_same_note(reader, tmp_path):
+    for largest in (255, 256, 4095, 4096):
+        Image.fromarray(np.linspace(0, largest, 48).reshape(6, 8).astype(np.uint16)).save(tmp_path / "scan.png")
+        assert assert_same_file(reader, tmp_path / "scan.png")
+
+
+def test_frames_that_lie_in_the_patient_are_a_volume(reader, tmp_path):
     path = save(enhanced(phantom(), [2, 0, 3, 1]), tmp_path / "enhanced.dcm")
     assert assert_same_file(reader, path)
     assert_same(read_in_browser(reader, {path.name: path.read_bytes()}, selection="3"), python(f"{path}#3"))
@@ -356,7 +483,11 @@ def test_what_the_page_alone_refuses_or_rounds(reader, tmp_path):
     volume = nibabel.Nifti1Image(np.zeros((4, 4, 4), np.uint8), np.eye(4)).to_bytes()
     for name, content, sentence in (
         ("adam7.png", b"\x89PNG\r\n\x1a\n" + parts, "interlaced"),
-        ("members.nii.gz", gzip.compress(volume[:200]) + gzip.compress(volume[200:]), "damaged"),
+        (
+            "members.nii.gz",
+            gzip.compress(volume[:200]) + gzip.compress(volume[200:]),
+            "behind the end of what gzip packed",
+        ),
     ):
         (tmp_path / name).write_bytes(content)
         assert not isinstance(python(tmp_path / name), str), name
@@ -386,8 +517,6 @@ def test_a_jpeg_says_how_large_it_is_before_it_is_decoded(reader):
 
 
 def test_floats_beyond_their_element_and_packed_pixels_of_odd_widths_are_refused(reader, tmp_path):
-    from tests.imaging.dicoms import phantom, save, series
-
     one = series(phantom())[0]
     del one.PixelData
     one.FloatPixelData = np.zeros(one.Rows * one.Columns, np.float32).tobytes()

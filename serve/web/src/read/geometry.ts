@@ -49,14 +49,7 @@ export function arrange(planes: readonly Plane[]): { order: number[]; affine: Ma
     const along = places[i]! - places[order[0]!]!;
     shift = Math.max(shift, length(plane.position.map((x, axis) => x - origin[axis]! - along * normal[axis]!)));
   });
-  if (shift > Math.min(...first.spacing) / 2) {
-    const height = Math.max(...places) - Math.min(...places);
-    const degrees = (Math.atan2(shift, height) * 180) / Math.PI;
-    throw new Refusal(
-      `tilted slices: they do not lie straight above each other, but shifted by up to ${shift.toFixed(1)} mm ` +
-        `(${degrees.toFixed(1)} degrees, a tilted gantry?); resample the series to a straight stack.`,
-    );
-  }
+  if (shift > Math.min(...first.spacing) / 2) throw tilted(shift, Math.max(...places) - Math.min(...places));
   const affine = [0, 1, 2].map((axis) => [
     normal[axis]! * step,
     alongColumn[axis]! * first.spacing[0],
@@ -103,6 +96,34 @@ function evenStep(names: readonly string[], places: readonly number[]): number {
     );
   }
   return (places.at(-1)! - places[0]!) / distances.length;
+}
+
+/**
+ * Judge a matrix as the positions of a series are: the third axis of `shape` counts slices.  Throws a Refusal if slices are
+ * shifted against each other by more than half a pixel, or if a slice is sheared so much that no way of laying it straight
+ * has all pixels within half a pixel.
+ */
+export function checkStraight(affine: Matrix, shape: readonly number[]): void {
+  const column = (axis: number): Vector => affine.slice(0, 3).map((row) => row[axis]!);
+  const [one, two, three] = [column(0), column(1), column(2)];
+  const across = cross(one, two);
+  if (!affine.flat().every(Number.isFinite) || !across.some((x) => x !== 0)) return; // `toLps` says so
+  const normal = across.map((x) => x / length(across));
+  const height = (shape[2]! - 1) * dot(three, normal);
+  const shift = length(three.map((x, axis) => (shape[2]! - 1) * x - height * normal[axis]!));
+  if (shift > Math.min(length(one), length(two)) / 2) throw tilted(shift, Math.abs(height));
+  const [alongOne, alongTwo] = [one, two].map((side) => Math.abs(dot(one, two)) / dot(side, side)) as [number, number];
+  if (Math.min((shape[0]! - 1) * alongTwo, (shape[1]! - 1) * alongOne) > 0.5) {
+    throw new Refusal("broken geometry: the rows and columns of the slices are not at right angles.");
+  }
+}
+
+function tilted(shift: number, height: number): Refusal {
+  const degrees = (Math.atan2(shift, height) * 180) / Math.PI;
+  return new Refusal(
+    `tilted slices: they do not lie straight above each other, but shifted by up to ${shift.toFixed(1)} mm ` +
+      `(${degrees.toFixed(1)} degrees, a tilted gantry?); resample the series to a straight stack.`,
+  );
 }
 
 /**

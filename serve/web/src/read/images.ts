@@ -7,6 +7,9 @@ import { latin } from "./kinds.ts";
 import { Refusal } from "./refusal.ts";
 import { scanOf, type Scan } from "./scan.ts";
 
+/** Bits that detectors count with; as part of 16 bits, such an image is nearly black. */
+const DETECTOR = 12;
+
 /** An image as it is stored: samples side by side, all of them 0 to 255, or of `deep` grey images 0 to 65,535. */
 interface Picture {
   readonly rows: number;
@@ -181,10 +184,21 @@ function upright(picture: Picture, noted: number): Picture {
   return { ...picture, rows: height, columns: width, values: found };
 }
 
-function scanFrom({ rows, columns, samples, deep, values, notes }: Picture, colour: boolean): Scan {
+/** A doubt about a deep image whose values would fit into the lower bits of a detector. */
+function depth({ deep, values }: Picture): string[] {
+  let most = 0;
+  for (const value of values) if (value > most) most = value;
+  if (!deep || most <= 255 || most >= 2 ** DETECTOR) return [];
+  const bits = 32 - Math.clz32(most);
+  return [`The values need ${bits} bits only; where 16 bits are expected, the image is nearly black.`];
+}
+
+function scanFrom(picture: Picture, colour: boolean): Scan {
+  const { rows, columns, samples, deep, values } = picture;
+  const notes = [...picture.notes, ...depth(picture)];
   if (colour) {
     const rgb = Float32Array.from({ length: 3 * rows * columns }, (_, i) => values[samples === 3 ? i : Math.trunc(i / 3)]!);
-    return scanOf(rgb, [rows, columns, 3], { notes: deep ? ["A grey image was given as colour."] : [] });
+    return scanOf(rgb, [rows, columns, 3], { notes: deep ? ["A grey image was given as colour.", ...notes] : [] });
   }
   if (samples === 1) return scanOf(Float32Array.from(values), [rows, columns], { notes });
   const grey = new Float32Array(rows * columns);

@@ -27,6 +27,8 @@ const MAGIC: readonly (readonly [string, Kind])[] = [
   ["BM", "image"],
   ["II*\0", "image"],
   ["MM\0*", "image"],
+  ["II+\0", "image"],
+  ["MM\0+", "image"],
 ];
 
 /** How much of a file is looked at. */

@@ -4,7 +4,7 @@
  */
 import { bytesOf, joined } from "./bytes.ts";
 import { checkInflated, checkPixels } from "./budget.ts";
-import { nearestAxes, toLps, type Matrix } from "./geometry.ts";
+import { checkStraight, nearestAxes, toLps, type Matrix } from "./geometry.ts";
 import { isNifti, latin } from "./kinds.ts";
 import { numbersAt, toGrey, widthOf, type NumberKind } from "./numbers.ts";
 import { Refusal } from "./refusal.ts";
@@ -73,11 +73,13 @@ function headerOf(start: Uint8Array): Header {
   const code = (where: number) => (second ? view.getInt32(where, little) : short(where));
   const wide = second ? 8 : 4;
   const reals = (where: number, count: number) => Array.from({ length: count }, (_, i) => real(where + i * wide));
-  const axes = Math.max(0, Math.min(7, whole(at.dim)));
+  const length = (axis: number) => whole(at.dim + (axis + 1) * (second ? 8 : 2));
+  let axes = Math.max(0, Math.min(7, whole(at.dim)));
+  while (axes > 4 && length(axes - 1) === 1) axes--; // behind those of space and time
   return {
     magic: latin(second ? start.subarray(4, 8) : start.subarray(344, 348)),
     little,
-    shape: Array.from({ length: axes }, (_, i) => whole(at.dim + (i + 1) * (second ? 8 : 2))),
+    shape: Array.from({ length: axes }, (_, axis) => length(axis)),
     pixdim: reals(at.pixdim, 4),
     datatype: short(at.type),
     intent: code(at.intent),
@@ -116,8 +118,12 @@ function check(header: Header, name: string, selection: string, packed: number |
   if (header.offset > BESIDE) {
     throw new Refusal("the voxels begin far behind the header; save the file without its extensions.");
   }
-  if (header.offset < 0 || (header.offset > 0 && header.offset < (header.magic[2] === "2" ? 540 : 348) + 4)) {
-    throw new Error("the voxels begin inside the header");
+  const least = (header.magic[2] === "2" ? 540 : 348) + 4;
+  if (header.offset < least) {
+    throw new Refusal(
+      `the voxels begin within the header (vox_offset ${header.offset}, less than ${least}), so which bytes they are is ` +
+        "unknown; save the file again.",
+    );
   }
 }
 
@@ -147,7 +153,7 @@ async function unpacked(file: Blob, judge: (start: Uint8Array) => number): Promi
   let end: number | undefined;
   const reader = file.stream().pipeThrough(new DecompressionStream("gzip")).getReader();
   for (;;) {
-    const { done, value } = await reader.read();
+    const { done, value } = await reader.read().catch(toldOfMore);
     if (done) break;
     pieces.push(value);
     size += value.length;
@@ -161,6 +167,15 @@ async function unpacked(file: Blob, judge: (start: Uint8Array) => number): Promi
   const whole = joined(pieces);
   if (end === undefined) judge(whole);
   return whole;
+}
+
+/** Browsers have no code for it: Chromium and Firefox tell of junk, Safari of extra bytes. */
+function toldOfMore(error: unknown): never {
+  if (!/junk|trailing|extra|unexpected input after/i.test(String(error))) throw error;
+  throw new Refusal(
+    "behind the end of what gzip packed there are more bytes, so the file may be two that were joined; unpack it and save " +
+      "it again.",
+  );
 }
 
 function volume(bytes: Uint8Array, header: Header, item: number | null): Scan {
@@ -181,6 +196,7 @@ function volume(bytes: Uint8Array, header: Header, item: number | null): Scan {
     values = scaled(numbersAt(bytes, kind, header.little, start, count), header);
   }
   const { affine, oriented, doubts } = affineOf(header);
+  checkStraight(affine, shape);
   const turned = toLps(values, shape, affine, true);
   const [low, high] = header.window;
   return scanOf(turned.pixels, turned.shape, {

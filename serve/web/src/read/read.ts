@@ -65,8 +65,10 @@ async function readMembers(
   const kinds = await Promise.all(members.map(async (member) => ({ member, kind: await kindOfMember(member) })));
   const slices = kinds.filter(({ kind }) => kind === "DICOM").map(({ member }) => member);
   if (slices.length) {
-    const sorted = slices.sort((a, b) => (a.name < b.name ? -1 : 1));
-    const scan = await readOnlySeries(sorted, name, selection, colour);
+    const byName = (a: Member, b: Member) => (a.name < b.name ? -1 : 1);
+    const sorted = slices.sort(byName);
+    const beside = kinds.filter(({ kind }) => kind !== "DICOM").map(({ member }) => member);
+    const scan = await readOnlySeries(sorted, beside.sort(byName), name, selection, colour);
     if (scan) return scan;
   }
   const others = kinds.filter(({ kind }) => kind !== null && kind !== "DICOM" && kind !== "ZIP");

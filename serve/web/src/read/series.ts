@@ -7,6 +7,7 @@ import * as dicom from "./dicom/header.ts";
 import { arrange, toLps, type Plane } from "./geometry.ts";
 import { reading, Refusal } from "./refusal.ts";
 import { itemNumber, scanOf, type Scan } from "./scan.ts";
+import { beside, damaged, leftOut } from "./strays.ts";
 
 /** One file that was dropped. */
 export interface Member {
@@ -48,24 +49,38 @@ async function readData(data: DataSet, name: string, selection: string, colour: 
   return volume(slices);
 }
 
-/** The one DICOM series among files, or series `selection`; null if none of them is an image. */
+/**
+ * The one DICOM series among files, or series `selection`; null if none of them is an image.  others: the other files that
+ * were given.
+ */
 export async function readOnlySeries(
   members: readonly Member[],
+  others: readonly Member[],
   name: string,
   selection: string,
   colour: boolean,
 ): Promise<Scan | null> {
   checkFile(members.reduce((sum, { file }) => sum + file.size, 0));
   const series = new Map<string, Image[]>();
+  const broken: { name: string; error: unknown }[] = [];
+  const reports: Member[] = [];
   let size = 0;
   for (const member of members) {
-    const data = await reading(member.name, "DICOM", async () => dicom.parse(await bytesOf(member.file)));
-    size += data.byteArray.length; // after unpacking, where a file is deflated
-    checkFile(size);
-    if (dicom.sizeOf(data)[0] === undefined) continue;
-    const key = dicom.seriesOf(data);
-    if (!series.has(key)) series.set(key, []);
-    series.get(key)!.push({ name: member.name, data });
+    try {
+      const data = await reading(member.name, "DICOM", async () => parsed(member));
+      size += data.byteArray.length; // after unpacking, where a file is deflated
+      checkFile(size);
+      if (dicom.sizeOf(data).includes(undefined)) {
+        reports.push(member);
+        continue;
+      }
+      const key = dicom.seriesOf(data);
+      if (!series.has(key)) series.set(key, []);
+      series.get(key)!.push({ name: member.name, data });
+    } catch (error) {
+      if (!selection) throw error;
+      broken.push({ name: member.name, error });
+    }
   }
   if (!series.size) return null;
   const sorted = [...series.values()].sort(inOrder);
@@ -73,7 +88,21 @@ export async function readOnlySeries(
     const found = sorted.map((images, i) => `#${i} ${describe(images)}`).join("; ");
     throw new Refusal(`${sorted.length} series: ${found}; name one, as in ${name}#0.`);
   }
-  return readSeries(sorted[itemNumber(selection || "0", sorted.length)]!, colour);
+  const images = sorted[itemNumber(selection || "0", sorted.length)]!;
+  const [unread] = beside(images, broken);
+  const error = unread?.error ?? (await damaged(images, beside(images, others)));
+  if (error) throw error;
+  const scan = await readSeries(images, colour);
+  return { ...scan, notes: [...scan.notes, ...leftOut(beside(images, [...reports, ...others]))] };
+}
+
+/** The elements of a file that is an image, or is none by its own words; all others may be damaged. */
+async function parsed({ file }: Member): Promise<DataSet> {
+  const data = dicom.parse(await bytesOf(file));
+  if (dicom.sizeOf(data).includes(undefined) && !dicom.isSomethingElse(data)) {
+    throw new Refusal("this DICOM file holds no image; it may be damaged: give a whole copy, or take it away.");
+  }
+  return data;
 }
 
 async function readSeries(images: readonly Image[], colour: boolean): Promise<Scan> {
@@ -82,15 +111,32 @@ async function readSeries(images: readonly Image[], colour: boolean): Promise<Sc
     return reading(only!.name, "DICOM", () => readData(only!.data, only!.name, "", colour));
   }
   checkSlices(images.length);
-  checkPixels(images.reduce((sum, { data }) => sum + dicom.sizeOf(data)[0]! * (dicom.sizeOf(data)[1] ?? 0), 0));
-  for (const { name, data } of images) await reading(name, "DICOM", () => dicom.check(data));
-  const slices = images.map(({ name, data }) => {
+  checkPixels(images.reduce((sum, { data }) => sum + dicom.sizeOf(data)[0]! * dicom.sizeOf(data)[1]!, 0));
+  const names = new Map<string, string>();
+  const slices: Slice[] = [];
+  for (const { name, data } of images) {
+    await reading(name, "DICOM", () => {
+      dicom.check(data);
+      if (dicom.isMosaic(data)) {
+        throw new Refusal(
+          "a mosaic of Siemens, which holds a whole volume as tiles of one image; convert the series to NIfTI, with " +
+            "dcm2niix for example.",
+        );
+      }
+    });
     const slice = sliceOf(data, 0, name);
     if (slice.plane === null) {
-      throw new Refusal(`slices without position: ${name} does not say where it lies; give one file alone.`);
+      throw new Refusal(
+        `slices without position: ${name} does not say in numbers where it lies; give one file alone.`,
+      );
     }
-    return { ...slice, decode: () => reading(name, "DICOM", slice.decode) };
-  });
+    const own = dicom.instanceOf(data) ?? name;
+    if (names.has(own)) {
+      throw new Refusal(`copied slices: ${names.get(own)} and ${name} are the same image; take one of them away.`);
+    }
+    names.set(own, name);
+    slices.push({ ...slice, decode: () => reading(name, "DICOM", slice.decode) });
+  }
   return volume(slices);
 }
 

@@ -3,6 +3,9 @@
 /** Tags of the attributes that are read, as dicom-parser writes them. */
 export const TAG = {
   syntax: "x00020010",
+  imageType: "x00080008",
+  mediaClass: "x00020002",
+  class: "x00080016",
   instance: "x00080018",
   modality: "x00080060",
   spacingAtDetector: "x00181164",
@@ -61,3 +64,14 @@ export const LOSSLESS_JPEG = [`${UID}.4.57`, `${UID}.4.70`];
 export const JPEG_LS = [`${UID}.4.80`, `${UID}.4.81`];
 export const JPEG_2000 = [`${UID}.4.90`, `${UID}.4.91`, `${UID}.4.201`, `${UID}.4.202`, `${UID}.4.203`];
 export const READABLE = [...NATIVE, RLE, ...JPEG, ...LOSSLESS_JPEG, ...JPEG_LS, ...JPEG_2000];
+
+/** How the identifiers of the standard begin; a maker's own begin otherwise. */
+export const STANDARD = "1.2.840.10008.";
+/**
+ * What the standard stores beside images: tables of contents; waveforms, presentations, measured data, reports, documents
+ * and radiotherapy (PS3.6, table A-1).
+ */
+export const NO_IMAGE = new RegExp(
+  "^1\\.2\\.840\\.10008\\.(1\\.3\\.10|5\\.1\\.4\\.(3[489]|4[345])\\..*|" +
+    "5\\.1\\.4\\.1\\.1\\.((9|1[01]|6[67]|7[89]|8[0128]|9[01]|104|131|20[01])(\\..*)?|481\\.([2-9]|1\\d|2[0125])))$",
+);

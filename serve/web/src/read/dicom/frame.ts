@@ -55,8 +55,8 @@ function throughPalette(stored: Stored, data: DataSet): Stored {
 
 function greys(stored: Stored, data: DataSet, index: number, inverse: boolean, colour: boolean): Frame {
   const transformation = macro(data, index, TAG.transformation);
-  const rescaled = [TAG.slope, TAG.intercept].every((tag) => transformation.elements[tag]);
-  const rescale = modalityTransform(transformation, rescaled);
+  const rescaled = [TAG.slope, TAG.intercept].every((tag) => decimals(transformation, tag).length);
+  const rescale = modalityTransform(transformation);
   let window = windowOf(macro(data, index, TAG.frameWindow));
   const notes: string[] = [];
   const code = modality(data);
@@ -80,15 +80,22 @@ function greys(stored: Stored, data: DataSet, index: number, inverse: boolean, c
   return { pixels, shape: [rows, columns, 3], units, window, notes };
 }
 
-/** The modality's table, or its slope and intercept, computed with 64 bits. */
-function modalityTransform(transformation: DataSet, rescaled: boolean): (value: number) => number {
+/**
+ * The modality's table, or its slope and intercept, computed with 64 bits; of a blank table nothing is left, of a blank
+ * slope or intercept what changes nothing.
+ */
+function modalityTransform(transformation: DataSet): (value: number) => number {
   const item = transformation.elements[TAG.modalityTable]?.items?.[0]?.dataSet;
-  if (item) return table(item, TAG.tableDescriptor, TAG.table);
-  if (!rescaled) return (value) => value;
-  const [slope] = decimals(transformation, TAG.slope);
-  const [intercept] = decimals(transformation, TAG.intercept);
-  if (slope === undefined || intercept === undefined) throw new Error("the rescaling is no number");
-  return (value) => value * slope + intercept;
+  if (item && [TAG.tableDescriptor, TAG.table].every((tag) => item.elements[tag]?.length)) {
+    return table(item, TAG.tableDescriptor, TAG.table);
+  }
+  const [slope, intercept] = [TAG.slope, TAG.intercept].map((tag) => {
+    const [value] = decimals(transformation, tag);
+    if (value === undefined && transformation.string(tag)) throw new Error("the rescaling is no number");
+    return value;
+  });
+  if (slope === undefined && intercept === undefined) return (value) => value;
+  return (value) => value * (slope ?? 1) + (intercept ?? 0);
 }
 
 /** A table of the header: what it makes of a stored value; values beyond its ends become those at the ends. */

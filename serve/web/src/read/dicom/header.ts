@@ -10,7 +10,7 @@ import { joined } from "../bytes.ts";
 import type { Plane } from "../geometry.ts";
 import { isBareDicom, latin } from "../kinds.ts";
 import { Refusal } from "../refusal.ts";
-import { EXPLICIT, IMPLICIT, READABLE, TAG } from "./codes.ts";
+import { EXPLICIT, IMPLICIT, NO_IMAGE, READABLE, STANDARD, TAG } from "./codes.ts";
 
 /** No pixel is as large (mm). */
 const LENGTH = 10_000;
@@ -64,6 +64,23 @@ export function check(data: DataSet): void {
   if (!pixelTag(data)) throw new Refusal("this DICOM file describes an image, but holds no pixels.");
 }
 
+/** Whether it says that it is no image: a report, a table of contents, what a maker keeps for itself. */
+export function isSomethingElse(data: DataSet): boolean {
+  const kind = data.string(TAG.class) || data.string(TAG.mediaClass) || "";
+  if (kind.startsWith(STANDARD) || STANDARD.startsWith(kind)) return NO_IMAGE.test(kind); // the latter if it was cut off
+  return /^[0-9.]+$/.test(kind);
+}
+
+/** Whether the slices of a volume are tiled in one image, as Siemens does. */
+export function isMosaic(data: DataSet): boolean {
+  return (data.string(TAG.imageType) ?? "").split("\\").includes("MOSAIC");
+}
+
+/** What tells an image from all others; undefined if it does not say. */
+export function instanceOf(data: DataSet): string | undefined {
+  return data.string(TAG.instance);
+}
+
 export function numberOfFrames(data: DataSet): number {
   const text = data.string(TAG.frames);
   const frames = text ? Number(text) : 1;
@@ -102,7 +119,7 @@ export function spacing(data: DataSet, index: number): [number, number] | null {
   return null;
 }
 
-/** Where a frame lies; null if the file does not say. */
+/** Where a frame lies; null if the file does not say so in numbers. */
 export function plane(data: DataSet, index: number, name: string): Plane | null {
   const position = decimals(macro(data, index, TAG.planePosition), TAG.position);
   const orientation = decimals(macro(data, index, TAG.planeOrientation), TAG.orientation);
@@ -113,7 +130,7 @@ export function plane(data: DataSet, index: number, name: string): Plane | null 
 }
 
 export function pixelTag(data: DataSet): string | undefined {
-  return [TAG.pixels, TAG.floatPixels, TAG.doublePixels].find((tag) => data.elements[tag]);
+  return [TAG.pixels, TAG.floatPixels, TAG.doublePixels].find((tag) => data.elements[tag]?.length);
 }
 
 export function syntaxOf(data: DataSet): string {
@@ -136,5 +153,5 @@ export function decimals(data: DataSet, tag: string): number[] {
   const text = data.string(tag);
   if (!text) return [];
   const found = text.split("\\").map((part) => (part.trim() ? Number(part) : NaN));
-  return found.some(Number.isNaN) ? [] : found;
+  return found.every(Number.isFinite) ? found : [];
 }

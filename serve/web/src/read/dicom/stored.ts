@@ -1,6 +1,7 @@
 /** The stored numbers of one frame of a DICOM file, unpacked and decoded, before any meaning of theirs. */
 import dicomParser, { type DataSet } from "dicom-parser";
 import { decodeJpeg, decodeJpeg2000, decodeJpegLs, decodeLosslessJpeg, decodeRle, sizeOfJpeg, type Decoded } from "../codecs.ts";
+import { joined } from "../bytes.ts";
 import { latin } from "../kinds.ts";
 import { numbersAt, type NumberKind } from "../numbers.ts";
 import { Refusal } from "../refusal.ts";
@@ -16,10 +17,45 @@ export type Stored = ArrayLike<number> & Iterable<number>;
 
 /** The numbers of one frame, samples of one pixel side by side, signed or not as the header says. */
 export async function storedFrame(data: DataSet, index: number, samples: number, photometric: string): Promise<Stored> {
+  checkNumber(data, samples, photometric);
   const isInteger = pixelTag(data) === TAG.pixels;
   if (isInteger && !describesPixels(data, samples)) throw new Error("the header describes no pixels");
   if (isInteger && !NATIVE.includes(syntaxOf(data))) return fromCompressed(data, index, samples, photometric);
   return fromNative(data, index, samples, photometric);
+}
+
+/** Throw a Refusal if there are more frames among the pixels than the header says. */
+function checkNumber(data: DataSet, samples: number, photometric: string): void {
+  const [tag, told] = [pixelTag(data)!, numberOfFrames(data)];
+  const { fragments, length } = data.elements[tag]!;
+  const found = fragments ? compressedFrames(data) : Math.floor(length / frameBytes(data, samples, photometric));
+  if (found > told && (fragments || [1, 8, 16, 32, 64].includes(allocatedBits(data)))) {
+    throw new Refusal(
+      `its pixels are those of ${found} images, and its header speaks of ${told} (Number of Frames); which one is meant ` +
+        "is unknown.",
+    );
+  }
+}
+
+/** How many frames the fragments hold at least: each of run lengths, others where a new image begins. */
+function compressedFrames(data: DataSet): number {
+  const { fragments = [], basicOffsetTable = [] } = data.elements[TAG.pixels]!;
+  const bytes = data.byteArray as Uint8Array;
+  const starts = fragments.filter(({ position }) =>
+    syntaxOf(data) === RLE || (bytes[position] === 0xff && [0xd8, 0x4f].includes(bytes[position + 1]!)),
+  );
+  return Math.max(basicOffsetTable.length, starts.length);
+}
+
+function allocatedBits(data: DataSet): number {
+  const tag = pixelTag(data);
+  return tag === TAG.pixels ? data.uint16(TAG.allocated)! : tag === TAG.floatPixels ? 32 : 64;
+}
+
+function frameBytes(data: DataSet, samples: number, photometric: string): number {
+  const [rows, columns] = sizeOf(data) as [number, number];
+  const subsampled = pixelTag(data) === TAG.pixels && photometric === "YBR_FULL_422";
+  return (rows * columns * samples * allocatedBits(data) * (subsampled ? 2 / 3 : 1)) / 8;
 }
 
 function describesPixels(data: DataSet, samples: number): boolean {
@@ -34,18 +70,18 @@ function fromNative(data: DataSet, index: number, samples: number, photometric: 
   const bytes = data.byteArray as Uint8Array;
   const little = syntaxOf(data) !== BIG_ENDIAN;
   const isInteger = tag === TAG.pixels;
-  const allocated = isInteger ? data.uint16(TAG.allocated)! : tag === TAG.floatPixels ? 32 : 64;
+  const allocated = allocatedBits(data);
   const [rows, columns] = sizeOf(data) as [number, number];
   const count = rows * columns * samples;
   const subsampled = isInteger && photometric === "YBR_FULL_422";
-  const frameBytes = (count * allocated * (subsampled ? 2 / 3 : 1)) / 8;
-  const ends = element.dataOffset + element.length > bytes.length || (index + 1) * frameBytes > element.length;
+  const size = frameBytes(data, samples, photometric);
+  const ends = element.dataOffset + element.length > bytes.length || (index + 1) * size > element.length;
   if (ends) throw new Error("the file ends before its pixels");
-  const start = element.dataOffset + index * frameBytes;
+  const start = element.dataOffset + index * size;
   if (!isInteger) return numbersAt(bytes, allocated === 32 ? "f4" : "f8", little, start, count);
   if (allocated === 1) return unpackedBits(bytes, element.dataOffset, index * count, count);
   checkAllocated(allocated);
-  if (subsampled) return toRgb(upsampled(bytes.subarray(start, start + frameBytes)));
+  if (subsampled) return toRgb(upsampled(bytes.subarray(start, start + size)));
   const width = allocated / 8;
   // 8 bits in words of 16 (OW) stand in reverse in a big-endian file.
   const swapped = !little && width === 1 && element.vr === "OW";
@@ -94,7 +130,7 @@ async function decompressed(
   let decoded: Decoded;
   try {
     if (syntax === RLE) decoded = decodeRle(frame, rows, columns, samples, data.uint16(TAG.allocated)! / 8);
-    else if (JPEG_LS.includes(syntax)) decoded = await decodeJpegLs(frame);
+    else if (JPEG_LS.includes(syntax)) decoded = await decodeJpegLs(frame).catch(() => decodeJpegLs(withoutStrayBytes(frame)));
     else if (JPEG_2000.includes(syntax)) decoded = await decodeJpeg2000(frame);
     else if (LOSSLESS_JPEG.includes(syntax)) decoded = await decodeLosslessJpeg(frame);
     else decoded = await decodeJpeg(frame);
@@ -105,6 +141,15 @@ async function decompressed(
     throw new Error("the image is of another size than the header says");
   }
   return decoded;
+}
+
+/** A JPEG-LS frame without bytes of zero in front of its end marker, which some writers leave there. */
+function withoutStrayBytes(frame: Uint8Array): Uint8Array {
+  let marker = frame.length - 2;
+  while (marker > 0 && !(frame[marker] === 0xff && frame[marker + 1] === 0xd9)) marker--;
+  let end = marker;
+  while (end > 0 && frame[end - 1] === 0) end--;
+  return joined([frame.subarray(0, end), frame.subarray(marker, marker + 2)]);
 }
 
 /** The bytes of one compressed frame, whose fragments may or may not be listed in the file. */
