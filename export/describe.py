@@ -29,6 +29,7 @@ def describe(subject: Subject, folder: RunFolder, options: Options, dataset: str
         task="multi-label" if recipe.task == "multi-label" else "classes",
         profile="loop" if wiring else None,
         input=recipe.input,
+        trained_on=datasets.trained_on(dataset),
         operating=subject.point,
         temperature=figures.temperature,
         out_of_distribution=OutOfDistribution(threshold=subject.ood_threshold, quantile=ood.QUANTILE),

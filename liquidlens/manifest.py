@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from liquidlens.errors import LiquidLensError, printable
 
 KEY, CHECKSUM = "liquidlens", "liquidlens.sha256"
+#: What kind of scans the model was trained on stands under a key of its own: readers of version 1 refuse a field in the
+#: manifest that they do not know, and do not look at other keys.
+TRAINED_ON, TRAINED_ON_CHECKSUM = "liquidlens.trained_on", "liquidlens.trained_on.sha256"
 FORMAT: Literal[1] = 1
 #: Numbers of one network input; a model is run once on so many zeros when it is loaded.
 MAX_INPUT = 2**26
@@ -64,6 +67,19 @@ class InputContract:
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one network input, (channels, *size)."""
         return (self.channels, *self.size)
+
+
+class TrainedOn(_Part):
+    """The kind of scans that a model was trained on.
+
+    modalities: DICOM's codes, such as ``CT`` (``SEG`` for segmented shapes).  body_part: in a word, if it is one.
+    """
+
+    modalities: tuple[str, ...] = pydantic.Field(min_length=1)
+    body_part: str = ""
+
+    def __str__(self) -> str:
+        return " or ".join(self.modalities) + f" of the {self.body_part}" * bool(self.body_part)
 
 
 class OutOfDistribution(_Part):
@@ -165,6 +181,7 @@ class Manifest(_Part):
     no liquid layer.
     metrics: split -> figures of the run, as in its metrics.json: before calibration, at threshold 0.5, except
     ``ece_calibrated`` and, at the operating threshold, ``sensitivity``, ``specificity``, ``accuracy_at_threshold``.
+    trained_on: what kind of scans, None if that is not known; stored beside the manifest, not in its JSON.
     initializers: every tensor that the file stores.  graph_digest: of all the rest of the graph.
     """
 
@@ -187,6 +204,7 @@ class Manifest(_Part):
     initializers: dict[str, Stored]
     graph_digest: str
     intended_use: str = "Research software, not a medical device."
+    trained_on: TrainedOn | None = pydantic.Field(default=None, exclude=True)
 
     @pydantic.field_validator("input")
     @classmethod
@@ -207,7 +225,8 @@ class Manifest(_Part):
 
     def to_metadata(self) -> dict[str, str]:
         """The metadata of an ONNX file with this manifest."""
-        return metadata(self.to_json())
+        extra = {} if self.trained_on is None else _with_checksum(TRAINED_ON, self.trained_on.model_dump_json())
+        return metadata(self.to_json()) | extra
 
     @classmethod
     def from_metadata(cls, metadata: dict[str, str]) -> "Manifest":
@@ -220,15 +239,21 @@ class Manifest(_Part):
             raise LiquidLensError(
                 "the file carries no LiquidLens manifest, so what it expects is unknown; use `liquidlens export`."
             )
-        if metadata.get(CHECKSUM) != _checksum(metadata[KEY]):
-            raise LiquidLensError("the file's manifest is not the one that was exported: its checksum differs.")
+        for key, checksum in ((KEY, CHECKSUM), (TRAINED_ON, TRAINED_ON_CHECKSUM)):
+            if key in metadata and metadata.get(checksum) != _checksum(metadata[key]):
+                raise LiquidLensError("the file's manifest is not the one that was exported: its checksum differs.")
         try:
             manifest = cls.model_validate_json(metadata[KEY])
+            if TRAINED_ON in metadata:
+                trained_on = TrainedOn.model_validate_json(metadata[TRAINED_ON])
+                manifest = manifest.model_copy(update={"trained_on": trained_on})
         except pydantic.ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "the text"
             raise LiquidLensError(f"the file's manifest is damaged: {where}: {first['msg']}.") from error
         _check_text(manifest.model_dump(mode="json"), "the text")
+        if manifest.trained_on is not None:
+            _check_text(manifest.trained_on.model_dump(mode="json"), TRAINED_ON)
         return manifest
 
 
@@ -250,7 +275,11 @@ def _check_text(value: Any, where: str) -> None:
 
 def metadata(manifest: str) -> dict[str, str]:
     """The metadata of an ONNX file for a manifest's JSON: the text and its checksum."""
-    return {KEY: manifest, CHECKSUM: _checksum(manifest)}
+    return _with_checksum(KEY, manifest)
+
+
+def _with_checksum(key: str, text: str) -> dict[str, str]:
+    return {key: text, f"{key}.sha256": _checksum(text)}
 
 
 def _checksum(text: str) -> str:

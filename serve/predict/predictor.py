@@ -16,10 +16,10 @@ from liquidlens.errors import LiquidLensError, first_line
 from liquidlens.files import beside
 from liquidlens.imaging import Scan
 from liquidlens.manifest import Manifest
-from liquidlens.serve.predict import devices, pretrained
+from liquidlens.serve.predict import devices, fitting, pretrained
 from liquidlens.serve.predict.bounded_run import Outputs, Replay, run
 from liquidlens.serve.predict.prediction import Prediction, conclude
-from liquidlens.serve.predict.presentation import display_window, presented
+from liquidlens.serve.predict.presentation import presented
 from liquidlens.signing import verified
 
 #: CUDA graphs that are kept at a time, one for each shape.
@@ -194,16 +194,8 @@ class Predictor:
 
     def _check(self, scan: Scan, name: str) -> None:
         """Raise LiquidLensError if the model does not read scans of this kind."""
-        model, expects, shape = self.manifest.model, self.manifest.input, scan.pixels.shape
-        if expects.channels == 3:
-            if len(shape) != 3 or shape[2] != 3:
-                raise LiquidLensError(f"{name}: {model} reads colour images, and this is none.")
-        elif len(shape) != len(expects.size):
-            kinds = {2: "a 2D image", 3: "a volume"}
-            raise LiquidLensError(f"{name}: {model} reads {kinds[len(expects.size)]}, and this is {kinds[len(shape)]}.")
-        if expects.values == "hu" and scan.units != "HU" and scan.modality is not None:
-            what = "a CT in other units" if scan.modality == "CT" else f"of modality {scan.modality}"
-            raise LiquidLensError(f"{name}: {model} reads CT in Hounsfield units, and this is {what}.")
+        if (why := fitting.refusal(self.manifest, scan)) is not None:
+            raise LiquidLensError(f"{name}: {why}")
 
     def _judge(self, scans: Sequence[Scan], names: Sequence[str], started: float) -> list[Prediction | LiquidLensError]:
         """Judge scans of one shape that passed `_check`, in one run."""
@@ -224,17 +216,12 @@ class Predictor:
         for i, (scan, name) in enumerate(zip(scans, names, strict=True)):
             own = {output: values[i] for output, values in outputs.items()}
             try:
-                answers.append(conclude(self.manifest, own, dict(milliseconds), self.device, self._notes(scan)))
+                answers.append(
+                    conclude(self.manifest, own, dict(milliseconds), self.device, fitting.notes(self.manifest, scan))
+                )
             except LiquidLensError as error:
                 answers.append(LiquidLensError(f"{name}: {error}"))
         return answers
-
-    def _notes(self, scan: Scan) -> tuple[str, ...]:
-        if self.manifest.input.values == "grey" and (window := display_window(scan)) is not None:
-            return (f"Grey values from {window[0]:g} to {window[1]:g} were taken for black to white.",)
-        if self.manifest.input.values == "hu" and scan.units != "HU":
-            return ("The file does not say what its values are: they were taken for Hounsfield units.",)
-        return ()
 
 
 def check_sum(path: Path, found: str) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from liquidlens.errors import LiquidLensError, unknown
+from liquidlens.manifest import TrainedOn
 from liquidlens.train.datasets import folders, places
 from liquidlens.train.datasets.dataset import (
     HELD_OUT,
@@ -69,6 +70,12 @@ def sources(data_root: str | Path | None = None) -> list[Listing]:
 def note(name: str) -> str:
     """What to know of a registered dataset before results are compared; empty if that is nothing, or for others."""
     return SOURCES[name].note if name in SOURCES else ""
+
+
+def trained_on(name: str) -> TrainedOn | None:
+    """Which kind of scans a registered dataset holds, held out or not; None if that is not known, and for others."""
+    source = SOURCES.get(name.removesuffix(HELD_OUT))
+    return source.trained_on if source else None
 
 
 def load(name: str, data_root: str | Path | None = None, skip_bad: bool = False) -> Dataset:

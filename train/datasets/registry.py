@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from liquidlens.imaging import phantoms
-from liquidlens.manifest import Values
+from liquidlens.manifest import TrainedOn, Values
 from liquidlens.train.datasets import formats
 from liquidlens.train.datasets.dataset import POSE, Task
 from liquidlens.train.datasets.places import INFO, Arrays, Container, File
@@ -21,6 +21,7 @@ class Source:
     containers: the forms it may be kept in, the official one among them; none for what `make` makes on the fly.
     content_md5: of its pixels and labels, where several containers hold the same content.
     instead: what a person can use where it is not to be had.
+    trained_on: which kind of scans they are; None for what is none, or for which DICOM has no code.
     values, task, channels, window, normalisation: as in `train.datasets.Dataset`.
     """
 
@@ -30,6 +31,7 @@ class Source:
     licence: str
     containers: tuple[Container, ...] = ()
     make: Callable[[], Arrays] | None = None
+    trained_on: TrainedOn | None = None
     values: Values = "grey"
     task: Task = "classes"
     channels: int = 1
@@ -42,6 +44,27 @@ class Source:
 
 #: The 3D sets that are shapes, 0 and 255; the others are grey values of CT or electron microscopy.
 MASKS = ("adrenalmnist3d", "vesselmnist3d")
+#: Computed and digital radiographs, and films that were scanned.
+XRAY = ("CR", "DX", "RG")
+CHEST_XRAY = TrainedOn(modalities=XRAY, body_part="chest")
+#: What MedMNIST's sets were made of; synapses are of an electron microscope, for which DICOM has no code.
+KINDS = {
+    "adrenalmnist3d": TrainedOn(modalities=("SEG",), body_part="adrenal gland"),
+    "bloodmnist": TrainedOn(modalities=("GM", "SM"), body_part="blood"),
+    "breastmnist": TrainedOn(modalities=("US",), body_part="breast"),
+    "chestmnist": CHEST_XRAY,
+    "dermamnist": TrainedOn(modalities=("XC", "ES"), body_part="skin"),
+    "fracturemnist3d": TrainedOn(modalities=("CT",), body_part="ribs"),
+    "nodulemnist3d": TrainedOn(modalities=("CT",), body_part="chest"),
+    "octmnist": TrainedOn(modalities=("OPT",), body_part="retina"),
+    **{f"organ{plane}mnist": TrainedOn(modalities=("CT",), body_part="abdomen") for plane in "acs"},
+    "organmnist3d": TrainedOn(modalities=("CT",), body_part="abdomen"),
+    "pathmnist": TrainedOn(modalities=("GM", "SM"), body_part="colon"),
+    "pneumoniamnist": CHEST_XRAY,
+    "retinamnist": TrainedOn(modalities=("OP",), body_part="retina"),
+    "tissuemnist": TrainedOn(modalities=("GM", "SM"), body_part="kidney"),
+    "vesselmnist3d": TrainedOn(modalities=("SEG",), body_part="brain's vessels"),
+}
 IDX_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 FASHION = ("T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
@@ -62,6 +85,7 @@ def _medmnist(name: str, length: int) -> Source:
         containers=(
             _single(f"{name}{suffix}.npz", formats.read_medmnist, facts[f"MD5{suffix}"], facts[f"url{suffix}"]),
         ),
+        trained_on=KINDS.get(name),
         values="mask" if name in MASKS else "grey",
         task="multi-label" if facts["task"].startswith("multi-label") else "classes",
         channels=facts["n_channels"],
@@ -176,6 +200,7 @@ _ALL = (
         size="224 x 224",
         licence="CC BY 4.0, Kermany et al. 2018",
         containers=(_single("kermany_cxr224_jpeg.npz", formats.read_chest_xrays, "77ec26c11cd094cd15965fe559d8e52e"),),
+        trained_on=CHEST_XRAY,
         instead="pneumoniamnist_224 is the official download of the same images",
         note="The images of PneumoniaMNIST, compressed with loss, in its official splits.",
     ),
@@ -185,6 +210,7 @@ _ALL = (
         size="28 x 28 x 28",
         licence="CC BY 3.0, LIDC-IDRI",
         containers=(_single("lidc_nodule3d_28.npz", formats.read_lidc, "c68d05287df08fb4a2f3bc967c49dc70"),),
+        trained_on=KINDS["nodulemnist3d"],
         values="hu",
         window=formats.HU,
         instead="nodulemnist3d can be, and is another selection of the same nodules",
@@ -197,6 +223,7 @@ _ALL = (
         size="28 x 28 x 28",
         licence=OURS,
         make=phantoms.vessel3d,
+        trained_on=KINDS["vesselmnist3d"],
         values="mask",
     ),
     Source(
@@ -205,6 +232,7 @@ _ALL = (
         size="128 x 128",
         licence=OURS,
         make=phantoms.chest_xray,
+        trained_on=CHEST_XRAY,
     ),
     _pose("phantom-pose", 1024, 7),
     _pose("phantom-pose-aux1", 512, 14),

@@ -1,0 +1,65 @@
+"""Which scans a model may judge: its input contract and what it was trained on, held against what a scan says."""
+
+import numpy as np
+
+from liquidlens.imaging import Scan
+from liquidlens.manifest import Manifest
+from liquidlens.serve.predict.presentation import display_window
+
+_AXES = {2: "a 2D image", 3: "a volume"}
+#: DICOM's code for what has none: it says nothing.
+_OTHER = "OT"
+
+
+def refusal(manifest: Manifest, scan: Scan) -> str | None:
+    """Why a model does not read a scan, as the end of a sentence; None if it does."""
+    model, expects, shape = manifest.model, manifest.input, scan.pixels.shape
+    if expects.channels == 3:
+        if len(shape) != 3 or shape[2] != 3:
+            return f"{model} reads colour images, and this is none."
+    elif len(shape) != len(expects.size):
+        return f"{model} reads {_AXES[len(expects.size)]}, and this is {_AXES[len(shape)]}."
+    known, modality = manifest.trained_on, _modality(scan)
+    if known is not None and modality is not None and modality not in known.modalities:
+        return f"{model} was trained on {known}, and this is of modality {modality}."
+    if expects.values == "hu" and scan.units != "HU" and scan.modality is not None:
+        what = "a CT in other units" if scan.modality == "CT" else f"of modality {scan.modality}"
+        return f"{model} reads CT in Hounsfield units, and this is {what}."
+    return None
+
+
+def notes(manifest: Manifest, scan: Scan) -> tuple[str, ...]:
+    """What has to be assumed of a scan that a model reads."""
+    found = []
+    values, known = manifest.input.values, manifest.trained_on
+    if values == "grey" and (window := display_window(scan)) is not None:
+        found.append(f"Grey values from {window[0]:g} to {window[1]:g} were taken for black to white.")
+    if values == "hu" and scan.units != "HU":
+        found.append("The file does not say what its values are: they were taken for Hounsfield units.")
+    if values == "mask" and not _is_shape(scan):
+        found.append("The scan holds more than two values: the model was trained on segmented shapes alone.")
+    elif values != "mask" and known is not None and _modality(scan) is None:
+        found.append(f"The file does not say what kind of scan it is: the model was trained on {known}.")
+    return tuple(found)
+
+
+def doubts(manifest: Manifest, scan: Scan) -> int:
+    """How badly a scan that the model reads fits it: 0 where all that it says is what the model was trained on."""
+    values, known = manifest.input.values, manifest.trained_on
+    if values == "mask":
+        return 0 if _is_shape(scan) else 3
+    if _is_shape(scan):
+        return 2
+    if values == "hu" and scan.units != "HU":
+        return 1
+    return int(known is None or _modality(scan) is None)
+
+
+def _modality(scan: Scan) -> str | None:
+    return None if scan.modality == _OTHER else scan.modality
+
+
+def _is_shape(scan: Scan) -> bool:
+    """Whether there are two values at most, as in a segmented shape."""
+    pixels = scan.pixels
+    return bool(np.isin(pixels, (pixels.min(), pixels.max())).all())
