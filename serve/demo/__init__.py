@@ -28,6 +28,7 @@ HEADER = '<div class="head"><h1>LiquidLens</h1><p>Compact image classifiers, and
 def build(predictors: Mapping[str, Predictor], settings: Settings) -> gr.Blocks:
     """The page for these models; a tab without any model is left out."""
     by_axes = {axes: {name: p for name, p in predictors.items() if len(p.manifest.input.size) == axes} for axes in TABS}
+    served = {name: predictor.manifest for name, predictor in predictors.items()}
     samples, work = generated() + real(), Work(settings)
     with gr.Blocks(title="LiquidLens", analytics_enabled=False, fill_width=True) as page:
         html(f'<div class="notice" role="note">{NOTICE}</div>')
@@ -36,7 +37,7 @@ def build(predictors: Mapping[str, Predictor], settings: Settings) -> gr.Blocks:
             for axes, name in TABS.items():
                 if by_axes[axes]:
                     with gr.Tab(name, render_children=True):
-                        Tab(axes, by_axes[axes], work, samples)
+                        Tab(axes, by_axes[axes], served, work, samples)
             with gr.Tab("Models", render_children=True):
                 models_page.build(predictors)
         endpoints.build(by_axes, work)

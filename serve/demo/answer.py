@@ -64,7 +64,7 @@ def answer(case: Case) -> str:
     return (
         f'<section class="answer" aria-live="polite">'
         f'<p class="small">{escape(case.model)} says of {escape(case.name)}</p>'
-        f'<h2 class="label">{escape(prediction.label)}</h2><p class="badges">{"".join(badges)}</p>{warning}'
+        f'<h2 class="label">{escape(_headline(prediction))}</h2><p class="badges">{"".join(badges)}</p>{warning}'
         f'<div class="bars">{bars}</div><p class="small">{" ".join(lines)}</p>'
         f'<p class="small">{escape(prediction.device)}: {times}.</p></section>'
     )
@@ -100,6 +100,13 @@ def download(case: Case) -> str:
 
 def _badge(kind: str, words: str) -> str:
     return f'<span class="badge {kind}">{words}</span>'
+
+
+def _headline(prediction: Prediction) -> str:
+    """What stands in large type: no label where the model's answer is not to be relied on."""
+    if prediction.ood:
+        return "Unlike the training data"
+    return "Not sure" if prediction.abstained else prediction.label
 
 
 def _is_predicted(prediction: Prediction, manifest: Manifest, label: str) -> bool:

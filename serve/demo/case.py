@@ -5,7 +5,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from liquidlens.errors import LiquidLensError
 from liquidlens.imaging import Scan, read_safely
 from liquidlens.imaging.budget import Budget
+from liquidlens.manifest import Manifest
 from liquidlens.serve import explain
 from liquidlens.serve.demo.viewer import Window, presets
-from liquidlens.serve.predict import Prediction, Predictor
+from liquidlens.serve.predict import Prediction, Predictor, fitting
 
 NOTICE = "Research use only. Not a medical device."
 #: The tab that takes scans of 2 and of 3 axes.
@@ -47,15 +48,10 @@ class Case:
     traces: Sequence[explain.NeuronTrace] = ()
 
     @classmethod
-    def judged(cls, scan: Scan, name: str, model: str, predictor: Predictor) -> "Case":
-        """Raises LiquidLensError, which says the right tab, if the model does not read scans with so many axes."""
-        contract = predictor.manifest.input
-        wanted = len(contract.size)
-        in_colour = contract.channels == 3 and scan.pixels.shape[-1] == 3
-        axes = scan.pixels.ndim - in_colour
-        if axes != wanted:
-            kind = {2: "an image", 3: "a volume"}
-            raise LiquidLensError(f"{name}: this is {kind[axes]}; open it in the tab {TABS[axes]}.")
+    def judged(cls, scan: Scan, name: str, model: str, predictor: Predictor, hint: str = "") -> "Case":
+        """Raises LiquidLensError if the model does not read the scan.  hint: what its sentence ends with."""
+        if (why := fitting.refusal(predictor.manifest, scan)) is not None:
+            raise LiquidLensError(f"{name}: {why}{hint and f' {hint}'}")
         return cls(scan, name, model, predictor, predictor.predict(scan, name), presets(scan))
 
     def explained(self, progress: Any = None) -> "Case":
@@ -128,6 +124,15 @@ class Case:
 
     def to_text(self) -> str:
         return json.dumps(self.to_json(), ensure_ascii=False, allow_nan=False)
+
+
+def hint(manifests: Mapping[str, Manifest], scan: Scan) -> str:
+    """Where to open a scan that a model does not read, by the contracts of all models that are served."""
+    names = fitting.offered(manifests, scan)
+    if not names:
+        return "No model here reads it."
+    tab = TABS[len(manifests[names[0]].input.size)]
+    return f"Models that read it, in the tab {tab}: {', '.join(names)}."
 
 
 def thinned(values: NDArray[np.float32], length: int) -> NDArray[np.float32]:

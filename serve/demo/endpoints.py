@@ -9,8 +9,9 @@ from typing import Any
 import gradio as gr
 
 from liquidlens.errors import LiquidLensError
+from liquidlens.manifest import Manifest
 from liquidlens.serve.demo import uploads
-from liquidlens.serve.demo.case import TABS, Case
+from liquidlens.serve.demo.case import TABS, Case, hint
 from liquidlens.serve.demo.work import WAITING, Work
 from liquidlens.serve.predict.predictor import Predictor
 
@@ -18,6 +19,8 @@ from liquidlens.serve.predict.predictor import Predictor
 def build(predictors: Mapping[int, Mapping[str, Predictor]], work: Work) -> None:
     """predictors: by the axes of the scans that they read, then by name."""
     everything = {name: predictor for some in predictors.values() for name, predictor in some.items()}
+
+    served = {name: predictor.manifest for name, predictor in everything.items()}
 
     def models() -> list[dict[str, Any]]:
         """The models that are served: name, tab, labels, input contract, size and test metrics."""
@@ -27,11 +30,13 @@ def build(predictors: Mapping[int, Mapping[str, Predictor]], work: Work) -> None
     for axes, some in predictors.items():
         if some:
             kind = TABS[axes].lower().replace("-", "")
-            _endpoint(some, work, f"predict_{kind}", explained=False)
-            _endpoint(some, work, f"explain_{kind}", explained=True)
+            _endpoint(some, served, work, f"predict_{kind}", explained=False)
+            _endpoint(some, served, work, f"explain_{kind}", explained=True)
 
 
-def _endpoint(predictors: Mapping[str, Predictor], work: Work, name: str, explained: bool) -> None:
+def _endpoint(
+    predictors: Mapping[str, Predictor], served: Mapping[str, Manifest], work: Work, name: str, explained: bool
+) -> None:
     def judge(scan: list[str], model: str | None, item: str | None, request: gr.Request) -> dict[str, Any]:
         if not scan:
             raise gr.Error(
@@ -44,7 +49,7 @@ def _endpoint(predictors: Mapping[str, Predictor], work: Work, name: str, explai
             colour = predictors[model].manifest.input.channels == 3
             found, called = work.read(scan, request.session_hash, colour, item or "")
             with work.on(found, request.session_hash):
-                case = Case.judged(found, called, model, predictors[model])
+                case = Case.judged(found, called, model, predictors[model], hint(served, found))
                 return (case.explained() if explained else case).to_json()
         except LiquidLensError as error:
             raise gr.Error(str(error), print_exception=False) from error

@@ -10,13 +10,15 @@ import gradio as gr
 
 from liquidlens.errors import LiquidLensError
 from liquidlens.imaging import Scan
+from liquidlens.manifest import Manifest
 from liquidlens.serve.demo import answer, explanation, viewer
-from liquidlens.serve.demo.case import Case
+from liquidlens.serve.demo.case import Case, hint
 from liquidlens.serve.demo.html import html
 from liquidlens.serve.demo.panel import DRAWS, Changes, Panel
 from liquidlens.serve.demo.surface import level_range, surface
 from liquidlens.serve.demo.viewer import Window
 from liquidlens.serve.demo.work import WAITING, Work
+from liquidlens.serve.predict import fitting
 from liquidlens.serve.predict.examples import Example
 from liquidlens.serve.predict.predictor import Predictor
 
@@ -26,10 +28,20 @@ PROGRESS = gr.Progress()  # as the default of a handler's argument it tells Grad
 
 
 class Tab:
-    """Builds its components in the current `gr.Blocks`.  axes: of the scans it takes."""
+    """Builds its components in the current `gr.Blocks`.
 
-    def __init__(self, axes: int, predictors: Mapping[str, Predictor], work: Work, examples: Sequence[Example]) -> None:
-        self.axes, self.predictors, self.work = axes, predictors, work
+    axes: of the scans it takes.  predictors: of its models.  served: the manifests of all, in whichever tab.
+    """
+
+    def __init__(
+        self,
+        axes: int,
+        predictors: Mapping[str, Predictor],
+        served: Mapping[str, Manifest],
+        work: Work,
+        examples: Sequence[Example],
+    ) -> None:
+        self.axes, self.predictors, self.served, self.work = axes, predictors, served, work
         self.examples = [example for example in examples if example.axes == axes]
         self.volume = axes == 3
         self.case = gr.State(None)
@@ -95,7 +107,10 @@ class Tab:
         opens = runs | {"concurrency_id": "open", "concurrency_limit": WAITING}
         opened = [
             self.upload.upload(
-                self._open_upload, [self.upload, self.model, self.item], [*shown, self.upload, self.item], **opens
+                self._open_upload,
+                [self.upload, self.model, self.item],
+                [*shown, self.model, self.upload, self.item],
+                **opens,
             ),
             self.pick.click(self._open_example, [self.pick, self.model], [*shown, self.model], **opens),
             self.model.input(self._change_model, [self.case, self.model], shown, **opens),
@@ -129,7 +144,7 @@ class Tab:
         if not files:
             return {self.message: ""}
         colour, visitor = self.predictors[model].manifest.input.channels == 3, request.session_hash
-        changes = self._judge(lambda: self.work.read(files, visitor, colour, item), model, visitor)
+        changes = self._judge(lambda: self.work.read(files, visitor, colour, item), model, visitor, True)
         if self.case in changes:  # else the item stays, for another try
             changes[self.item] = ""
         return {**changes, self.upload: None}
@@ -137,11 +152,11 @@ class Tab:
     def _open_example(self, index: int, model: str, request: gr.Request) -> Changes:
         """With the chosen model, or, if it does not read such scans, with one that does."""
         example = self.examples[index]
-        fitting = [name for name, p in self.predictors.items() if p.manifest.provenance.dataset == example.dataset]
-        if fitting and model not in fitting:
-            model = fitting[0]
+        suited = [name for name, p in self.predictors.items() if p.manifest.provenance.dataset == example.dataset]
+        if suited and model not in suited:
+            model = suited[0]
         changes = self._judge(lambda: (example.scan(), example.name), model, request.session_hash)
-        return {**changes, self.model: model, self.about: self._about(model)}
+        return {**changes, self.model: gr.Dropdown([*self.predictors], value=model), self.about: self._about(model)}
 
     def _change_model(self, case: Case | None, model: str, request: gr.Request) -> Changes:
         if case is None:
@@ -152,15 +167,24 @@ class Tab:
     def _about(self, model: str) -> str:
         return answer.about(self.predictors[model].manifest)
 
-    def _judge(self, scan: Callable[[], tuple[Scan, str]], model: str, visitor: str | None) -> Changes:
-        """Everything that a new answer changes, or the sentence that says why there is none."""
+    def _judge(
+        self, scan: Callable[[], tuple[Scan, str]], model: str, visitor: str | None, is_new: bool = False
+    ) -> Changes:
+        """Everything that a new answer changes, or the sentence that says why there is none.
+
+        is_new: nobody chose a model for this scan: those that read it are offered, best first.
+        """
+        chosen: Changes = {}
         try:
             found, name = scan()
             with self.work.on(found, visitor):
-                case = Case.judged(found, name, model, self.predictors[model])
+                if is_new:
+                    model, chosen = self._offered(found, model)
+                case = Case.judged(found, name, model, self.predictors[model], hint(self.served, found))
         except LiquidLensError as error:
             return {self.message: answer.message(str(error))}
         return {
+            **chosen,
             self.case: case,
             self.message: "",
             self.answer: answer.answer(case),
@@ -168,6 +192,18 @@ class Tab:
             self.facts: answer.facts(case),
             **self._reset(case),
         }
+
+    def _offered(self, scan: Scan, model: str) -> tuple[str, Changes]:
+        """The model that is to judge a scan, the chosen one if no other suits it better, and the list to choose from."""
+        mine = {name: self.served[name] for name in self.predictors}
+        coloured = [name for name, manifest in mine.items() if manifest.input.channels == 3]
+        names = fitting.offered(mine, scan)
+        if model in coloured or not names:  # what was read for a model of colours is for no other
+            return model, {}
+        best, own = (fitting.doubts(mine[name], scan) for name in (names[0], model))
+        if model not in names or best < own:
+            model = names[0]
+        return model, {self.model: gr.Dropdown([*names, *coloured], value=model), self.about: self._about(model)}
 
     def _reset(self, case: Case) -> Changes:
         """The viewer and the explanation as a new scan finds them."""

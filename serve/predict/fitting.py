@@ -1,5 +1,7 @@
 """Which scans a model may judge: its input contract and what it was trained on, held against what a scan says."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from liquidlens.imaging import Scan
@@ -53,6 +55,12 @@ def doubts(manifest: Manifest, scan: Scan) -> int:
     if values == "hu" and scan.units != "HU":
         return 1
     return int(known is None or _modality(scan) is None)
+
+
+def offered(manifests: Mapping[str, Manifest], scan: Scan) -> list[str]:
+    """The names of the models that read a scan, those that it fits best first."""
+    reads = [name for name, manifest in manifests.items() if refusal(manifest, scan) is None]
+    return sorted(reads, key=lambda name: doubts(manifests[name], scan))
 
 
 def _modality(scan: Scan) -> str | None:

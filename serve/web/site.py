@@ -10,12 +10,15 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from liquidlens.errors import LiquidLensError
 from liquidlens.files import beside
+from liquidlens.manifest import Manifest
 from liquidlens.serve.predict import pretrained
 from liquidlens.serve.predict.examples import generated
 from liquidlens.serve.predict.predictor import Predictor
@@ -110,6 +113,7 @@ def _fill(folder: Path, predictors: dict[str, Predictor]) -> None:
                 "sha256": predictor.sha256,
                 "files": sorted(path.name for path in place.iterdir() if path.name != "model.onnx"),
                 "axes": len(predictor.manifest.input.size),
+                "contract": _contract(predictor.manifest),
                 "dataset": predictor.manifest.provenance.dataset,
             }
         )
@@ -117,6 +121,16 @@ def _fill(folder: Path, predictors: dict[str, Predictor]) -> None:
     (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
     _write_headers(folder)
     _complete_worker(folder)
+
+
+def _contract(manifest: Manifest) -> dict[str, Any]:
+    """What a scan is held against before the model's file is loaded."""
+    trained_on = manifest.trained_on
+    return {
+        "model": manifest.model,
+        "input": asdict(manifest.input),
+        "trained_on": trained_on and trained_on.model_dump(mode="json"),
+    }
 
 
 def _write_examples(folder: Path, predictors: Iterable[Predictor]) -> list[dict[str, str | None]]:

@@ -75,7 +75,7 @@ def test_a_hostile_upload_ends_in_a_sentence(client, address, good, attack: Atta
     source = Path(attack.make(tmp_path))
     files = [handle_file(file) for file in (sorted(source.iterdir()) if source.is_dir() else [source])]
     said = asked(client, files, "/predict_volume")
-    if "open it in the tab X-ray" in said:
+    if "and this is a 2D image" in said:
         said = asked(client, files, "/predict_xray")
     assert not [word for word in (SECRET, "Traceback", str(tmp_path)) if word in said]
     if isinstance(attack.ends, Refused):

@@ -94,7 +94,7 @@ def test_models_are_listed(client, model):
     ("name", "content", "sentence"),
     [
         ("broken.nii.gz", b"no gzip at all", "broken.nii.gz"),
-        ("image.npy", np.zeros((20, 20)), "open it in the tab X-ray"),
+        ("image.npy", np.zeros((20, 20)), "reads a volume, and this is a 2D image. No model here reads it"),
     ],
 )
 def test_what_cannot_be_judged_is_said_in_a_sentence(client, tmp_path, name, content, sentence):

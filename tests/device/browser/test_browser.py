@@ -210,7 +210,7 @@ def test_errors_stand_on_the_page_and_nothing_else_is_lost(page, vessel, xray, t
     expect(message).to_contain_text("broken.nii.gz", timeout=30_000)
     assert "/tmp" not in message.inner_text()  # noqa: S108
     open_scan(page, "Volume", xray)
-    expect(message).to_contain_text("open it in the tab X-ray")
+    expect(message).to_contain_text("and this is a 2D image")
     assert answered(page).inner_text() == answer
 
 

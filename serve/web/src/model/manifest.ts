@@ -2,7 +2,20 @@
 import { Refusal } from "../read/refusal.ts";
 import { product } from "../read/scan.ts";
 
-const [KEY, CHECKSUM] = ["liquidlens", "liquidlens.sha256"];
+const [KEY, CHECKSUM] = ["liquidlens", "liquidlens.sha256"] as const;
+/** What kind of scans the model was trained on stands beside the manifest, as of `liquidlens.manifest`. */
+const TRAINED_ON = "liquidlens.trained_on";
+
+/** DICOM's codes of modality, and the part of the body. */
+export interface TrainedOn {
+  readonly modalities: readonly string[];
+  readonly body_part: string;
+}
+
+/** As a sentence names it. */
+export function trainedOn({ modalities, body_part }: TrainedOn): string {
+  return modalities.join(" or ") + (body_part && ` of the ${body_part}`);
+}
 
 export interface Input {
   readonly values: "grey" | "hu" | "mask";
@@ -54,6 +67,7 @@ export interface Manifest {
   readonly initializers: Readonly<Record<string, StoredRecord>>;
   readonly graph_digest: string;
   readonly intended_use: string;
+  readonly trained_on: TrainedOn | null;
 }
 
 /**
@@ -61,19 +75,23 @@ export interface Manifest {
  * the one that was exported.
  */
 export async function manifestFrom(metadata: ReadonlyMap<string, string>): Promise<Manifest> {
-  const text = metadata.get(KEY!);
+  const text = metadata.get(KEY);
   if (text === undefined) {
     throw new Refusal(
       "the file carries no LiquidLens manifest, so what it expects is unknown; use `liquidlens export`.",
     );
   }
-  if (metadata.get(CHECKSUM!) !== (await sha256(new TextEncoder().encode(text)))) {
+  const kind = metadata.get(TRAINED_ON);
+  const sums = await Promise.all([text, kind ?? ""].map((part) => sha256(new TextEncoder().encode(part))));
+  const sound = metadata.get(CHECKSUM) === sums[0] && (kind === undefined || metadata.get(`${TRAINED_ON}.sha256`) === sums[1]);
+  if (!sound) {
     throw new Refusal("the file's manifest is not the one that was exported: its checksum differs.");
   }
   let manifest: Manifest;
   try {
     const found = JSON.parse(text);
-    manifest = { ...found, task: found?.task ?? "classes", wiring: found?.wiring ?? [] };
+    const trained_on = kind === undefined ? null : JSON.parse(kind);
+    manifest = { ...found, task: found?.task ?? "classes", wiring: found?.wiring ?? [], trained_on };
   } catch {
     throw new Refusal("the file's manifest is damaged: it is no JSON.");
   }
@@ -99,6 +117,7 @@ function firstFault(manifest: Manifest): string | null {
     ["task", ["classes", "multi-label"].includes(manifest.task)],
     ["labels", Array.isArray(labels) && texts(...labels) && labels.length >= 2 && new Set(labels).size === labels.length],
     ["input.values", ["grey", "hu", "mask"].includes(manifest.input?.values)],
+    ["trained_on", !manifest.trained_on || texts(...values(manifest.trained_on.modalities), manifest.trained_on.body_part)],
     ["input.size", Array.isArray(size) && [2, 3].includes(size.length) && size.every((n) => Number.isInteger(n) && n > 0)],
     ["operating.threshold", numbers(manifest.operating?.threshold)],
     ["temperature", numbers(manifest.temperature)],

@@ -1,17 +1,26 @@
 /** What a model's file is given for a scan: everything before the graph.  The same as `serve.predict.predictor` and `serve.predict.presentation`. */
 import { range, type Scan } from "../read/scan.ts";
 import { Refusal } from "../read/refusal.ts";
-import type { Manifest } from "./manifest.ts";
+import { trainedOn, type Manifest } from "./manifest.ts";
+
+/** What is known of a model before its file is loaded, or from its manifest. */
+export type Contract = Pick<Manifest, "model" | "input" | "trained_on">;
+
+/** DICOM's code for what has none: it says nothing. */
+const OTHER = "OT";
 
 /** Throw a Refusal if the model does not read scans of this kind; `name` is what the sentence calls the scan. */
-export function checkReads(manifest: Manifest, scan: Scan, name: string): void {
-  const { model, input } = manifest;
+export function checkReads({ model, input, trained_on }: Contract, scan: Scan, name: string): void {
   const axes = scan.shape.length;
   if (input.channels === 3) {
     if (axes !== 3 || scan.shape[2] !== 3) throw new Refusal(`${name}: ${model} reads colour images, and this is none.`);
   } else if (axes !== input.size.length) {
     const [reads, is] = [input.size.length, axes].map((number) => (number === 2 ? "a 2D image" : "a volume"));
     throw new Refusal(`${name}: ${model} reads ${reads}, and this is ${is}.`);
+  }
+  const modality = modalityOf(scan);
+  if (trained_on && modality !== null && !trained_on.modalities.includes(modality)) {
+    throw new Refusal(`${name}: ${model} was trained on ${trainedOn(trained_on)}, and this is of modality ${modality}.`);
   }
   if (input.values === "hu" && scan.units !== "HU" && scan.modality !== null) {
     const what = scan.modality === "CT" ? "a CT in other units" : `of modality ${scan.modality}`;
@@ -38,15 +47,48 @@ export function displayWindow(scan: Scan): readonly [number, number] | null {
   return low < high && (low < 0 || high > 255) ? [low, high] : null;
 }
 
-/** What had to be assumed. */
-export function assumptions(manifest: Manifest, scan: Scan): string[] {
+/** What has to be assumed of a scan that a model reads. */
+export function assumptions({ input, trained_on }: Contract, scan: Scan): string[] {
+  const found: string[] = [];
   const window = displayWindow(scan);
-  if (manifest.input.values === "grey" && window) {
+  if (input.values === "grey" && window) {
     const [low, high] = window.map((value) => String(Number(value.toPrecision(6))));
-    return [`Grey values from ${low} to ${high} were taken for black to white.`];
+    found.push(`Grey values from ${low} to ${high} were taken for black to white.`);
   }
-  if (manifest.input.values === "hu" && scan.units !== "HU") {
-    return ["The file does not say what its values are: they were taken for Hounsfield units."];
+  if (input.values === "hu" && scan.units !== "HU") {
+    found.push("The file does not say what its values are: they were taken for Hounsfield units.");
   }
-  return [];
+  if (input.values === "mask") {
+    if (!isShape(scan)) found.push("The scan holds more than two values: the model was trained on segmented shapes alone.");
+  } else if (trained_on && modalityOf(scan) === null) {
+    found.push(`The file does not say what kind of scan it is: the model was trained on ${trainedOn(trained_on)}.`);
+  }
+  return found;
+}
+
+/**
+ * How badly a scan fits a model: 0 where all that it says is what the model was trained on, Infinity if the model does not
+ * read it; as `serve.predict.fitting`.
+ */
+export function doubts(contract: Contract, scan: Scan): number {
+  try {
+    checkReads(contract, scan, "");
+  } catch {
+    return Infinity;
+  }
+  const { input, trained_on } = contract;
+  if (input.values === "mask") return isShape(scan) ? 0 : 3;
+  if (isShape(scan)) return 2;
+  if (input.values === "hu" && scan.units !== "HU") return 1;
+  return Number(!trained_on || modalityOf(scan) === null);
+}
+
+function modalityOf(scan: Scan): string | null {
+  return scan.modality === OTHER ? null : scan.modality;
+}
+
+/** Whether there are two values at most, as in a segmented shape. */
+function isShape(scan: Scan): boolean {
+  const [low, high] = range(scan.pixels);
+  return scan.pixels.every((value) => value === low || value === high);
 }

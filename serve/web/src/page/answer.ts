@@ -37,7 +37,7 @@ export function answer(
   const on = `In this browser, ${threads} ${threads === 1 ? "thread" : "threads"}`;
   return [
     element("p", { class: "small whose" }, `${model} says of ${name}`),
-    element("h2", { class: "label" }, prediction.label),
+    element("h2", { class: "label" }, headline(prediction)),
     element(
       "p",
       { class: "badges" },
@@ -56,6 +56,11 @@ export function answer(
     element("p", { class: "small" }, lines.join(" ")),
     element("p", { class: "small" }, `${on}: read ${milliseconds.toFixed(0)} ms, prepare ${prepare.toFixed(1)} ms, run ${run.toFixed(1)} ms.`),
   ];
+}
+
+/** What stands in large type: no label where the model's answer is not to be relied on. */
+function headline({ ood, abstained, label }: Judged["prediction"]): string {
+  return ood ? "Unlike the training data" : abstained ? "Not sure" : label;
 }
 
 function badge(kind: string, words: string): HTMLElement {

@@ -1,4 +1,5 @@
 /** What stands behind an answer: the scan's facts, the model's manifest, and what the audit here found. */
+import type { Contract } from "../model/present.ts";
 import type { Loaded, Scan } from "../messages.ts";
 import { range } from "../read/scan.ts";
 import { element, figure, table } from "./dom.ts";
@@ -23,6 +24,8 @@ export interface Listed {
   readonly files: readonly string[];
   /** 3 of a model of volumes, 2 of images; null where the site does not say. */
   readonly axes: number | null;
+  /** Which scans it reads; null where the site does not say. */
+  readonly contract: Contract | null;
   /** What it was trained on. */
   readonly dataset: string | null;
 }

@@ -1,7 +1,8 @@
 /** What a visitor has at hand, a model and a scan, and the work on them: loading, reading, judging. */
 import type { Member, Scan } from "../messages.ts";
 import { Refusal } from "../read/refusal.ts";
-import { byId } from "./dom.ts";
+import { doubts } from "../model/present.ts";
+import { byId, element } from "./dom.ts";
 import type { Chosen, Display, Opened } from "./display.ts";
 import type { Engine, Model } from "./engine.ts";
 
@@ -52,7 +53,7 @@ export class Session {
   async bring(title: string, file: Blob): Promise<void> {
     const name = `your own ${title}`;
     if (!this.models.has(name)) this.select.append(new Option(name));
-    this.models.set(name, { name, path: null, sha256: null, files: [], axes: null, dataset: null, file });
+    this.models.set(name, { name, path: null, sha256: null, files: [], axes: null, contract: null, dataset: null, file });
     await this.choose(name);
   }
 
@@ -80,7 +81,9 @@ export class Session {
       if (this.selection() === selection) this.item.value = ""; // it is not the next file's; unread, it stays
     });
     const isMissing = !this.chosen && !this.busy.model && this.select.value; // its loading was stopped or failed
-    if (isRead && isMissing) await this.choose(this.select.value);
+    const best = isRead ? this.offer(this.opened!.scan) : undefined;
+    if (best !== undefined && best !== this.select.value) await this.choose(best);
+    else if (isRead && isMissing) await this.choose(this.select.value);
     else await this.judge();
   }
 
@@ -133,11 +136,38 @@ export class Session {
     await this.display.showScan(of.scan); // after the answer, which takes less time
   }
 
-  /** Which of the site's models read scans with so many axes. */
+  /**
+   * Offer the models that read a scan first, of these the ones that it fits best; gives the name of the best one, or the
+   * chosen one's if no other fits better.  What a person brought, and models of colour images, may read any.
+   */
+  private offer(scan: Scan): string | undefined {
+    const doubtsOf = ({ contract }: Model) => (!contract || contract.input.channels === 3 ? 0 : doubts(contract, scan));
+    const reads = this.fitting(scan);
+    if (!reads.length) return undefined;
+    const others = [...this.models.keys()].filter((name) => !reads.includes(name));
+    const value = this.select.value;
+    const groups = [["Read this scan", reads], ["Read other scans", others]] as const;
+    this.select.replaceChildren(
+      ...groups.filter(([, names]) => names.length).map(([label, names]) =>
+        element("optgroup", { label }, ...names.map((name) => new Option(name))),
+      ),
+    );
+    this.select.value = value;
+    return doubtsOf(this.models.get(reads[0]!)!) < doubtsOf(this.models.get(value)!) ? reads[0] : value;
+  }
+
+  /** The site's models that read a scan, those that it fits best first. */
+  private fitting(scan: Scan): string[] {
+    return [...this.models.values()]
+      .map(({ name, contract }) => ({ name, badly: contract ? doubts(contract, scan) : 9 }))
+      .filter(({ badly }) => badly < Infinity)
+      .sort((a, b) => a.badly - b.badly)
+      .map(({ name }) => name);
+  }
+
+  /** Which of the site's models read the scan that the chosen one refused. */
   private hint(scan: Scan, by: Chosen): string {
-    const wanted = scan.shape.length;
-    if (by.loaded.manifest.input.size.length === wanted) return "";
-    const fitting = [...this.models.values()].filter(({ axes }) => axes === wanted).map(({ name }) => name);
+    const fitting = this.fitting(scan).filter((name) => name !== by.model.name && this.models.get(name)!.contract);
     return fitting.length ? ` Choose ${fitting.join(" or ")}.` : "";
   }
 
