@@ -33,7 +33,7 @@ def manifests() -> dict[str, Manifest]:
         (
             "chest-xray",
             Scan(IMAGE, modality="CT"),
-            "trained on CR or DX or RG of the chest, and this is of modality CT",
+            "on CR or DX or RG of the chest, and this is of modality CT",
         ),
         ("chest-xray", Scan(IMAGE, modality="MR"), "and this is of modality MR"),
         ("adrenal", Scan(VOLUME, modality="CT", units="HU"), "on SEG of the adrenal gland, and this is of modality CT"),
