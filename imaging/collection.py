@@ -199,7 +199,7 @@ def _in_members(
         kinds = [(member, kind) for member, kind in kinds if kind != "DICOM"]
         items += _in_series(slices, [member for member, _ in kinds], request)
     opened = _Opened(request, axes)
-    items += (item for member, kind in kinds if kind in wanted for item in opened.items(member, kind))
+    items += (item for member, kind in kinds if kind and kind in wanted for item in opened.items(member, kind))
     if request.selection:
         items = [item for item in items if item.name == request.selection]
     if not items:

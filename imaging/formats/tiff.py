@@ -3,7 +3,7 @@ gives wrong numbers for many of these without a word."""
 
 import logging
 import math
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,7 +63,7 @@ def read_page(file: BinaryIO, request: Request) -> tuple[Picture, tuple[str, ...
     """One page as it is to be seen, and notes.  Raises LiquidLensError if it is no picture."""
     packed = size_of(file)
     with _opened(file) as tiff:
-        page = tiff.pages[check_page(request, _number(tiff, request.budget))]
+        page = cast(TiffPage, tiff.pages[check_page(request, _number(tiff, request.budget))])
         _check(page, packed, request.budget)
         stored = page.asarray(squeeze=False, maxworkers=1)  # (planes, depth, rows, columns, samples)
         stored = np.moveaxis(stored[:, 0], 0, -1).reshape(*stored.shape[2:4], -1)
@@ -113,7 +113,7 @@ def _check(page: TiffPage, packed: int, budget: Budget) -> None:
 
 def _picture(stored: NDArray, page: TiffPage) -> tuple[Picture, tuple[str, ...]]:
     """(rows, columns, samples) as a picture."""
-    bits, samples = page.bitspersample, _SAMPLES[page.photometric]
+    bits, samples = page.bitspersample, _SAMPLES[PHOTOMETRIC(page.photometric)]
     beside = stored.shape[2] - samples
     has_alpha = beside == 1 and page.extrasamples[:1] in ((1,), (2,))
     if beside < 0 or (beside > 0 and not has_alpha and samples == 1) or beside > 1:
