@@ -194,7 +194,7 @@ class Tab:
         }
 
     def _offered(self, scan: Scan, model: str) -> tuple[str, Changes]:
-        """The model that is to judge a scan, the chosen one if no other suits it better, and the list to choose from."""
+        """The model that is to judge a scan, the chosen one if no other suits it better; and what to choose from."""
         mine = {name: self.served[name] for name in self.predictors}
         coloured = [name for name, manifest in mine.items() if manifest.input.channels == 3]
         names = fitting.offered(mine, scan)
