@@ -38,6 +38,7 @@ def write_table(
                 **dict.fromkeys(columns),
                 "input": 0,
                 "number": i,
+                "shard": "1/1",
                 "path": paths[i] if paths else f"scans/{i:03}.png",
                 "item": items[i] if items else "",
                 **(dict.fromkeys(answer) if i in errors else answer),
