@@ -22,7 +22,7 @@ FORMAT: Literal[1] = 1
 #: Numbers of one network input; a model is run once on so many zeros when it is loaded.
 MAX_INPUT = 2**26
 
-Values = Literal["grey", "hu", "mask", "features"]
+Values = Literal["grey", "hu", "mask", "relative", "features"]
 
 
 class _Part(pydantic.BaseModel):
@@ -38,6 +38,8 @@ class InputContract:
         ``hu``: CT numbers in Hounsfield units; `window` (low, high) is mapped to 0..1 and clipped.
         ``mask``: a segmented, cropped shape; any value above half of the scan's maximum is inside, and again after
         resizing.
+        ``relative``: values without a unit, as of MR; three standard deviations of the scan below and above its mean
+        are mapped to 0..1, and clipped.
         ``features``: no pixels but feature maps, (channels, rows, columns) of this very size; no file reads them.
     size: what a scan is resized to, (slices, rows, columns) of a volume, (rows, columns) of an image.
     channels: 1, or 3 for colour images, whose raw pixels are (rows, columns, 3).
@@ -157,6 +159,8 @@ class Provenance(_Part):
     dataset_note: what to know of the dataset before results are compared.
     changes: fields in which the training differed from the recipe.  validated_on_test: the weights, the temperature and
     the out-of-distribution threshold were chosen on the test scans, as kth-2021 does; ``val`` figures are theirs, too.
+    cross_validated: the figures are those of a cross-validation's models; this one was trained on all scans, and tested
+    on none.
     """
 
     dataset: str
@@ -165,6 +169,7 @@ class Provenance(_Part):
     recipe: str
     changes: dict[str, Any] = {}
     validated_on_test: bool = False
+    cross_validated: bool = pydantic.Field(default=False, exclude_if=lambda whole: not whole)
     seed: int
     weights: Literal["best", "last"]
     weights_sha256: str

@@ -13,6 +13,8 @@ VALID_INPUT = {
     "A CT or an MR image is not a valid input.",
     "hu": "Give it a *CT crop in Hounsfield units* around the structure in question. "
     "MR, X-ray and segmented shapes are not valid inputs.",
+    "relative": "Give it *a scan of the same kind as its training scans*, of MR for example: "
+    "only how its values lie to each other matters.",
     "grey": "Give it an image of the same kind as its training images, *in grey values of 8 or 16 bits*.",
     "colour": "Give it *a colour image*.",
 }
@@ -21,6 +23,8 @@ TRAINED_ON = {
     "mask": "It was trained on the segmented, cropped shape of one structure: a binary mask, not CT or MR grey values. "
     "Only such a mask is a valid input; a raw scan gives a meaningless answer.",
     "hu": "It was trained on CT in Hounsfield units. Other modalities are no valid input, nor are scans without units.",
+    "relative": "It was trained on values without a unit: only how the values of one scan lie to each other matters. "
+    "Another modality or another field of view makes another input.",
     "grey": "It was trained on grey values as the dataset stores them. Another modality, window or preprocessing makes "
     "another input.",
 }

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from liquidlens.manifest import InputContract
 
+#: Of "relative" values, so many standard deviations below and above the scan's mean become 0 and 1.
+DEVIATIONS = 3.0
 #: Where a resized mask is cut.  A hair above 0.5: edges that fall exactly between two points are common, and rounding
 #: must not put them inside in one runtime and outside in another.
 HALF = 0.5 + 1e-4
@@ -70,13 +72,14 @@ class Front(nn.Module):
         """How far the raw pixels are from what the contract allows, (batch,): 0 for legal ones.
 
         The mean distance to the nearest legal value, relative to the range: a mask holds 0 and its maximum; grey values
-        are not negative; Hounsfield units may be anything.  A scan of one value shows nothing: violation 1.
+        are not negative; Hounsfield units and relative values may be anything.  A scan of one value
+        shows nothing: violation 1.
         """
         axes = tuple(range(1, scan.dim()))
         if self.contract.values == "features":
             return torch.zeros_like(scan.mean(axes))
         largest = scan.amax(axes, keepdim=True)
-        if self.contract.values == "hu":
+        if self.contract.values in ("hu", "relative"):
             distance = torch.zeros_like(scan)
         elif self.contract.values == "grey":
             distance = torch.relu(-scan) / largest.clamp(min=255.0)
@@ -89,6 +92,10 @@ class Front(nn.Module):
         if self.contract.window is not None:
             low, high = self.contract.window
             return ((scan - low) / (high - low)).clamp(0.0, 1.0)
+        if self.contract.values == "relative":
+            centred = scan - scan.mean(axes, keepdim=True)
+            deviation = centred.square().mean(axes, keepdim=True).sqrt().clamp(min=1e-6)
+            return (centred / (2 * DEVIATIONS * deviation) + 0.5).clamp(0.0, 1.0)
         largest = scan.amax(axes, keepdim=True) if largest is None else largest.reshape(-1, *[1] * len(axes))
         if self.contract.values == "mask":
             return (scan > 0.5 * largest).to(scan.dtype)

@@ -36,6 +36,10 @@ class StepModel(nn.Module):
                 "The profile step is for volumes that are read slice by slice, in one direction: this model reads none."
             )
         contract = twin.front.contract
+        if contract.values == "relative":
+            raise LiquidLensError(
+                "The profile step reads one slice at a time, and relative values go by the mean of the whole scan."
+            )
         self.front = Front(replace(contract, size=contract.size[1:]))
         self.twin, self.steps = twin, list(network.head.steps)
         self.trunk: nn.Module = network.trunk

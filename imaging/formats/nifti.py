@@ -86,16 +86,25 @@ def _check_sum(stream: Any, end: int) -> None:
 def volumes(file: BinaryIO) -> int:
     """How many volumes a file holds by its header: 1 but for 4D images.  Raises ValueError if they cannot be in it."""
     size = size_of(file)
-    packed = file.read(2) == b"\x1f\x8b"
-    file.seek(0)
-    start = (gzip.GzipFile(fileobj=file) if packed else file).read(540)
-    header = _header(start)
+    header, packed = _read_header(file)
     shape = _axes(header.get_data_shape())
     if len(shape) != 4:
         return 1
     if not all(shape) or math.prod(shape) * header.get_data_dtype().itemsize > size * (_DEFLATE if packed else 1):
         raise ValueError("the file is too small for its volumes")
     return int(shape[3])
+
+
+def data_type(file: BinaryIO) -> np.dtype:
+    """What the voxels are stored as, by the file's header."""
+    return _read_header(file)[0].get_data_dtype()
+
+
+def _read_header(file: BinaryIO) -> tuple[Any, bool]:
+    """The header of an open file, and whether the file is packed."""
+    packed = file.read(2) == b"\x1f\x8b"
+    file.seek(0)
+    return _header((gzip.GzipFile(fileobj=file) if packed else file).read(540)), packed
 
 
 def _header(start: bytes) -> Any:

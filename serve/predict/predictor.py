@@ -15,6 +15,7 @@ from liquidlens import imaging
 from liquidlens.errors import LiquidLensError, first_line
 from liquidlens.files import beside
 from liquidlens.imaging import Scan
+from liquidlens.imaging.display import display_window
 from liquidlens.manifest import Manifest
 from liquidlens.serve.predict import devices, fitting, pretrained
 from liquidlens.serve.predict.bounded_run import Outputs, Replay, run

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from liquidlens.errors import LiquidLensError
 from liquidlens.imaging import Scan
+from liquidlens.imaging.display import displayed
 from liquidlens.manifest import Manifest
 
 #: Where the front cuts a resized mask.
@@ -19,24 +20,9 @@ HALF = 0.5 + 1e-4
 
 
 def presented(manifest: Manifest, scan: Scan) -> NDArray[np.float32]:
-    """The pixels that a model's file is given for a scan.
-
-    They are the scan's own but for grey models, which learnt from pictures, and files that were not made to be seen as
-    they are: grey values go through the window that the file wants, or through all that occur if it is a DICOM file of
-    more than 8 bits that wants none, to 0..255.
-    """
-    if manifest.input.values != "grey" or (window := display_window(scan)) is None:
-        return scan.pixels
-    low, high = window
-    return ((scan.pixels - low) * (255 / (high - low))).clip(0, 255).astype(np.float32)
-
-
-def display_window(scan: Scan) -> tuple[float, float] | None:
-    """The grey values to be seen as black and as white; None if the pixels are to be seen as they are."""
-    if scan.window is not None or scan.modality is None:
-        return scan.window
-    low, high = float(scan.pixels.min()), float(scan.pixels.max())
-    return (low, high) if low < high and (low < 0 or high > 255) else None
+    """The pixels that a model's file is given for a scan: its own, or of models of grey values, which learnt from
+    pictures, as `imaging.display` shows them."""
+    return displayed(scan) if manifest.input.values == "grey" else scan.pixels
 
 
 def on_grid(manifest: Manifest, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -56,6 +42,8 @@ def on_grid(manifest: Manifest, pixels: NDArray[np.float32]) -> NDArray[np.float
         return (resized(inside, contract.size) > HALF).astype(np.float32)
     if contract.window is not None:
         return resized(pixels.clip(*contract.window), contract.size).clip(*contract.window)
+    if contract.values == "relative":
+        return resized(pixels, contract.size)
     eight_bit = pixels * np.float32(255 / 65535) if largest > 255 else pixels
     return resized(eight_bit.clip(0, 255), contract.size).clip(0, 255)
 

@@ -94,3 +94,15 @@ def test_contracts_that_contradict_themselves():
         InputContract("grey", (28, 28, 28), channels=3)
     with pytest.raises(ValueError, match="std"):
         InputContract("grey", (28, 28), std=0.0)
+
+
+def test_relative_values_need_no_unit():
+    scan = torch.randn(2, 5, 6, 7) * 300 - 40
+    front = Front(InputContract("relative", (5, 6, 7)))
+    inputs = front(scan)
+    assert torch.allclose(inputs, front(scan * 7 + 1000), atol=1e-4)
+    assert torch.allclose(inputs.mean((1, 2, 3, 4)), torch.tensor(0.5), atol=0.01)
+    assert torch.allclose(inputs.std((1, 2, 3, 4)), torch.tensor(1 / 6), atol=0.01)
+    assert (inputs.min(), inputs.max()) >= (0, 0.5)
+    assert front(torch.full((1, 5, 6, 7), 9.0)).flatten().tolist() == [0.5] * 210
+    assert front.violation(scan).tolist() == [0, 0]

@@ -18,7 +18,7 @@ export function trainedOn({ modalities, body_part }: TrainedOn): string {
 }
 
 export interface Input {
-  readonly values: "grey" | "hu" | "mask";
+  readonly values: "grey" | "hu" | "mask" | "relative";
   /** What the graph resizes to: (slices, rows, columns) of a volume, (rows, columns) of an image. */
   readonly size: readonly number[];
   readonly window: readonly [number, number] | null;
@@ -116,7 +116,7 @@ function firstFault(manifest: Manifest): string | null {
     ["model", texts(manifest.model)],
     ["task", ["classes", "multi-label"].includes(manifest.task)],
     ["labels", Array.isArray(labels) && texts(...labels) && labels.length >= 2 && new Set(labels).size === labels.length],
-    ["input.values", ["grey", "hu", "mask"].includes(manifest.input?.values)],
+    ["input.values", ["grey", "hu", "mask", "relative"].includes(manifest.input?.values)],
     ["trained_on", !manifest.trained_on || texts(...values(manifest.trained_on.modalities), manifest.trained_on.body_part)],
     ["input.size", Array.isArray(size) && [2, 3].includes(size.length) && size.every((n) => Number.isInteger(n) && n > 0)],
     ["operating.threshold", numbers(manifest.operating?.threshold)],

@@ -8,6 +8,9 @@ export const VALID_INPUT: Record<Manifest["input"]["values"] | "colour", string>
   hu:
     "Give it a *CT crop in Hounsfield units* around the structure in question. " +
     "MR, X-ray and segmented shapes are not valid inputs.",
+  relative:
+    "Give it *a scan of the same kind as its training scans*, of MR for example: " +
+    "only how its values lie to each other matters.",
   grey: "Give it an image of the same kind as its training images, *in grey values of 8 or 16 bits*.",
   colour: "Give it *a colour image*.",
 };

@@ -61,7 +61,7 @@ export function modelFacts(listed: Listed, { manifest, bytes, sha256 }: Loaded):
   const rows: Rows = [
     ["Model", `${manifest.model} (${manifest.paper})`],
     ["Labels", manifest.labels.join(" / ")],
-    ["Reads", `${{ grey: "grey values", hu: "Hounsfield units", mask: "a mask" }[input.values]}, any size`],
+    ["Reads", `${{ grey: "grey values", hu: "Hounsfield units", mask: "a mask", relative: "values without a unit" }[input.values]}, any size`],
     ["Resized in the file to", `${input.size.join(" × ")} (${axes})`],
     ["Threshold", `${share(operating.threshold)}: ${operating.rule}`],
     ["Temperature", figure(manifest.temperature, 4)],
