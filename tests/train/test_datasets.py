@@ -123,7 +123,7 @@ def test_unknown_names_and_folders():
         datasets.load("vesselmnist")
     with pytest.raises(LiquidLensError, match="not a folder"):
         datasets.load("vesselmnist3d", "/nowhere/at/all")
-    with pytest.raises(LiquidLensError, match="no image folder /nowhere/at/all"):
+    with pytest.raises(LiquidLensError, match="no image folder and no table /nowhere/at/all"):
         datasets.load("/nowhere/at/all")
 
 

@@ -8,8 +8,9 @@ from PIL import Image
 
 from liquidlens.errors import LiquidLensError
 from liquidlens.train import datasets
-from liquidlens.train.datasets import places
-from liquidlens.train.datasets.folders import patient_of
+from liquidlens.train.datasets import Reading, places
+from liquidlens.train.datasets.table.collection import NO_PATIENTS, patient_named
+from tests.imaging import dicoms
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +45,7 @@ def test_a_folder_is_split_by_patient(tmp_path):
     assert dataset.name == "folder:xrays"
     assert dataset.label_names == ("normal", "pneumonia")
     assert {split: len(scans) for split, scans in dataset.scans.items()} == {"train": 36, "val": 12, "test": 12}
-    patients = {split: {patient_of(path) for path in found} for split, found in paths(dataset).items()}
+    patients = {split: {patient_named(path) for path in found} for split, found in paths(dataset).items()}
     assert not patients["train"] & patients["val"]
     assert not patients["train"] & patients["test"]
     assert not patients["val"] & patients["test"]
@@ -86,7 +87,7 @@ def test_a_missing_validation_split_is_taken_from_training_patients(tmp_path):
     xrays(tmp_path / "set" / "test", patients=1)
     dataset = datasets.load(str(tmp_path / "set"))
     assert [len(dataset.labels[split]) for split in datasets.SPLITS] == [32, 8, 4]
-    train, val = ({patient_of(path) for path in paths(dataset)[split]} for split in ("train", "val"))
+    train, val = ({patient_named(path) for path in paths(dataset)[split]} for split in ("train", "val"))
     assert not train & val
     assert all(path.parents[1].name == "test" for path in paths(dataset)["test"])
 
@@ -108,7 +109,7 @@ def test_a_missing_validation_split_is_taken_from_training_patients(tmp_path):
 )
 def test_patients_from_file_names(name, patient):
     path = Path("folder") / name
-    assert patient_of(path) == (patient or str(path))
+    assert patient_named(path) == patient
 
 
 def test_kinds_may_be_mixed_and_others_are_reported(tmp_path):
@@ -121,7 +122,8 @@ def test_kinds_may_be_mixed_and_others_are_reported(tmp_path):
     (folder / "README.md").write_text("beside the classes")
     dataset = datasets.load(str(folder))
     assert sum(map(len, dataset.labels.values())) == 10
-    assert dataset.notes == (f"{folder}/a/notes.txt: this kind of file cannot be read.",)
+    assert dataset.notes[0] == f"{folder}/a/notes.txt: this kind of file cannot be read."
+    assert dataset.notes[1:] == (NO_PATIENTS,)
 
 
 def test_images_that_differ_in_size(tmp_path):
@@ -157,7 +159,7 @@ def test_a_class_of_corrupt_images(tmp_path):
     xrays(tmp_path / "set")
     for path in (tmp_path / "set" / "normal").iterdir():
         path.write_bytes(b"")
-    with pytest.raises(LiquidLensError, match=r"No file in the class folder .*normal can be read"):
+    with pytest.raises(LiquidLensError, match=r"No scan of the class normal in .* read: .*\.png: not a readable"):
         datasets.load(str(tmp_path / "set"), skip_bad=True)
 
 
@@ -260,11 +262,12 @@ def test_patients_in_two_splits_are_noted(tmp_path):
     for split in ("train", "val", "test"):
         for label in ("a", "b"):
             images(folder / split / label, *(f"person{label}{split}{i}_1.png" for i in range(3)), "person7_1.png")
-    (note,) = datasets.load(str(folder)).notes
-    assert "the test split shares 1 patient with another one (person7)" in note
+    unknown, note = datasets.load(str(folder)).notes
+    assert unknown.startswith("18 of 24 scans tell no patient")
+    assert "The test split shares 1 patient with another one (person7)" in note
     for label in ("a", "b"):
         (folder / "test" / label / "person7_1.png").unlink()
-    assert datasets.load(str(folder)).notes == ()
+    assert len(datasets.load(str(folder)).notes) == 1
 
 
 def test_sixteen_bit_values_that_the_network_would_see_as_black_are_noted(tmp_path):
@@ -275,3 +278,25 @@ def test_sixteen_bit_values_that_the_network_would_see_as_black_are_noted(tmp_pa
     assert "end at 4095" in note
     Image.fromarray(np.full((8, 8), 200, np.uint8)).save(next(folder.glob("*/*.png")))
     assert "23 files have 16-bit values and 1 have 8-bit ones" in datasets.load(str(folder)).notes[0]
+
+
+def test_dicom_series_and_files_without_an_ending(tmp_path):
+    folder, volume = tmp_path / "ct", dicoms.phantom()
+    for label in ("a", "b"):
+        for i in range(5):
+            slices = dicoms.series(volume + i, PatientID=f"LEAK-{label}{i}")
+            dicoms.save_series(slices, folder / label / f"scan {i}" / ("series" if i % 2 else ""))
+    dataset = datasets.load(str(folder))
+    assert (dataset.values, dataset.window, dataset.volumes) == ("hu", (-1000, 400), True)
+    assert [len(labels) for labels in dataset.labels.values()] == [6, 2, 2]
+    assert dataset.scans["train"][0].min() < -900
+    assert dataset.notes == (
+        "Read as hu with the window -1000,400: the files give Hounsfield units. --values says otherwise.",
+    )
+    patients = [origin.patient for origins in dataset.origins.values() for origin in origins]
+    assert sorted(patients) == sorted(f"patient {i}" for i in range(1, 11))
+    for label in ("a", "b"):
+        for i in range(5):
+            one = dicoms.series(volume, PatientID=f"LEAK-{label}{i}")[0]
+            dicoms.save(one, tmp_path / "slices" / label / f"IM{i}")
+    assert not datasets.load(str(tmp_path / "slices"), reading=Reading(labels=("b", "a"))).volumes

@@ -1,7 +1,7 @@
-"""The datasets by name: MedMNIST, the sets of the other papers, phantoms, and your own image folders.
+"""The datasets by name: MedMNIST, the sets of the other papers, phantoms, and your own scans.
 
-`train.datasets.registry` lists them, `train.datasets.places` looks for their files, and
-`train.datasets.folders` how a folder of images becomes a dataset.
+`train.datasets.registry` lists them, `train.datasets.places` says where their files are looked for, and
+`train.datasets.table` and `train.datasets.folders` how a table or a folder of scans becomes a dataset.
 """
 
 import functools
@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 
 from liquidlens.errors import LiquidLensError, unknown
 from liquidlens.manifest import TrainedOn
-from liquidlens.train.datasets import folders, places
+from liquidlens.train.datasets import folders, places, table
 from liquidlens.train.datasets.dataset import (
     HELD_OUT,
     POSE,
     SPLITS,
     Dataset,
     DataUnavailableError,
+    Origin,
     Scans,
     Task,
     joined,
@@ -31,14 +32,15 @@ from liquidlens.train.datasets.dataset import (
     picked,
 )
 from liquidlens.train.datasets.places import Arrays
+from liquidlens.train.datasets.reading import PLAIN, Reading
 from liquidlens.train.datasets.registry import PHANTOM, SOURCES, Source
 
 __all__ = [
-    "HELD_OUT", "PHANTOM", "POSE", "SPLITS", "DataUnavailableError", "Dataset", "Listing", "Scans", "Task", "joined",
-    "load", "names", "picked", "sources",
+    "HELD_OUT", "PHANTOM", "POSE", "SPLITS", "DataUnavailableError", "Dataset", "Listing", "Origin", "Reading", "Scans",
+    "Task", "collect", "joined", "load", "names", "own", "picked", "sources",
 ]  # fmt: skip
 
-#: What NumPy, gzip and tarfile raise for a file that is not what its name promises.
+#: What NumPy, gzip and tarfile raise for a file that is not what its name says.
 _DAMAGED = (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, zlib.error)
 
 
@@ -78,31 +80,78 @@ def trained_on(name: str) -> TrainedOn | None:
     return source.trained_on if source else None
 
 
-def load(name: str, data_root: str | Path | None = None, skip_bad: bool = False) -> Dataset:
+def own(name: str) -> bool:
+    """Whether a name means scans of one's own, a table or a folder, and no registered dataset."""
+    name = name.removesuffix(HELD_OUT)
+    return name not in SOURCES and (name.startswith("folder:") or Path(name).is_dir() or table.is_table(Path(name)))
+
+
+def collect(
+    name: str,
+    data_root: str | Path | None = None,
+    skip_bad: bool = False,
+    reading: Reading = PLAIN,
+    with_failures: bool = False,
+) -> table.Collection:
+    """One's own scans, listed and read once: the path of a table or of a folder, or ``folder:NAME``, a folder that is
+    looked for where the other datasets are.
+
+    skip_bad: leave out the scans that cannot be read (the notes say which); otherwise the first of them is an error.
+    with_failures: the same, and what is then no dataset any more is no error: to be looked at, not trained on.
+    Raises LiquidLensError for what is no dataset, and its subclass DataUnavailableError if there is nothing.
+    """
+    if table.is_table(Path(name)):
+        path = Path(name).resolve()
+        if with_failures:
+            return table.survey_table(path, reading)
+        return table.collect_table(path, reading, skip_bad)
+    if name.startswith("folder:"):
+        path = places.find_folder(name.removeprefix("folder:"), data_root).resolve()
+    elif Path(name).is_dir():
+        path = Path(name).resolve()
+    else:
+        raise DataUnavailableError(f"There is no image folder and no table {name}.")
+    return folders.survey_folder(path, reading) if with_failures else folders.collect_folder(path, reading, skip_bad)
+
+
+def load(name: str, data_root: str | Path | None = None, skip_bad: bool = False, reading: Reading = PLAIN) -> Dataset:
     """Load a dataset.
 
-    name: a registered name; the path of an image folder; or ``folder:NAME``, a folder that is looked for where the
-        other datasets are; each of them with ``+held-out`` behind it for `Dataset.held_out`.
-    skip_bad: leave out the images of a folder that cannot be read (`Dataset.notes` names them); otherwise the first
+    name: a registered name, or one's own scans (see `collect`), read as `reading` says; each of them with ``+held-out``
+        behind it for `Dataset.held_out`.
+    skip_bad: leave out the images of one's own that cannot be read (`Dataset.notes` says which); otherwise the first
         of them is an error.
 
     Raises LiquidLensError for an unknown name, for a file that is not the official one and for folders that are no
     dataset, and its subclass DataUnavailableError if there is none to be had.
     """
     if name.endswith(HELD_OUT):
-        return load(name.removesuffix(HELD_OUT), data_root, skip_bad).held_out()
+        return load(name.removesuffix(HELD_OUT), data_root, skip_bad, reading).held_out()
     if name in SOURCES:
+        _check_no_reading(name, reading)
         source = SOURCES[name]
         return _make(name) if source.make else _read(source, data_root)
-    if name.startswith("folder:"):
-        return folders.load(places.find_folder(name.removeprefix("folder:"), data_root), skip_bad)
-    if Path(name).is_dir():
-        return folders.load(Path(name), skip_bad)
-    if "/" in name or "\\" in name:
-        raise DataUnavailableError(f"There is no image folder {name}.")
-    if "mnist" in name and not places.INFO:
+    if "mnist" in name and not own(name) and not places.INFO:
         raise DataUnavailableError(f"{name} needs the package medmnist: pip install --no-deps medmnist.")
-    raise unknown("dataset", name, names())
+    if not own(name) and not set("/\\.") & set(name):
+        raise unknown("dataset", name, names())
+    return dataset_of(collect(name, data_root, skip_bad, reading), reading)
+
+
+def dataset_of(collection: table.Collection, reading: Reading) -> Dataset:
+    """The dataset of scans that were collected."""
+    return collection.dataset(reading, name_of(collection))
+
+
+def name_of(collection: table.Collection) -> str:
+    where = collection.where
+    return f"folder:{where.name}" if where.is_dir() else f"table:{where.stem}"
+
+
+def _check_no_reading(name: str, reading: Reading) -> None:
+    said = sorted(reading.model_dump(exclude_defaults=True))
+    if said:
+        raise LiquidLensError(f"{name} is read as it is, and --{said[0]} is for tables and folders of your own scans.")
 
 
 @functools.lru_cache(maxsize=4)  # they take seconds to make, and nobody writes to them

@@ -2,15 +2,18 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from liquidlens.errors import LiquidLensError
 from liquidlens.manifest import Values
+
+if TYPE_CHECKING:
+    from liquidlens.train.datasets.table.facts import Facts
 
 SPLITS = ("train", "val", "test")
 #: The label names of poses: the camera's position in metres and its unit quaternion.
@@ -49,22 +52,33 @@ class Decoded(Sequence[NDArray[Any]], Generic[Item]):
         return self.decode(self.items[index])
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Where a scan of one's own comes from.  path: as the table has it.  patient: whose it is, or the path again where
+    nobody knows.  facts: what was found in the file."""
+
+    path: str
+    patient: str
+    facts: "Facts"
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Scans with labels, in the splits ``train``, ``val`` and ``test``.
 
-    name: a registered name, or ``folder:`` and the name of an image folder.
+    name: a registered name, or ``folder:`` and the name of an image folder, or ``table:`` and that of a table.
     label_names: the classes; the findings of a multi-label set; of poses `POSE`.
     values, channels: what the pixels mean, and how many there are at each place: 1, of colour images 3; see
         `liquidlens.manifest.InputContract`; `window` belongs to the values "hu".
     md5: of the official file where the dataset is one file, of all pixels and labels otherwise.
     scans: split -> n raw scans: uint8 0..255 ("grey", "mask"), float32 Hounsfield units ("hu"), float16 0..1
-        ("features"); of an image folder float32 grey values 0..255 or 0..65535.  Volumes are (slices, rows, columns),
+        ("features"); of one's own scans float32.  Volumes are (slices, rows, columns),
         images (rows, columns) or, with 3 channels, (rows, columns, 3), feature maps (channels, rows, columns).
     labels: split -> (n,) int64 indices into `label_names`; multi-label (n, K) float32 of 0 and 1; pose (n, 7) float32,
         position and unit quaternion.
     normalisation: mean and standard deviation of pixels in [0, 1], where the papers normalise with fixed numbers.
-    notes: what to know about an image folder, in sentences: files that were left out, patients in two splits.
+    notes: what to know about one's own scans, in sentences: files that were left out, patients in two splits.
+    origins: split -> of one's own scans, where each comes from; empty for others.
 
     Raises LiquidLensError where labels do not belong to scans and classes.
     """
@@ -80,6 +94,7 @@ class Dataset:
     window: tuple[float, float] | None = None
     normalisation: tuple[float, float] | None = None
     notes: tuple[str, ...] = ()
+    origins: dict[str, tuple[Origin, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for split, scans in self.scans.items():
@@ -105,14 +120,23 @@ class Dataset:
 
     def held_out(self) -> "Dataset":
         """The same without its test scans, in whose place 30 % of the training scans stand: what networks and recipes
-        are chosen with.  Always the same scans; drawn one by one, whoever the patients are."""
+        are chosen with.  Always the same scans; drawn one by one, or, of one's own scans, patient by patient."""
         count = len(self.scans["train"])
-        order = np.random.default_rng(0).permutation(count)
-        chosen = {"test": np.sort(order[: round(HELD_OUT_SHARE * count)])}
-        chosen["train"] = np.sort(order[len(chosen["test"]) :])
+        own = self.origins.get("train", ())
+        patients = np.unique([origin.patient for origin in own], return_inverse=True)[1] if own else np.arange(count)
+        order = np.random.default_rng(0).permutation(patients.max() + 1)
+        held = np.isin(patients, order[: round(HELD_OUT_SHARE * len(order))])
+        chosen = {"test": np.flatnonzero(held), "train": np.flatnonzero(~held)}
+        origins = {split: tuple(own[i] for i in indices) for split, indices in chosen.items() if own}
         parts = {split: picked(self.scans["train"], indices) for split, indices in chosen.items()}
         labels = {split: self.labels["train"][indices] for split, indices in chosen.items()}
-        return replace(self, name=self.name + HELD_OUT, scans={**self.scans, **parts}, labels={**self.labels, **labels})
+        return replace(
+            self,
+            name=self.name + HELD_OUT,
+            scans={**self.scans, **parts},
+            labels={**self.labels, **labels},
+            origins={**self.origins, **origins},
+        )
 
     @property
     def volumes(self) -> bool:

@@ -1,0 +1,124 @@
+"""What is found in the files: of each scan its size, values and storage, read once before anything is trained."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from liquidlens import imaging
+from liquidlens.errors import LiquidLensError
+from liquidlens.imaging.display import display_window, displayed
+from liquidlens.imaging.scan import Scan
+from liquidlens.imaging.storage import Storage, storage
+from liquidlens.train.datasets.table.rows import Row
+
+
+@dataclass(frozen=True)
+class MaskFacts:
+    """A segmentation: its volume (mm3, of images mm2; voxels where the scan has no spacing), and the longest side of
+    the box around it (mm, or voxels)."""
+
+    volume: float
+    diameter: float
+
+
+@dataclass(frozen=True)
+class Facts:
+    """One scan that was read.
+
+    shape, spacing, modality, units: as of `imaging.Scan`.  low, high, mean: of its values.  whole: whether all are
+    whole numbers; binary: whether they are 0 and one other number alone; coloured: whether it is shown in colours.
+    windowed: whether the file says, or its kind, which values are to be seen as black and white.
+    digest: the SHA-256 of its pixels.
+    """
+
+    shape: tuple[int, ...]
+    spacing: tuple[float, ...] | None
+    modality: str | None
+    units: str | None
+    low: float
+    high: float
+    mean: float
+    whole: bool
+    binary: bool
+    coloured: bool
+    windowed: bool
+    digest: str
+    storage: Storage
+    mask: MaskFacts | None = None
+
+
+def facts_of(row: Row) -> Facts:
+    """Read one scan, and its mask.  Raises LiquidLensError, naming the row, if it cannot be read, if the mask is of
+    another size or empty, and if the point lies outside."""
+    try:
+        scan = imaging.read(row.source)
+        stored = storage(row.source)
+        mask = imaging.read(row.mask) if row.mask is not None else None
+    except LiquidLensError as error:
+        raise LiquidLensError(f"{row.where}: {error}" if row.where else str(error)) from error
+    pixels = scan.pixels
+    low, high = float(pixels.min()), float(pixels.max())
+    if row.point is not None:
+        _check_point(row, pixels.shape)
+    return Facts(
+        shape=pixels.shape,
+        spacing=scan.spacing,
+        modality=scan.modality,
+        units=scan.units,
+        low=low,
+        high=high,
+        mean=float(pixels.mean()),
+        whole=not (pixels % 1).any(),
+        binary=low == 0 < high and bool(((pixels == low) | (pixels == high)).all()),
+        coloured=any("Colour was turned to grey" in note for note in scan.notes),
+        windowed=display_window(scan) is not None,
+        digest=hashlib.sha256(repr(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest(),
+        storage=stored,
+        mask=None if mask is None else _mask_facts(row, scan, mask),
+    )
+
+
+def _check_point(row: Row, shape: tuple[int, ...]) -> None:
+    assert row.point is not None
+    point = row.point[-len(shape) :]
+    if not all(-0.5 <= at < length - 0.5 for at, length in zip(point, shape, strict=True)):
+        raise LiquidLensError(
+            f"{row.where}: the point {_numbers(point)} lies outside of the scan of {_numbers(shape)} "
+            f"({'slices, ' if len(shape) == 3 else ''}rows, columns, counted from 0)."
+        )
+
+
+def _mask_facts(row: Row, scan: Scan, mask: Scan) -> MaskFacts:
+    if mask.pixels.shape != scan.pixels.shape:
+        raise LiquidLensError(
+            f"{row.where}: the mask {row.mask} is of {_numbers(mask.pixels.shape)}, and its scan of "
+            f"{_numbers(scan.pixels.shape)}; a mask lies in the space of its scan."
+        )
+    inside: NDArray[np.bool_] = mask.pixels > 0.5 * mask.pixels.max()
+    if not inside.any():
+        raise LiquidLensError(f"{row.where}: the mask {row.mask} is empty.")
+    spacing = np.array(scan.spacing or (1.0,) * inside.ndim)
+    sides = np.array([np.ptp(where) + 1 for where in np.nonzero(inside)])
+    return MaskFacts(float(inside.sum() * spacing.prod()), float((sides * spacing).max()))
+
+
+def pixels_of(source: Path) -> NDArray[np.float32]:
+    """The pixels of a scan: (rows, columns) or (slices, rows, columns)."""
+    return imaging.read(source).pixels
+
+
+def greys_of(source: Path) -> NDArray[np.float32]:
+    """The same as grey values 0..255 or 0..65535, through the window that the file wants, if any."""
+    return displayed(imaging.read(source))
+
+
+def colours_of(source: Path) -> NDArray[np.float32]:
+    """The pixels of a colour image, (rows, columns, 3)."""
+    return imaging.read(source, colour=True).pixels
+
+
+def _numbers(numbers: tuple[float, ...]) -> str:
+    return " x ".join(f"{number:g}" for number in numbers)
