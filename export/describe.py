@@ -1,6 +1,7 @@
 """The manifest of an export."""
 
 import hashlib
+import math
 from importlib.metadata import version
 
 from liquidlens import models
@@ -12,6 +13,7 @@ from liquidlens.export.options import Options
 from liquidlens.export.subject import Subject
 from liquidlens.manifest import Manifest, OutOfDistribution, Parameters, Provenance
 from liquidlens.train import datasets
+from liquidlens.train.evidence import Figure, first
 from liquidlens.train.recipes import changed
 from liquidlens.train.run import WEIGHT_FILES, RunFolder
 
@@ -40,13 +42,14 @@ def describe(subject: Subject, folder: RunFolder, options: Options, dataset: str
             stored=0,
         ),
         metrics={
-            "val": {**figures.val, **_at_operating_point(subject.operating["val"])},
+            "val": {**figures.val, **_at_operating_point(subject.operating.get("val", subject.operating["test"]))},
             "test": {**figures.test, **_at_operating_point(subject.operating["test"])},
         },
         provenance=Provenance(
             dataset=dataset,
             dataset_md5=recipe.dataset_md5,
-            dataset_note=datasets.note(dataset),
+            dataset_note=_note(folder, dataset),
+            cross_validated=recipe.reading.whole,
             recipe=recipe.training.recipe,
             changes=changed(recipe.training),
             validated_on_test=recipe.training.validate_on_test,
@@ -59,6 +62,23 @@ def describe(subject: Subject, folder: RunFolder, options: Options, dataset: str
         initializers={},
         graph_digest="",
     )
+
+
+def _note(folder: RunFolder, dataset: str) -> str:
+    """What to know before the figures are believed: of one's own scans the cross-validation, and the shortcut check."""
+    found = folder.metrics()
+    said = [datasets.note(dataset)] if datasets.note(dataset) else []
+    area = Figure(found.best.test["auc"], math.nan, math.nan)
+    if found.cross_validation is not None:
+        area = first(found.cross_validation.figures)
+        shown = ", ".join(f"{name} {figure}" for name, figure in found.cross_validation.figures.items())
+        said.append(
+            f"The figures are those of a {found.cross_validation}: {shown}. They are of the folds' models; this one "
+            "was trained on all of these scans, and was tested on none."
+        )
+    if found.shortcut is not None:
+        said += found.shortcut.beside(area)
+    return " ".join(said)
 
 
 def _at_operating_point(found: OperatingFigures) -> dict[str, float]:

@@ -55,7 +55,7 @@ def export(
     folder = RunFolder(Path(run))
     recipe = folder.recipe()
     # Images that were left out of the training set are left out here, too; the MD5 shows whether the rest is the same.
-    dataset = datasets.load(recipe.dataset, data_root, skip_bad=True)
+    dataset = datasets.load(recipe.dataset, data_root, skip_bad=True, reading=recipe.reading)
     out = Path(out) if out is not None else Path("bundles") / folder.path.resolve().name
     return export_with(dataset, folder, out, options or Options(), say)
 
@@ -69,7 +69,7 @@ def export_with(dataset: Dataset, folder: RunFolder, out: Path, options: Options
         raise LiquidLensError(f"{folder.path} was trained on another version of {recipe.dataset} than the one at hand.")
     with staged(out) as staging:
         say("Calibrating")
-        subject = prepared(dataset, recipe, network, folder.metrics().of(options.weights), options)
+        subject = prepared(dataset, folder, recipe, network, options)
         say("Tracing")
         traced = trace(subject.model, options.opset)
         _check_accounted_for(traced.initializers, network, recipe)
@@ -94,7 +94,7 @@ def export_with(dataset: Dataset, folder: RunFolder, out: Path, options: Options
         document = Document(
             manifest=json.loads(final.to_json()),
             parity=parity,
-            calibration=calibration(subject.evaluated, subject.figures.temperature, subject.model.multi_label),
+            calibration=calibration(subject.judged, subject.figures.temperature, subject.model.multi_label),
             operating=subject.operating,
             variants=variants,
             choice=choice,
@@ -124,7 +124,8 @@ def _golden_differences(folder: Path) -> dict[str, dict[str, float]]:
 
 def _check_figures(folder: RunFolder, subject: Subject) -> None:
     """Raise LiquidLensError if the weights are not those that the run's figures were measured with."""
-    found, expected = subject.operating["val"].figures["auc"].value, subject.figures.val["auc"]
+    split = "val" if "val" in subject.operating else "test"
+    found, expected = subject.operating[split].figures["auc"].value, subject.figures.val["auc"]
     if abs(found - expected) > SAME_AUC:
         raise LiquidLensError(
             f"{folder.path}: its weights have a validation AUC of {found:.4f}, and metrics.json says {expected:.4f}: "

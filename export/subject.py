@@ -1,6 +1,6 @@
 """What is exported: a finished run with its data, and the complete model that is made of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,7 +16,8 @@ from liquidlens.models.front import Front
 from liquidlens.models.layers.four_directions import Sweep
 from liquidlens.train.datasets import Dataset
 from liquidlens.train.loop.fit import measure, raw_splits, splits
-from liquidlens.train.run import RunRecipe, WeightsMetrics
+from liquidlens.train.run import RunFolder, RunRecipe, WeightsMetrics
+from liquidlens.train.studies.crossvalidation import out_of_fold
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +25,9 @@ class Subject:
     """A run with its data, completed and calibrated.
 
     figures: the run's, of the exported weights.  train, evaluated: the splits of its dataset, the latter ``val`` and
-    ``test``.  point, ood_threshold: chosen on ``val``.  operating: figures at that point, by split.
+    ``test``.  judged: the same as far as the network has not seen them: of a cross-validated run, which has seen every
+    scan, ``test`` alone, with the answers of its folds' models.  point: chosen on ``val``, or else on those.
+    ood_threshold: chosen on ``val``.  operating: figures at that point, by split of `judged`.
     """
 
     recipe: RunRecipe
@@ -32,6 +35,7 @@ class Subject:
     figures: WeightsMetrics
     train: Split
     evaluated: dict[str, Split]
+    judged: dict[str, Split]
     model: CompleteModel
     point: Operating
     operating: dict[str, OperatingFigures]
@@ -39,9 +43,10 @@ class Subject:
 
 
 def prepared(
-    dataset: Dataset, recipe: RunRecipe, network: models.Classifier, figures: WeightsMetrics, options: Options
+    dataset: Dataset, folder: RunFolder, recipe: RunRecipe, network: models.Classifier, options: Options
 ) -> Subject:
     """Complete a network that was trained by `recipe` on `dataset`, with the run's figures of these weights."""
+    figures = folder.metrics().of(options.weights)
     inputs, truth = splits(dataset, recipe)
     if _start_from_zeros(network):
         figures = measure(network, recipe, inputs, truth)
@@ -58,17 +63,24 @@ def prepared(
 
     train, val, test = map(made_of, ("train", "val", "test"))
     score = ood.fit(train.activations)
-    point = operating_point(val.labels, val.probabilities, options.threshold, options.abstain, multi_label)
-    evaluated = {"val": val, "test": test}
+    evaluated = judged = {"val": val, "test": test}
+    if recipe.reading.whole:
+        truths, logits, _ = out_of_fold(folder, recipe)
+        probabilities = metrics.probabilities(logits / figures.temperature, multi_label)
+        judged = {"test": replace(test, labels=truths, logits=logits, probabilities=probabilities)}
+        evaluated = {"val": val}  # precisions are compared on scans that it has seen
+    chosen_on = judged.get("val", judged["test"])
+    point = operating_point(chosen_on.labels, chosen_on.probabilities, options.threshold, options.abstain, multi_label)
     return Subject(
         recipe=recipe,
         network=network,
         figures=figures,
         train=train,
         evaluated=evaluated,
+        judged=judged,
         model=CompleteModel(Front(recipe.input), network, figures.temperature, score, multi_label),
         point=point,
-        operating={name: operating_figures(split, point, multi_label) for name, split in evaluated.items()},
+        operating={name: operating_figures(split, point, multi_label) for name, split in judged.items()},
         ood_threshold=float(np.quantile(score(val.activations).numpy(), ood.QUANTILE)),
     )
 

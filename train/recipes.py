@@ -23,6 +23,9 @@ class Training(BaseModel):
     about: str = ""
 
     loss: Literal["cross-entropy", "double-softmax", "bce-dice", "mse", "pose"] = "cross-entropy"
+    #: "balanced": every class weighs as much as any other, however few its scans; of several labels at once, having a
+    #: label weighs as much as not having it.  Probabilities then say more of rare classes than there is.
+    class_weights: Literal["none", "balanced"] = "none"
     #: Weight of the orientation in the loss "pose".
     beta: float = Field(default=1.0, gt=0)
 

@@ -1,10 +1,12 @@
 """The run folder: what training one recipe with one seed leaves on disk, all of it plain files.
 
 recipe.json               everything that determines the run, resolved; with the versions it ran with
+split.csv                 of one's own scans: path, patient and split of each
 weights.safetensors       the weights after the best epoch, by the recipe's `select`
 weights-last.safetensors  the weights after the last epoch
 history.csv               one line per epoch
 metrics.json              validation and test metrics of both weights, calibration, epochs, seconds
+out-of-fold.csv, fold-N/  of a cross-validated run: the answers for every scan, and the runs that gave them
 unfinished.ckpt           only while the run is not finished: where to go on
 """
 
@@ -24,7 +26,9 @@ from liquidlens import models
 from liquidlens.errors import LiquidLensError
 from liquidlens.files import replacing
 from liquidlens.manifest import InputContract
-from liquidlens.train.datasets import POSE, Dataset, Task, picked
+from liquidlens.train.datasets import POSE, Dataset, Task, own, picked
+from liquidlens.train.datasets.reading import PLAIN, Reading
+from liquidlens.train.evidence import CrossValidation, Shortcut
 from liquidlens.train.loop.optimizer import parameter_groups
 from liquidlens.train.loop.prepare import prepare
 from liquidlens.train.names import Network, Rule
@@ -49,6 +53,8 @@ class RunRecipe(pydantic.BaseModel):
     paper: str
     dataset: str
     dataset_md5: str
+    #: How one's own scans are read; nothing of other datasets.
+    reading: Reading = pydantic.Field(default=PLAIN, exclude_if=lambda reading: reading == PLAIN)
     task: Task
     labels: tuple[str, ...]
     outputs: int
@@ -78,6 +84,7 @@ class RunRecipe(pydantic.BaseModel):
         source: str,
         training: Training,
         seed: int,
+        reading: Reading = PLAIN,
     ) -> "RunRecipe":
         """The recipe of a run, complete.
 
@@ -114,6 +121,7 @@ class RunRecipe(pydantic.BaseModel):
                 paper=entry.paper,
                 dataset=source,
                 dataset_md5=dataset.md5,
+                reading=reading,
                 task=dataset.task,
                 labels=dataset.label_names,
                 outputs=outputs,
@@ -135,9 +143,12 @@ class RunRecipe(pydantic.BaseModel):
 
     @property
     def name(self) -> str:
-        """What the run is called: dataset, network, rule and seed."""
+        """What the run is called: dataset, network, rule, seed and cross-validation."""
         dataset = self.dataset.rstrip("/").rpartition("/")[2].removeprefix("folder:")
-        return re.sub(r"[^\w.+=@,-]", "", f"{dataset}-{self.network}-{self.rule}-seed{self.seed}")
+        if own(self.dataset):
+            dataset = re.sub(r"\.\w+$", "", dataset)
+        folds = f"-{self.reading.folds}folds" if self.reading.folds else ""
+        return re.sub(r"[^\w.+=@,-]", "", f"{dataset}-{self.network}-{self.rule}-seed{self.seed}{folds}")
 
     @property
     def network(self) -> Network:
@@ -176,6 +187,10 @@ def _check_task(model: str, dataset: Dataset, training: Training, outputs: int) 
     if training.loss == "double-softmax" and (outputs == 1 or dataset.task == "multi-label"):
         raise LiquidLensError(
             f"The softmax of {training.recipe} is for one of several classes: --set loss=cross-entropy."
+        )
+    if training.class_weights != "none" and training.loss != "cross-entropy":
+        raise LiquidLensError(
+            f"Class weights are for cross entropy, and the loss of {training.recipe} is {training.loss}."
         )
     if dataset.task == "pose" and training.select == "accuracy":
         raise LiquidLensError("A pose has no accuracy by which the best epoch could be selected: --set select=loss.")
@@ -218,6 +233,8 @@ class RunMetrics(pydantic.BaseModel):
     """``metrics.json``.  Epochs are counted from 0, as in ``history.csv``; seconds are those of the epochs.
 
     mean_over_epochs: the columns of ``history.csv`` averaged over all epochs; kth-2021 reports recall like this.
+    shortcut, cross_validation: of one's own scans, see `train.evidence`.  Where there is a cross-validation, ``val``
+    and ``test`` are its figures: this model has seen every scan.
     """
 
     model_config = _METRICS
@@ -228,6 +245,8 @@ class RunMetrics(pydantic.BaseModel):
     mean_over_epochs: dict[str, float]
     best: WeightsMetrics
     last: WeightsMetrics
+    shortcut: Shortcut | None = pydantic.Field(default=None, exclude_if=lambda found: found is None)
+    cross_validation: CrossValidation | None = pydantic.Field(default=None, exclude_if=lambda found: found is None)
 
     def of(self, weights: Weights) -> WeightsMetrics:
         return self.best if weights == "best" else self.last

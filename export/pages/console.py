@@ -14,7 +14,7 @@ def print_document(document: Document) -> None:
         if variant.file is None:
             rows.append((variant.precision, "rejected", *[""] * 7))
             continue
-        area = variant.figures["test"]["auc"]
+        area = variant.figures.get("test", {}).get("auc")  # a model that has seen every scan has none
         rows.append(
             (
                 variant.precision,
@@ -22,8 +22,8 @@ def print_document(document: Document) -> None:
                 f"{variant.bytes:,}",
                 f"{variant.load_milliseconds:.0f} ms",
                 f"{variant.milliseconds[1]:.2f} ms",
-                f"{area.value:.3f}",
-                f"{area.low:.3f}-{area.high:.3f}",
+                f"{area.value:.3f}" if area else "",
+                f"{area.low:.3f}-{area.high:.3f}" if area else "",
                 f"{variant.max_probability_difference:.0e}",
                 str(variant.changed_labels),
             )

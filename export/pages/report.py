@@ -45,14 +45,18 @@ def _about(document: Document | None) -> dict:
         return {"manifest": None}
     counted = {split: caveats.positives(document, split) for split in ("val", "test")}
     on_test = document.manifest["provenance"].get("validated_on_test", False)
+    titles = {"val": "Validation (the test scans)" if on_test else "Validation", "test": "Test"}
+    if document.manifest["provenance"].get("cross_validated"):
+        titles = {"test": "Out of fold"}
     batches = sorted({batch for variant in document.variants for batch in variant.milliseconds})
     recommended = next((v for v in document.variants if v.recommended), None)
     whole_file = document.operating.get("test")
-    measured = recommended.figures.get("test", {}) if recommended else whole_file.figures if whole_file else {}
+    measured = recommended.figures.get("test", {}) if recommended else {}
+    measured = measured or (whole_file.figures if whole_file else {})
     return {
         "manifest": document.manifest,
         "binary": caveats.binary(document.manifest),
-        "titles": {"val": "Validation (the test scans)" if on_test else "Validation", "test": "Test"},
+        "titles": titles,
         "chosen_on": "test" if on_test else "validation",
         "recommended": recommended,
         "area": measured.get("auc"),

@@ -58,3 +58,21 @@ def test_the_pose_loss_sums_weighted_heads():
     assert losses.pose([away], target, beta=100, weights=[1.0]) == pytest.approx(3 + 100)
     three = losses.pose([away, target, away], target, beta=100, weights=[0.3, 0.3, 1.0])
     assert three == pytest.approx(1.3 * 103, rel=1e-6)
+
+
+def test_balanced_weights_make_every_class_count_as_much():
+    targets = torch.tensor([0, 0, 0, 1])
+    weights = losses.class_weights(targets, 2)
+    assert weights.tolist() == pytest.approx([4 / 6, 2.0])
+    one = torch.zeros(4, 1)
+    assert losses.cross_entropy(one, targets, weights) == pytest.approx(math.log(2))
+    wrong_of_rare = torch.tensor([[-2.0], [-2.0], [-2.0], [-2.0]])
+    expected = 0.5 * math.log1p(math.exp(-2)) + 0.5 * math.log1p(math.exp(2))
+    assert losses.cross_entropy(wrong_of_rare, targets, weights) == pytest.approx(expected, rel=1e-5)
+    two = torch.cat([-wrong_of_rare / 2, wrong_of_rare / 2], 1)
+    assert losses.cross_entropy(two, targets, weights) == pytest.approx(expected, rel=1e-5)
+    several = torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.0, 0.0], [0.0, 1.0]])
+    assert losses.class_weights(several, 2).tolist() == [3, 3]
+    assert losses.cross_entropy(torch.zeros(4, 2), several, torch.tensor([3.0, 3.0])) == pytest.approx(
+        1.5 * math.log(2)
+    )

@@ -3,7 +3,7 @@
 import logging
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,22 @@ from torch import Tensor
 from liquidlens import models
 from liquidlens.errors import LiquidLensError
 from liquidlens.train import datasets
-from liquidlens.train.datasets import HELD_OUT, Dataset, Scans, joined, picked
+from liquidlens.train.datasets import HELD_OUT, SPLITS, Dataset, Scans, joined, picked
+from liquidlens.train.datasets.reading import PLAIN, Reading
+from liquidlens.train.datasets.shortcut import shortcut_of
 from liquidlens.train.loop import initialise
-from liquidlens.train.loop.callbacks import EarlyStop, Recorder, progress_display
+from liquidlens.train.loop.callbacks import EarlyStop, Recorder, as_csv, progress_display
 from liquidlens.train.loop.evaluate import Batches, final_figures, temperature_of
-from liquidlens.train.loop.losses import loss_of
+from liquidlens.train.loop.losses import class_weights, loss_of
 from liquidlens.train.loop.module import TrainingModule, loader
 from liquidlens.train.loop.prepare import prepare
 from liquidlens.train.recipes import Training
 from liquidlens.train.recipes import training as training_settings
 from liquidlens.train.run import RunFolder, RunMetrics, RunRecipe, WeightsMetrics
 from liquidlens.words import counted
+
+#: Makes ``metrics.json`` at the end of a training.
+Conclusion = Callable[[RunFolder, Recorder], RunMetrics]
 
 
 class InterruptedTrainingError(LiquidLensError):
@@ -48,43 +53,77 @@ def train(
     runs: str | Path = "runs",
     skip_bad: bool = False,
     progress: bool = True,
+    reading: Reading = PLAIN,
 ) -> RunFolder:
     """Train `model` on the dataset `data`; returns the finished run folder ``runs/DATA-MODEL-RECIPE-seedSEED``.
 
     recipe: by default that of the model's paper; changes: other values for some of its fields.  flags: switches of the
-    model, see `models.build`.  size: of the network's input, by default the paper's.  skip_bad: leave out images of a
-    folder that cannot be read.
+    model, see `models.build`.  size: of the network's input, by default the paper's.  skip_bad: leave out scans of
+    one's own that cannot be read; reading: how they are read.
 
     An interrupted run goes on where it stopped, with the same result (on the same machine); a finished one is
     returned as it is.  Raises LiquidLensError for unknown names, missing data, what does not fit together, or a folder
     that holds another run.
     """
     settings = settings_for(model, recipe, changes)
-    dataset = datasets.load(data, data_root, skip_bad)
+    dataset = datasets.load(data, data_root, skip_bad, reading)
     if progress:
-        for sentence in dataset.notes:
-            print(f"Note: {sentence}", file=sys.stderr)
-    resolved = resolve(model, data, dataset, settings, seed, flags, size)
+        say_notes(dataset)
+    resolved = resolve(model, data, dataset, settings, seed, flags, size, reading)
     folder = RunFolder(Path(runs) / resolved.name)
-    _check_same_run(folder, resolved)
-    if folder.finished:
-        return folder
+    check_same_run(folder, resolved)
+    return folder if folder.finished else train_on(dataset, resolved, folder, progress)
 
+
+def say_notes(dataset: Dataset) -> None:
+    """What to know about one's own scans, on stderr."""
+    for sentence in dataset.notes:
+        print(f"Note: {sentence}", file=sys.stderr)
+
+
+def train_on(
+    dataset: Dataset,
+    resolved: RunRecipe,
+    folder: RunFolder,
+    progress: bool = True,
+    conclude: Conclusion | None = None,
+) -> RunFolder:
+    """Train a recipe on its dataset into a folder that does not hold another run; conclude: gives ``metrics.json``."""
+    settings = resolved.training
     inputs, labels = splits(dataset, resolved)
     folder.path.mkdir(parents=True, exist_ok=True)
     if not (folder.path / "recipe.json").is_file():  # a run that goes on keeps the versions it began with
         folder.write_json("recipe.json", resolved)
-    pl.seed_everything(seed, verbose=False)
+    if dataset.origins:
+        folder.write_text("split.csv", as_csv(_split_rows(dataset, resolved)))
+    pl.seed_everything(resolved.seed, verbose=False)
     network = resolved.build()
     if settings.initialise_from_labels:
         initialise.from_labels(network, labels["train"], resolved.outputs)
+    balanced = settings.class_weights == "balanced"
+    weights = class_weights(labels["train"], len(resolved.labels)) if balanced else None
     recorder = Recorder(folder, settings)
-    module = TrainingModule(network, settings, seed, resolved.task, resolved.input)
+    module = TrainingModule(network, settings, resolved.seed, resolved.task, resolved.input, weights)
     _run_trainer(module, inputs, labels, recorder, progress)
     folder.save_weights(network, "last")
-    folder.write_json("metrics.json", _final_metrics(folder, recorder, inputs, labels))
+    if conclude is None:
+        metrics = _final_metrics(folder, recorder, inputs, labels)
+        metrics = metrics.model_copy(update={"shortcut": shortcut_of(dataset) if dataset.origins else None})
+    else:
+        metrics = conclude(folder, recorder)
+    folder.write_json("metrics.json", metrics)
     folder.checkpoint.unlink()
     return folder
+
+
+def _split_rows(dataset: Dataset, recipe: RunRecipe) -> list[dict[str, str]]:
+    """Path, patient and split of every scan; the final model of a cross-validation is trained on all of them."""
+    named = ("train",) if recipe.reading.whole else SPLITS
+    return [
+        {"path": origin.path, "patient": origin.patient, "split": split}
+        for split in named
+        for origin in dataset.origins[split]
+    ]
 
 
 def settings_for(model: str, recipe: str | None, changes: dict[str, Any] | None) -> Training:
@@ -101,6 +140,7 @@ def resolve(
     seed: int = 0,
     flags: Sequence[str] = (),
     size: tuple[int, ...] | None = None,
+    reading: Reading = PLAIN,
 ) -> RunRecipe:
     """The complete recipe of a run on `dataset`, which was loaded as `data`.  Raises LiquidLensError if the parts do
     not fit together."""
@@ -110,7 +150,7 @@ def resolve(
     if not (named in datasets.names() or named.startswith("folder:")):
         named = str(Path(named).resolve())
     source = named + (HELD_OUT if data.endswith(HELD_OUT) else "")
-    return RunRecipe.resolve(model, tuple(flags), size, dataset, source, settings, seed)
+    return RunRecipe.resolve(model, tuple(flags), size, dataset, source, settings, seed, reading)
 
 
 @torch.no_grad()
@@ -156,7 +196,7 @@ def draw_subset(count: int, wanted: int, seed: int) -> NDArray[np.int64]:
     return np.sort(np.random.default_rng(seed).permutation(count)[:wanted])
 
 
-def _check_same_run(folder: RunFolder, recipe: RunRecipe) -> None:
+def check_same_run(folder: RunFolder, recipe: RunRecipe) -> None:
     """Raise LiquidLensError if the folder holds another run."""
     if (folder.path / "recipe.json").is_file() or (folder.path / "metrics.json").is_file():
         differing = folder.recipe().differences(recipe)

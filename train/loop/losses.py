@@ -5,6 +5,7 @@ Targets are class numbers (batch,), or rows (batch, K): of 0 and 1 for multi-lab
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -13,8 +14,10 @@ from liquidlens.train.recipes import Training
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
-def loss_of(settings: Training) -> Loss:
-    """The loss function that a recipe names."""
+def loss_of(settings: Training, weights: Tensor | None = None) -> Loss:
+    """The loss function that a recipe names; weights: those of the classes (`class_weights`), for cross entropy."""
+    if weights is not None:
+        return lambda outputs, targets: cross_entropy(outputs, targets, weights)
     if settings.loss == "pose":
         return lambda outputs, targets: pose([outputs], targets, settings.beta, weights=[1.0])
     return {
@@ -25,11 +28,26 @@ def loss_of(settings: Training) -> Loss:
     }[settings.loss]
 
 
-def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Cross entropy of what the outputs stand for: one sigmoid, a softmax, or independent sigmoids."""
+def class_weights(targets: Tensor, classes: int) -> Tensor:
+    """(classes,) weights by which every class counts as much as any other: of classes n / (classes * n of it), whose
+    mean over the scans is 1; of several labels at once, how many scans have it not for each that has."""
+    if targets.dim() == 2:
+        have = targets.sum(0).clamp(min=1)
+        return (len(targets) - have).clamp(min=1) / have
+    return len(targets) / (classes * torch.bincount(targets, minlength=classes).clamp(min=1).float())
+
+
+def cross_entropy(outputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Cross entropy of what the outputs stand for: one sigmoid, a softmax, or independent sigmoids.  weights: of the
+    classes, see `class_weights`."""
+    if weights is not None:
+        weights = weights.to(outputs)
     if targets.dim() == 1 and outputs.shape[1] > 1:
-        return F.cross_entropy(outputs, targets)
-    return F.binary_cross_entropy_with_logits(outputs, _one_hot(outputs, targets))
+        return F.cross_entropy(outputs, targets, weights)
+    if targets.dim() == 2:
+        return F.binary_cross_entropy_with_logits(outputs, targets, pos_weight=weights)
+    of_each = None if weights is None else weights[targets][:, None]
+    return F.binary_cross_entropy_with_logits(outputs, _one_hot(outputs, targets), of_each)
 
 
 def double_softmax(outputs: Tensor, targets: Tensor) -> Tensor:

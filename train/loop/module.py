@@ -56,14 +56,22 @@ class TrainingModule(pl.LightningModule):
     a second validation loader, the training scans in evaluation mode, with ``train_``.
     """
 
-    def __init__(self, model: Classifier, training: Training, seed: int, task: Task, contract: InputContract):
+    def __init__(
+        self,
+        model: Classifier,
+        training: Training,
+        seed: int,
+        task: Task,
+        contract: InputContract,
+        weights: Tensor | None = None,
+    ):
         super().__init__()
         self.model = model
         self.contract = contract
         self.training_settings = training
         self.seed = seed
         self.task = task
-        self.loss = loss_of(training)
+        self.loss = loss_of(training, weights)
         self.epoch_metrics: dict[str, float] = {}
         self._augment: Callable[[Tensor], Tensor] | None = None
         self._losses: list[Tensor] = []
