@@ -182,16 +182,23 @@ def aurc(labels: NDArray, probabilities: NDArray, threshold: float = 0.5) -> flo
 
 
 def bootstrap(
-    metric: Metric, labels: NDArray, probabilities: NDArray, samples: int = 1000, seed: int = 0, level: float = 0.95
+    metric: Metric,
+    labels: NDArray,
+    probabilities: NDArray,
+    samples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+    patients: NDArray | None = None,
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of a metric (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993).
 
     As many scans as there are, drawn again with replacement, `samples` times; samples for which the metric is NaN, such
-    as those of one class, do not count.  (NaN, NaN) if none does.
+    as those of one class, do not count.  (NaN, NaN) if none does.  patients: whose each scan is: then patients are
+    drawn, each with all of their scans, as scans of one patient say less than as many of several.
     """
     if metric in _OF_RANKS and not np.isnan(probabilities).any():
         probabilities = _ranks(probabilities)  # once, and not in each sample
-    draws = _draws(len(labels), samples, seed)
+    draws = _draws(len(labels), samples, seed) if patients is None else _draws_of(patients, samples, seed)
     figures = [metric(labels.take(i, 0), probabilities.take(i, 0)) for i in draws]  # faster than labels[i]
     return _interval(figures, level)
 
@@ -217,6 +224,15 @@ def _draws(scans: int, samples: int, seed: int) -> Iterator[NDArray[np.int64]]:
     rng = np.random.default_rng(seed)
     for _ in range(samples if scans else 0):
         yield rng.integers(0, scans, scans)
+
+
+def _draws_of(patients: NDArray, samples: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    _, first, counts = np.unique(np.sort(patients), return_index=True, return_counts=True)
+    order = np.argsort(patients, kind="stable")
+    for drawn in _draws(len(first), samples, seed):
+        # Of each patient drawn, the places of its scans in `order`: its first one and as many after it as it has.
+        within = np.arange(counts[drawn].sum()) - np.repeat(np.cumsum(counts[drawn]) - counts[drawn], counts[drawn])
+        yield order[np.repeat(first[drawn], counts[drawn]) + within]
 
 
 def _interval(figures: list[float], level: float) -> tuple[float, float]:

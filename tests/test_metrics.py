@@ -241,3 +241,21 @@ def test_paired_bootstrap_sees_what_separate_intervals_hide():
 
 def test_sigmoid_does_not_overflow():
     assert metrics.sigmoid(np.array([-1000.0, 0.0, 1000.0])).tolist() == [0, 0.5, 1]
+
+
+def test_intervals_over_patients_are_wider_than_over_their_scans():
+    rng = np.random.default_rng(0)
+    patients = np.repeat(np.arange(40), 5)
+    labels = np.repeat(rng.integers(0, 2, 40), 5)
+    score = np.repeat(labels[::5] + rng.normal(0, 1, 40), 5) + rng.normal(0, 0.01, 200)
+    probabilities = np.stack([-score, score], 1)
+    shuffled = rng.permutation(200)
+    low, high = metrics.bootstrap(metrics.auc, labels, probabilities, 300)
+    wide = metrics.bootstrap(metrics.auc, labels, probabilities, 300, patients=patients)
+    assert wide[1] - wide[0] > 1.5 * (high - low)
+    mixed = metrics.bootstrap(
+        metrics.auc, labels[shuffled], probabilities[shuffled], 300, patients=patients[shuffled].astype(str)
+    )
+    assert mixed == pytest.approx(wide, abs=0.05)
+    alone = metrics.bootstrap(metrics.auc, labels, probabilities, 300, patients=np.arange(200))
+    assert alone == (low, high)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from liquidlens.commands import exporting, studies, training, zoo
+from liquidlens.commands import exporting, phantoms, studies, training, zoo
 from liquidlens.console import run
 from liquidlens.serve import commands as device
 
@@ -17,7 +17,8 @@ app = typer.Typer(
 )
 app.command("models")(zoo.list_models)
 app.command("recipes")(zoo.list_recipes)
-workshop = (zoo.data, training.train, training.sweep, training.search, studies.study, studies.tables)
+own = (zoo.data, phantoms.phantom, training.train, training.evaluate)
+workshop = (*own, training.sweep, training.search, studies.study, studies.tables)
 for command in (*workshop, exporting.export, exporting.onnx, exporting.audit, *device.COMMANDS):
     app.command()(command)
 

@@ -1,15 +1,32 @@
-"""The commands that train one model or compare settings: `train`, `sweep`, `search`."""
+"""The commands that train one model or compare settings: `train`, `evaluate`, `sweep`, `search`."""
 
+import json
+import math
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.table import Table
 
-from liquidlens.commands.options import Changes, DataRoot, RecipeName, Runs, SkipBad, parsed_changes
-from liquidlens.console import console, numbers
+from liquidlens.commands.options import (
+    Changes,
+    Columns,
+    DataRoot,
+    Labels,
+    Positive,
+    RecipeName,
+    Runs,
+    SkipBad,
+    Values,
+    Window,
+    parsed_changes,
+    reading_of,
+)
+from liquidlens.console import console, numbers, print_columns
 from liquidlens.errors import LiquidLensError
-from liquidlens.words import counted
+
+if TYPE_CHECKING:
+    from liquidlens.train.run import RunFolder
 
 #: The figures that `train` prints; metrics.json has them all.
 SHOWN = {
@@ -25,8 +42,13 @@ SHOWN = {
 
 
 def train(
-    model: Annotated[str, typer.Argument(help="A name that `liquidlens models` lists.")],
-    data: Annotated[str, typer.Argument(help="A name that `liquidlens data` lists, or a folder of images.")],
+    model: Annotated[
+        str, typer.Argument(help="A name that `liquidlens models` lists; leave it out for one that fits your scans.")
+    ],
+    data: Annotated[
+        str | None,
+        typer.Argument(help="A name that `liquidlens data` lists, or a table or a folder of your own scans."),
+    ] = None,
     recipe: RecipeName = None,
     seed: Annotated[
         int, typer.Option(min=0, max=2**32 - 1, help="Determines initialisation, batches, dropout and augmentation.")
@@ -37,25 +59,113 @@ def train(
         list[str] | None, typer.Option("--flag", help="A switch of the model, see `liquidlens models`. Repeatable.")
     ] = None,
     size: Annotated[str | None, typer.Option(help="Another input size than the paper's, such as 112 or 96x64.")] = None,
+    folds: Annotated[
+        int | None, typer.Option(min=2, max=20, help="Cross-validate, and train a final model on all patients.")
+    ] = None,
+    columns: Columns = None,
+    labels: Labels = "",
+    positive: Positive = "",
+    values: Values = None,
+    window: Window = None,
     data_root: DataRoot = None,
     runs: Runs = Path("runs"),
     skip_bad: SkipBad = False,
 ) -> None:
-    """Train one model on one dataset; an interrupted run goes on where it stopped."""
+    """Train one model on one dataset, or on a table or folder of your own scans; an interrupted run goes on."""
+    from liquidlens import models
+    from liquidlens.train import datasets
     from liquidlens.train import train as train_model
+    from liquidlens.train.studies.crossvalidation import crossvalidate
 
-    folder = train_model(
-        model,
-        data,
-        recipe,
-        seed=seed,
-        changes=parsed_changes(changes, epochs),
-        flags=flags or (),
-        size=_size(size, model),
-        data_root=data_root,
-        runs=runs,
-        skip_bad=skip_bad,
-    )
+    reading = reading_of(columns, labels, positive, values, window, folds)
+    fields = parsed_changes(changes, epochs)
+    chosen = data is not None
+    if data is None:
+        model, data = "", model
+        if not datasets.own(data):
+            raise LiquidLensError(f"{data} is no table and no folder of scans; give a model and a dataset.")
+    wanted_size = _size(size, model)
+    if datasets.own(data) and model not in models.names():
+        from liquidlens.train.advice import advise, unknown_model
+
+        dataset = datasets.load(data, data_root, skip_bad, reading)
+        if chosen:
+            raise unknown_model(model, dataset)
+        advice = advise(dataset)
+        for sentence in advice.why:
+            console.print(sentence, soft_wrap=True)
+        model, fields = advice.model, {**advice.changes, **fields}
+        recipe, wanted_size = recipe or advice.recipe, _size(size, model) or advice.size
+    rest = (recipe, seed, fields, flags or (), wanted_size, data_root, runs, skip_bad)
+    if folds is None:
+        folder = train_model(model, data, *rest, reading=reading)
+    else:
+        folder = crossvalidate(model, data, reading, *rest, say=lambda line: console.print(line, soft_wrap=True))
+    console.print(str(folder.path), style="bold", soft_wrap=True)
+    if datasets.own(data):
+        _print_input(folder)
+    if folds is None:
+        _print_metrics(folder)
+    else:
+        print_evaluation(folder.path)
+    console.print(f"Next: liquidlens export {folder.path}", soft_wrap=True)
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run folder that `liquidlens train` left.")],
+    weights: Annotated[Literal["best", "last"], typer.Option(help="As of `liquidlens export`.")] = "best",
+    out: Annotated[Path | None, typer.Option(help="Write the answers here, a .csv row for each scan.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    data_root: DataRoot = None,
+) -> None:
+    """Say how good a run is on scans it has not seen, with intervals over patients: no list of labels is needed."""
+    print_evaluation(run, weights, out, as_json, data_root)
+
+
+def print_evaluation(
+    run: Path,
+    weights: Literal["best", "last"] = "best",
+    out: Path | None = None,
+    as_json: bool = False,
+    data_root: Path | None = None,
+) -> None:
+    from liquidlens.files import replacing
+    from liquidlens.train.evaluation import evaluate_run
+    from liquidlens.train.evidence import first
+    from liquidlens.train.loop.callbacks import as_csv
+
+    found = evaluate_run(run, weights, data_root)
+    beside = found.shortcut.beside(first(found.figures)) if found.shortcut else []
+    if out is not None:
+        with replacing(out) as partial:
+            partial.write_text(as_csv(found.rows()), encoding="utf-8")
+    if as_json:
+        plain = {name: figure._asdict() for name, figure in found.figures.items()}
+        print(json.dumps({"of": found.of, "figures": plain, "shortcut": beside}, indent=2))
+        return
+    console.print(f"{found.of}; 95 % intervals over patients.", soft_wrap=True)
+    print_columns(("figure", "value"), [(name, str(figure)) for name, figure in found.figures.items()])
+    for sentence in beside:
+        console.print(sentence, style="red" if "NOT" in sentence else None, soft_wrap=True)
+
+
+def _print_input(folder: "RunFolder") -> None:
+    """How one's own scans were read, and which class is positive."""
+    recipe = folder.recipe()
+    contract = recipe.input
+    window = f" with the window {contract.window[0]:g},{contract.window[1]:g}" if contract.window else ""
+    colour = "colour" if contract.channels == 3 else contract.values
+    size = " x ".join(map(str, contract.size))
+    console.print(f"Values: {colour}{window}, resized to {size}. Classes: {', '.join(recipe.labels)}.", soft_wrap=True)
+    if recipe.task == "classes" and len(recipe.labels) == 2:
+        named = recipe.reading.positive or recipe.reading.labels
+        hint = "" if named else ", the last in the alphabet; --positive names another"
+        console.print(f"AUC, F1 and Dice are those of {recipe.labels[1]}{hint}.", soft_wrap=True)
+
+
+def _print_metrics(folder: "RunFolder") -> None:
+    from liquidlens.train.evidence import Figure
+
     metrics = folder.metrics()
     names = [name for name in SHOWN if name in metrics.best.test]
     chosen_on_test = folder.recipe().training.validate_on_test
@@ -64,14 +174,16 @@ def train(
         if not chosen_on_test:
             table.add_row(weights, "validation", *(f"{result.val[name]:.3f}" for name in names))
         table.add_row(weights, "test", *(f"{result.test[name]:.3f}" for name in names))
-    console.print(str(folder.path), style="bold", soft_wrap=True)
     console.print(table)
-    console.print(
-        f"{counted(metrics.epochs, 'epoch')}; the best weights are those after epoch {metrics.best_epoch + 1}."
-    )
+    counted = f"{metrics.epochs} epoch{'s' * (metrics.epochs != 1)}"
+    console.print(f"{counted}; the best weights are those after epoch {metrics.best_epoch + 1}.")
     if chosen_on_test:
         console.print("The best epoch was chosen on the test scans, as published; kth-2021-corrected does not do that.")
-    console.print(f"Next: liquidlens export {folder.path}", soft_wrap=True)
+    if metrics.shortcut is not None:
+        model = Figure(metrics.best.test["auc"], math.nan, math.nan)
+        for sentence in metrics.shortcut.beside(model):
+            console.print(sentence, style="red" if "NOT" in sentence else None, soft_wrap=True)
+        console.print(f"With intervals over patients: liquidlens evaluate {folder.path}", soft_wrap=True)
 
 
 def sweep(

@@ -1,15 +1,18 @@
 """The commands that list what there is: `models`, `recipes`, `data`."""
 
 import json
-import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from liquidlens.commands.options import DataRoot, SkipBad
-from liquidlens.console import console, fail, print_columns
+from liquidlens.commands.options import Columns, DataRoot, Labels, Positive, SkipBad, Values, Window, reading_of
+from liquidlens.console import console, fail, print_columns, printable
 from liquidlens.errors import LiquidLensError
+from liquidlens.files import replacing
+
+if TYPE_CHECKING:
+    from liquidlens.train.datasets import Reading
 
 
 def list_models(
@@ -49,12 +52,22 @@ def list_recipes(name: Annotated[str | None, typer.Argument(help="Show all field
 
 
 def data(
-    name: Annotated[str | None, typer.Argument(help="Draw a contact sheet of this dataset or image folder.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Where to; by default NAME.png.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Draw this dataset, or report on a table or a folder of your own scans.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The picture to write, by default NAME.png; of your own scans the page, NAME.html."),
+    ] = None,
+    columns: Columns = None,
+    labels: Labels = "",
+    positive: Positive = "",
+    values: Values = None,
+    window: Window = None,
     data_root: DataRoot = None,
     skip_bad: SkipBad = False,
 ) -> None:
-    """List the datasets and where each was found, or draw a contact sheet of one."""
+    """List the datasets and where each was found, draw one, or say what there is to know about your own scans."""
     from liquidlens.train import datasets
 
     if name is None:
@@ -64,11 +77,12 @@ def data(
             right={2},
         )
         return
+    if datasets.own(name):
+        _report(name, out, data_root, reading_of(columns, labels, positive, values, window))
+        return
     from liquidlens.train.datasets.contact_sheet import contact_sheet
 
     dataset = datasets.load(name, data_root, skip_bad)
-    for sentence in dataset.notes:
-        print(f"Note: {sentence}", file=sys.stderr)
     picture = out or Path(f"{dataset.name.replace(':', '-')}.png")
     try:
         contact_sheet(dataset).save(picture)
@@ -79,3 +93,31 @@ def data(
     console.print(f"{dataset.name}: {counts}. Contact sheet: {picture}", soft_wrap=True)
     if note:
         console.print(note, soft_wrap=True)
+
+
+def _report(name: str, out: Path | None, data_root: Path | None, reading: "Reading") -> None:
+    from liquidlens.train import datasets
+    from liquidlens.train.datasets.contact_sheet import contact_sheet
+    from liquidlens.train.datasets.table.page import data_page
+    from liquidlens.train.datasets.table.report import dataset_or_why, report
+
+    collection = datasets.collect(name, data_root, reading=reading, with_failures=True)
+    title = datasets.name_of(collection)
+    dataset, why_not = dataset_or_why(collection, reading, title)
+    sections = report(collection, reading, dataset, why_not)
+    for section in sections:
+        console.print(section.title, style="bold red" if section.alarm else "bold")
+        for sentence in section.sentences:
+            console.print(printable(sentence), style="red" if section.alarm else None, soft_wrap=True)
+        if section.rows:
+            print_columns(section.header, section.rows)
+        console.print()
+    path = out or Path(f"{title.partition(':')[2]}.html")
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise LiquidLensError(f"--out {path}: the name of a page ends in .html.")
+    with replacing(path) as partial:
+        sheet = contact_sheet(dataset) if dataset is not None else None
+        partial.write_text(data_page(title.partition(":")[2], sections, sheet), encoding="utf-8")
+    console.print(f"Page: {path}", soft_wrap=True)
+    if dataset is not None:
+        console.print(f"Next: liquidlens train {name}", soft_wrap=True)

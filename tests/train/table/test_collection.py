@@ -1,0 +1,181 @@
+"""What is found in one's own scans: values, patients, folds, shortcuts, and the page about them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from liquidlens.errors import LiquidLensError
+from liquidlens.imaging.phantoms import nodules
+from liquidlens.imaging.storage import storage
+from liquidlens.train import datasets
+from liquidlens.train.datasets import Reading
+from liquidlens.train.datasets.reading import PLAIN
+from liquidlens.train.datasets.shortcut import shortcut_of
+from liquidlens.train.datasets.table.page import data_page
+from liquidlens.train.datasets.table.report import dataset_or_why, report
+from tests.imaging import dicoms
+
+LIDC, COVID = Path("own/lidc/nodules.csv"), Path("own/covid_ct/covid_ct.csv")
+
+
+def in_classes(folder: Path, pixels: dict[str, np.ndarray]) -> str:
+    """Five arrays or images for each of two classes."""
+    for label in ("a", "b"):
+        (folder / label).mkdir(parents=True)
+        for i in range(5):
+            for name, values in pixels.items():
+                path = folder / label / f"patient{i}{int(label == 'b')}_{name}"
+                if name.endswith(".npy"):
+                    np.save(path, values)
+                else:
+                    Image.fromarray(values).save(path)
+    return str(folder)
+
+
+NOISE = np.random.default_rng(0)
+VOLUME = NOISE.integers(-1000, 500, (4, 5, 6))
+COLOURS = NOISE.integers(0, 255, (5, 6, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "values", "channels", "window"),
+    [
+        ({"ct.npy": VOLUME}, "hu", 1, (-1000, 400)),
+        ({"soft.npy": VOLUME.clip(-300)}, "hu", 1, (-160, 240)),
+        ({"mr.npy": VOLUME / 7}, "relative", 1, None),
+        ({"deep.npy": VOLUME.clip(0, 4000)}, "relative", 1, None),
+        ({"mask.npy": 255 * (VOLUME > 0)}, "mask", 1, None),
+        ({"grey.npy": VOLUME.clip(0, 255)}, "grey", 1, None),
+        ({"photo.png": COLOURS}, "grey", 3, None),
+        ({"x.png": COLOURS[..., 0]}, "grey", 1, None),
+    ],
+)
+def test_values_are_found_in_the_files(tmp_path, pixels, values, channels, window):
+    dataset = datasets.load(in_classes(tmp_path / "set", pixels))
+    assert (dataset.values, dataset.channels, dataset.window) == (values, channels, window)
+    assert dataset.scans["train"][0].shape == next(iter(pixels.values())).shape
+    said = [note for note in dataset.notes if note.startswith("Read as")]
+    assert bool(said) == (values != "grey" or channels == 3)
+
+
+def test_values_are_what_a_person_says(tmp_path):
+    folder = in_classes(tmp_path / "set", {"ct.npy": VOLUME})
+    assert datasets.load(folder, reading=Reading(window=(-100, 100))).window == (-100, 100)
+    assert datasets.load(folder, reading=Reading(values="relative")).values == "relative"
+    with pytest.raises(LiquidLensError, match=r"holds values from -99\d .*--values hu"):
+        datasets.load(folder, reading=Reading(values="grey"))
+
+
+def test_x_rays_of_more_than_8_bits_are_seen_through_their_window(tmp_path):
+    pixels = NOISE.integers(0, 4095, (8, 9)).astype(np.uint16)
+    for label in ("a", "b"):
+        for i in range(5):
+            xray = dicoms.image(pixels, PatientID=f"{label}{i}", WindowCenter=2048, WindowWidth=1024)
+            dicoms.save(xray, tmp_path / "set" / label / f"{i}.dcm")
+    dataset = datasets.load(str(tmp_path / "set"))
+    assert dataset.values == "grey"
+    assert (dataset.scans["train"][0].min(), dataset.scans["train"][0].max()) == (0, 255)
+
+
+def test_patients_of_dicom_are_kept_together_and_never_named(tmp_path):
+    for label in ("a", "b"):
+        for i in range(10):
+            one = dicoms.series(dicoms.phantom(), PatientID=f"LEAK-{label}{i // 2}")[i % 4]
+            dicoms.save(one, tmp_path / "set" / label / f"{i}.dcm")
+    dataset = datasets.load(str(tmp_path / "set"))
+    of_split = [{origin.patient for origin in origins} for origins in dataset.origins.values()]
+    assert [len(patients) for patients in of_split] == [6, 2, 2]
+    assert not of_split[0] & of_split[1] | of_split[0] & of_split[2] | of_split[1] & of_split[2]
+    assert "LEAK" not in repr(dataset.origins) + repr(dataset.notes)
+    first, second = (storage(tmp_path / "set" / "a" / f"{i}.dcm").patient for i in (0, 1))
+    assert first == second != storage(tmp_path / "set" / "b" / "0.dcm").patient
+
+
+def test_folds_part_patients_and_the_final_reading_has_all(tmp_path):
+    table = nodules.write_lung_nodules(tmp_path / "set", 24)
+    collection = datasets.collect(str(table))
+    tested: list[str] = []
+    for fold in range(3):
+        dataset = datasets.dataset_of(collection, Reading(folds=3, fold=fold))
+        patients = [{origin.patient for origin in dataset.origins[split]} for split in datasets.SPLITS]
+        assert not patients[0] & patients[1] | patients[0] & patients[2] | patients[1] & patients[2]
+        assert all(set(labels) == {0, 1} for labels in dataset.labels.values())
+        tested += [origin.path for origin in dataset.origins["test"]]
+    whole = datasets.dataset_of(collection, Reading(folds=3))
+    assert sorted(tested) == sorted(origin.path for origin in whole.origins["train"])
+    assert len(whole.labels["train"]) == len(whole.labels["test"]) == 24
+
+
+def test_held_out_scans_are_those_of_other_patients(tmp_path):
+    held = datasets.load(str(nodules.write_lung_nodules(tmp_path / "set", 40))).held_out()
+    train, test = ({origin.patient for origin in held.origins[split]} for split in ("train", "test"))
+    assert train
+    assert test
+    assert not train & test
+    assert [len(held.origins[split]) for split in ("train", "test")] == [
+        len(held.labels[split]) for split in ("train", "test")
+    ]
+
+
+def sections_of(table: Path):
+    collection = datasets.collect(str(table), with_failures=True)
+    dataset, why_not = dataset_or_why(collection, PLAIN, "table:set")
+    return {section.title: section for section in report(collection, PLAIN, dataset, why_not)}
+
+
+def test_a_shortcut_on_request_is_found(tmp_path):
+    honest = datasets.load(str(nodules.write_lung_nodules(tmp_path / "honest", 32)))
+    found = shortcut_of(honest)
+    assert found.auc.low < 0.6
+    assert found.mask.value > 0.6
+    table = nodules.write_lung_nodules(tmp_path / "set", 32, shortcut=True)
+    section = sections_of(table)["Shortcuts"]
+    assert section.alarm
+    assert "THE LABEL SHOWS" in section.sentences[1]
+    assert "spacing" in section.sentences[1]
+    rows = dict(section.rows)
+    assert float(rows["spacing"].split()[0]) > 0.95
+    assert float(rows["mean value"].split()[0]) < 0.8
+
+
+def test_the_report_finds_duplicates_and_unreadable_files(tmp_path):
+    table = nodules.write_lung_nodules(tmp_path / "set", 24)
+    image = tmp_path / "set" / "image"
+    (image / "scan-002.nii.gz").write_bytes((image / "scan-001.nii.gz").read_bytes())
+    (image / "scan-003.nii.gz").write_bytes(b"<script>")
+    mask = tmp_path / "set" / "mask"
+    (mask / "scan-002.nii.gz").write_bytes((mask / "scan-001.nii.gz").read_bytes())
+    sections = sections_of(table)
+    assert "OF DIFFERENT LABELS" in sections["Duplicates"].sentences[0]
+    assert "image/scan-001.nii.gz, image/scan-002.nii.gz" in sections["Duplicates"].sentences[0]
+    assert "row 4" in sections["Unreadable"].sentences[0]
+    assert sections["Classes"].header == ("class", "all", "train", "val", "test")
+    page = data_page("<set>", list(sections.values()), None)
+    assert "<script" not in page
+    assert "&lt;set&gt;: the data" in page
+    assert "Duplicates" in page
+
+
+def test_a_table_that_cannot_be_split_is_reported(tmp_path):
+    section = sections_of(nodules.write_lung_nodules(tmp_path / "set", 8))["Classes"]
+    assert section.alarm
+    assert "to split it by patient takes 5" in section.sentences[1]
+
+
+def test_real_ct_images_show_where_they_come_from(data_root):
+    section = sections_of(data_root / COVID)["Shortcuts"]
+    rows = {name: float(figure.split()[0]) for name, figure in section.rows}
+    assert section.alarm
+    assert rows["file type"] > 0.65
+    assert rows["all of these together"] > 0.85
+
+
+def test_real_nodules_are_told_by_their_crops(data_root):
+    dataset = datasets.load(str(data_root / LIDC), reading=Reading(labels=("benign", "malignant")))
+    assert (dataset.values, dataset.window) == ("hu", (-1000, 400))
+    assert sum(map(len, dataset.labels.values())) == 630
+    found = shortcut_of(dataset)
+    assert found.auc.value == pytest.approx(0.86, abs=0.03)
+    assert found.mask.value == pytest.approx(0.90, abs=0.02)
