@@ -62,13 +62,13 @@ def test_the_final_model_has_seen_all_scans_for_the_median_of_the_epochs(run):
     labels, logits, patients = out_of_fold(run, recipe)
     assert found.best.test == found.best.val
     assert found.best.test["auc"] == pytest.approx(metrics.auc(labels, metrics.probabilities(logits)))
-    assert found.cross_validation.patients == len(set(patients)) == 18
+    assert found.cross_validation.patients == len(set(patients)) == 19
     assert next(iter(found.cross_validation.figures)) == "AUC (malignant)"
 
 
 def test_the_run_answers_for_itself(run):
     found = evaluate_run(run.path)
-    assert found.of == "2-fold cross-validation, 24 scans of 18 patients"
+    assert found.of == "2-fold cross-validation, 24 scans of 19 patients"
     assert {"AUC (malignant)", "sensitivity (malignant)", "specificity (malignant)"} < set(found.figures)
     assert len(found.rows()) == SCANS
     assert found.shortcut.mask is not None
@@ -78,7 +78,7 @@ def test_the_file_and_its_card_say_where_the_figures_come_from(run, table, tmp_p
     bundle = export.export(run.path, tmp_path / "bundle", export.Options(precisions=()))
     provenance = bundle.manifest.provenance
     assert provenance.cross_validated
-    assert "2-fold cross-validation, 24 scans of 18 patients: AUC (malignant)" in provenance.dataset_note
+    assert "2-fold cross-validation, 24 scans of 19 patients: AUC (malignant)" in provenance.dataset_note
     assert "What should not tell the label" in provenance.dataset_note
     card = (bundle.path / "CARD.md").read_text()
     assert "| Out of fold |" in card
