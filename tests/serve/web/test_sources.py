@@ -141,6 +141,12 @@ def conclusions() -> tuple[list[dict], list[dict | str]]:
     return cases, expected
 
 
+def told_of(manifest: Manifest) -> dict:
+    """A manifest as the page has it, with what stands beside it in the file."""
+    known = manifest.trained_on
+    return json.loads(manifest.to_json()) | {"trained_on": known and known.model_dump(mode="json")}
+
+
 def presentations() -> tuple[list[dict], list[list[float] | str]]:
     rng = np.random.default_rng(0)
     cases, expected = [], []
@@ -159,7 +165,7 @@ def presentations() -> tuple[list[dict], list[list[float] | str]]:
                     scan = Scan(pixels.astype(np.float32), **told)
                     plain = {"modality": None, "units": None, "window": None} | told
                     plain |= {"pixels": scan.pixels.ravel().tolist(), "shape": list(shape)}
-                    cases.append({"manifest": json.loads(predictor.manifest.to_json()), "scan": plain})
+                    cases.append({"manifest": told_of(predictor.manifest), "scan": plain})
                     try:
                         predictor._check(scan, "the scan")
                         expected.append(presented(predictor.manifest, scan).ravel().tolist())
