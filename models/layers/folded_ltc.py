@@ -103,7 +103,7 @@ class FoldedLTC(FoldedLayer):
         numerator, conductance = drive.chunk(2, dim=-1)
         return torch.cat([numerator, conductance + capacity], -1), capacity
 
-    def step(self, state: Tensor, drive: Tensor, capacity: Tensor | None = None) -> Tensor:  # type: ignore[override]
+    def step(self, state: Tensor, drive: Tensor, capacity: Tensor | None = None) -> Tensor:
         """As `models.layers.liquid.ode_unfolds`, in fewer operations: `drive` holds the capacity, too."""
         tables = self.tables
         capacity = tables.capacity if capacity is None else capacity

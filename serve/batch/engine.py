@@ -133,7 +133,6 @@ def _row(predictor: Predictor, number: int, place: Place, found: Found, answer: 
     row["task"] = predictor.manifest.task
     if isinstance(answer, LiquidLensError):
         return row | {"error": text(str(answer))}
-    notes = found.scan.notes if isinstance(found.scan, Scan) else ()
     return row | {
         "label": answer.label,
         **{f"p_{label}": _digits(probability) for label, probability in answer.probabilities.items()},
@@ -143,7 +142,7 @@ def _row(predictor: Predictor, number: int, place: Place, found: Found, answer: 
         "ood": answer.ood,
         "device": answer.device,
         "milliseconds": round(answer.milliseconds["total"], 3),
-        "notes": text(" ".join((*notes, *answer.notes))) or None,
+        "notes": text(" ".join(answer.notes)) or None,
     }
 
 

@@ -132,7 +132,9 @@ def is_done(out: Path, job: Job, inputs: Inputs, resume: bool, overwrite: bool) 
     if overwrite or not out.exists() or (resume and journal_of(out).exists()):
         return False
     if not resume:
-        raise LiquidLensError(f"{out} is there already: start anew with --overwrite, or name another --out.")
+        raise LiquidLensError(
+            f"{out} is there already: name another --out, or start anew with `liquidlens batch ... --overwrite`."
+        )
     same = _holds(out, inputs)
     for row in tables.rows(out):
         here = Job(row["model"], row["model_sha256"], job.inputs if same else "others", row["shard"])

@@ -34,7 +34,8 @@ def predict(
     require_signature: Signature = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     out: Annotated[
-        Path | None, typer.Option(help="Write a table, as `liquidlens batch` does, which has more options for it.")
+        Path | None,
+        typer.Option(help="Write a table, as `liquidlens batch` does, which can also replace one."),
     ] = None,
 ) -> None:
     """Predict the label of each scan with an exported model."""
@@ -70,7 +71,7 @@ def predict(
             reading = 1000 * (time.perf_counter() - started)
             row = predictor.predict(scan, name=source).to_json()
             row["milliseconds"] = {"read": reading, **row["milliseconds"]}
-            rows.append({"scan": source, **row, "notes": [*scan.notes, *row["notes"]]})
+            rows.append({"scan": source, **row})
         except LiquidLensError as error:
             show_traceback()
             rows.append({"scan": source, "error": str(error)})

@@ -80,7 +80,7 @@ def facts(case: Case) -> str:
     rows["Values"] = f"{scan.pixels.min():.6g} to {scan.pixels.max():.6g}, {units}"
     if scan.pixels.ndim == 3 and not scan.oriented:
         rows["Orientation"] = "not known; planes are named as if the slices ran from the feet to the head"
-    notes = "".join(f"<li>{escape(note)}</li>" for note in (*scan.notes, *case.prediction.notes))
+    notes = "".join(f"<li>{escape(note)}</li>" for note in case.prediction.notes)
     return table(rows) + (f'<ul class="notes">{notes}</ul>' if notes else "")
 
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from liquidlens.imaging import Scan
+from liquidlens.imaging.display import display_window
 from liquidlens.manifest import Manifest
-from liquidlens.serve.predict.presentation import display_window
 
 _AXES = {2: "a 2D image", 3: "a volume"}
 #: DICOM's code for what has none: it says nothing.

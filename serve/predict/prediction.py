@@ -28,7 +28,7 @@ class Prediction:
     milliseconds: wall time of the stages ``prepare`` (checks, copies), ``run`` (ONNX Runtime, copies to the device and
         back included) and of both, ``total``; for a batch, its time divided by its scans.
     device: where it ran, as `Predictor.device`.
-    notes: sentences about what had to be assumed.
+    notes: sentences about what had to be assumed, by the reader of the file and by the model.
     """
 
     label: str

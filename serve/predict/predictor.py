@@ -15,7 +15,6 @@ from liquidlens import imaging
 from liquidlens.errors import LiquidLensError, first_line
 from liquidlens.files import beside
 from liquidlens.imaging import Scan
-from liquidlens.imaging.display import display_window
 from liquidlens.manifest import Manifest
 from liquidlens.serve.predict import devices, fitting, pretrained
 from liquidlens.serve.predict.bounded_run import Outputs, Replay, run
@@ -90,6 +89,8 @@ class Predictor:
     def predict(self, scan: Given, name: str | None = None) -> Prediction:
         """Judge one scan.  Of a stranger's file, give ``imaging.read_safely(file)``.
 
+        scan: a file; a `Scan`; or pixels as a `Scan` has them, in the input contract's units: (rows, columns), or
+        (slices, rows, columns), from inferior to superior, anterior to posterior, and the patient's right to left.
         name: what errors call it, by default the file.
         Raises LiquidLensError if the file cannot be read, if the scan is not what the model reads (an image for a model
         of volumes, an MR for one of CT), and if the pixels are so large that the answer is not a number.
@@ -145,11 +146,12 @@ class Predictor:
             scan = given
         else:
             try:
-                scan = Scan(np.asarray(given, np.float32))
+                array = np.asarray(given)
+                scan = Scan(array.astype(np.float32, casting="same_kind" if array.dtype.kind in "fc" else "unsafe"))
             except LiquidLensError as error:
                 raise LiquidLensError(f"{name}: {error}") from error
             except (TypeError, ValueError) as error:
-                what = type(given).__name__
+                what = getattr(given, "dtype", type(given).__name__)
                 raise LiquidLensError(f"{name}: give a file, a Scan or an array of numbers, not {what}.") from error
         self._check(scan, name)
         return scan
@@ -217,9 +219,8 @@ class Predictor:
         for i, (scan, name) in enumerate(zip(scans, names, strict=True)):
             own = {output: values[i] for output, values in outputs.items()}
             try:
-                answers.append(
-                    conclude(self.manifest, own, dict(milliseconds), self.device, fitting.notes(self.manifest, scan))
-                )
+                notes = (*scan.notes, *fitting.notes(self.manifest, scan))
+                answers.append(conclude(self.manifest, own, dict(milliseconds), self.device, notes))
             except LiquidLensError as error:
                 answers.append(LiquidLensError(f"{name}: {error}"))
         return answers

@@ -79,6 +79,8 @@ def test_a_scan_is_a_file_an_array_or_a_scan(predictor, tmp_path):
         assert predictor.predict(scan).probabilities == expected
     for found in predictor.predict_many(given):
         assert found.probabilities == pytest.approx(expected, abs=1e-6)
+    assumed = Scan(volumes[0].astype(np.float32), notes=("The order of its axes was assumed.",))
+    assert predictor.predict(assumed).notes == assumed.notes
 
 
 @pytest.mark.parametrize(
@@ -88,6 +90,7 @@ def test_a_scan_is_a_file_an_array_or_a_scan(predictor, tmp_path):
         (np.zeros((28, 28)), "the scan: LiqExp1N2 reads a volume, and this is a 2D image."),
         (np.zeros((1, 2, 3, 4)), "the scan: A scan has 2 or 3 axes, this array has 4 (1 x 2 x 3 x 4)."),
         (np.zeros((0, 3, 4)), "the scan: The scan is empty (0 x 3 x 4 pixels)."),
+        (np.ones((4, 4, 4), complex), "the scan: give a file, a Scan or an array of numbers, not complex128."),
         ({"pixels": 1}, "the scan: give a file, a Scan or an array of numbers, not dict."),
         (None, "the scan: A scan has 2 or 3 axes, this array has 0 ()."),
     ],

@@ -125,7 +125,7 @@ def test_a_radiograph_of_twelve_bits_is_judged_like_its_picture():
     predictor = Predictor("chest-xray")
     picture = phantoms.chest_xray(splits={"test": 1})["test_images"][0].astype(np.float32)
     picture = (picture - picture.min()) * (255 / np.ptp(picture))
-    expected = predictor.predict(Scan(picture))
+    expected = predictor.predict(Scan(picture, modality="DX"))
     assert expected.notes == ()
     wished = predictor.predict(Scan(picture * 16 - 500, modality="DX", window=(-500.0, 3580.0)))
     stretched = predictor.predict(Scan(picture * 16, modality="DX"))

@@ -15,7 +15,7 @@ from liquidlens.serve.predict import pretrained
 from liquidlens.serve.predict.predictor import Predictor
 from liquidlens.serve.web import site
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def tree(folder: Path) -> dict[str, str]:
