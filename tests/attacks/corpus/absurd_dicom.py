@@ -94,7 +94,7 @@ SAYING: dict[str, tuple[dict[str, object], Refused | Reads]] = {
     "high bit in nowhere": ({"HighBit": 3}, Refused("not in the lowest bits")),
     "sign 7": ({"PixelRepresentation": 7}, BROKEN),
     "2e9 frames": ({"NumberOfFrames": 2 * 10**9}, Refused("raise 'slices'")),
-    "-1 frames": ({"NumberOfFrames": -1}, BROKEN),
+    "-1 frames": ({"NumberOfFrames": -1}, Refused("its header speaks of -1")),
     "255 samples": ({"SamplesPerPixel": 255}, Refused("have several values each")),
     "no samples": ({"SamplesPerPixel": 0, "PhotometricInterpretation": "RGB"}, BROKEN),
     "spacing 0": ({"PixelSpacing": [0, 0]}, Reads((5, 6))),
@@ -117,7 +117,7 @@ ATTACKS = (
         "DICOM: a series of spacing 1e300",
         "trusted",
         partial(stack, "PixelSpacing", [1e300, 1e300]),
-        Refused("does not say where it lies"),
+        Refused("does not say in numbers where it lies"),
     ),
     Attack(
         "DICOM: a series of one place", "trusted", partial(stack, "ImagePositionPatient", [0, 0, 0]), Refused("dupl")

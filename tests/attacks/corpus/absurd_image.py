@@ -46,16 +46,16 @@ BMP = {
 }
 TIFF: dict[str, tuple[dict[int, int], Refused | Reads]] = {
     "width 0": ({256: 0}, Refused("not a readable image|is empty")),
-    "255 bits": ({258: 255}, BROKEN),
-    "compression 65,000": ({259: 65_000}, BROKEN),
-    "kind of pixels 65,000": ({262: 65_000}, BROKEN),
+    "255 bits": ({258: 255}, Refused("numbers of 255 bits")),
+    "compression 65,000": ({259: 65_000}, Refused("packed in a way that cannot be read")),
+    "kind of pixels 65,000": ({262: 65_000}, Refused("colours of this TIFF are of a sort that cannot be read")),
     "255 samples": ({277: 255}, BROKEN),
     "pixels far behind the file": ({273: 2**32 - 16}, BROKEN),
-    "strips of no rows": ({278: 0}, Refused("not a readable image")),
-    "strips of 4 GB": ({279: 2**32 - 1}, Reads((4, 4))),
+    "strips of no rows": ({278: 0}, Reads((4, 4))),
+    "strips of 4 GB": ({279: 2**32 - 1}, BROKEN),
     "orientation 4e9": ({274: 2**32 - 1}, Reads((4, 4))),
-    "tiles of no size": ({322: 0, 323: 0, 324: 8, 325: 16}, Reads((4, 4))),
-    "tiles of 4e9": ({322: 2**32 - 1, 323: 2**32 - 1, 324: 8, 325: 16}, Reads((4, 4))),
+    "tiles of no size": ({322: 0, 323: 0, 324: 8, 325: 16}, BROKEN),
+    "tiles of 4e9": ({322: 2**32 - 1, 323: 2**32 - 1, 324: 8, 325: 16}, Refused("far larger than its image")),
 }
 ATTACKS = (
     Attack("PNG: no width", "trusted", partial(png, 0, 4, 8, 0), Refused("not a readable image|empty")),

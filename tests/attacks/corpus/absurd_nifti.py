@@ -34,6 +34,7 @@ def spatial(number: float) -> dict[str, object]:
 
 
 BROKEN = Refused(r"scan\.nii: not a readable NIfTI file")
+HEADER = Refused(r"\(vox_offset .* less than 352\)")
 MATRIX = Refused("broken geometry: the file's matrix does not span a volume")
 SAYING: dict[str, tuple[dict[str, object], Refused | Reads]] = {
     "no axes": ({"dim": [0] * 8}, Refused("a volume has 3 axes|not a readable")),
@@ -57,10 +58,10 @@ SAYING: dict[str, tuple[dict[str, object], Refused | Reads]] = {
     "slope negative": ({"scl_slope": -1.0, "scl_inter": 0.0}, Reads((2, 2, 2))),
     "slope 3e38": ({"scl_slope": 3e38, "scl_inter": 3e38}, Refused("pixels are not finite")),
     "intercept infinite": ({"scl_slope": 1.0, "scl_inter": INFINITE}, BROKEN),
-    "voxels in front of the file": ({"vox_offset": -1e9}, BROKEN),
+    "voxels in front of the file": ({"vox_offset": -1e9}, HEADER),
     "voxels at NaN": ({"vox_offset": NAN}, BROKEN),
     "voxels at 1e38": ({"vox_offset": 1e38}, Refused("not a readable|begin far behind")),
-    "voxels in the header": ({"vox_offset": 4}, BROKEN),
+    "voxels in the header": ({"vox_offset": 4}, HEADER),
     "type 0": ({"datatype": 0}, Refused("pixels are numbers")),
     "type 31,999": ({"datatype": 31_999}, BROKEN),
     "complex numbers of 256 bits": ({"datatype": 2048, "bitpix": 256}, Refused("pixels are numbers|not a readable")),

@@ -118,8 +118,8 @@ ATTACKS = (
         "PNG with 1 GiB of international text", "scan", partial(beside, b"iTXt", b"a\0\1\0\0\0"), Refused("readable")
     ),
     Attack("PNG with a colour profile of 1 GiB", "scan", partial(beside, b"iCCP", b"a\0\0"), Refused("readable")),
-    Attack("TIFF that claims 100,000 x 100,000", "scan", tiff_claims, LARGE),
-    Attack("deflated TIFF of 400 million zeros", "scan", tiff_deflated, LARGE),
+    Attack("TIFF that claims 100,000 x 100,000", "scan", tiff_claims, Refused("raise 'pixels'")),
+    Attack("deflated TIFF of 400 million zeros", "scan", tiff_deflated, Refused("raise 'inflate_ratio'")),
     Attack("TIFF whose pages never end", "scan", tiff_for_ever, Reads((4, 4))),
     Attack("TIFF of 3,000 pages", "images", tiff_of_pages, Refused("raise 'slices'")),
     Attack("TIFF of 4 billion strips", "scan", tiff_of_strips, Refused("not a readable image")),
