@@ -17,8 +17,6 @@ from liquidlens.imaging.formats.kinds import Kind
 from liquidlens.imaging.read import item_name, kind_of_file, kind_of_member, split
 
 _SECRET = secrets.token_bytes(32)
-#: Bits of Pillow's modes; all others have 8 for each colour.
-_BITS = {"1": 1, "I;16": 16, "I;16B": 16, "I;16L": 16, "I": 32, "F": 32}
 
 
 @dataclass(frozen=True)
@@ -70,12 +68,10 @@ def _of_members(members: Sequence[Member], selection: str, budget: Budget) -> St
 def _of_file(file: BinaryIO, kind: Kind, size: int, budget: Budget) -> Storage:
     match kind:
         case "image":
-            from PIL import Image
+            from liquidlens.imaging.formats.images import stored_as
 
-            from liquidlens.imaging.formats.images import FORMATS
-
-            with Image.open(file, formats=FORMATS) as image:
-                return Storage(image.format or kind, size, _BITS.get(image.mode, 8), image.mode)
+            form, bits, mode = stored_as(file)
+            return Storage(form, size, bits, mode)
         case "DICOM":
             from liquidlens.imaging.formats import dicom
 

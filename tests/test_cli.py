@@ -267,5 +267,5 @@ def test_names_are_not_emoji(here, tmp_path):
         (tmp_path / "three" / label).mkdir(parents=True)
         for i in range(5):
             Image.fromarray(np.full((16, 16), 9 * i, np.uint8)).save(tmp_path / "three" / label / f"{i}.png")
-    done = here("data", tmp_path / "three", "--out", tmp_path / "sheet.png")
-    assert done.stdout.startswith("folder:three: 6 train, 2 val, 2 test.")
+    done = here("data", tmp_path / "three", "--out", tmp_path / "sheet.html")
+    assert str(tmp_path / "sheet.html") in done.stdout

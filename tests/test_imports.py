@@ -40,7 +40,8 @@ EXPORT["pages"] = EXPORT["measure"] | {"measure"}
 EXPORT["options"] = EXPORT["bundle"] = EXPORT["pages"] | {"pages"}
 EXPORT["subject"] = EXPORT["options"] | {"options"}
 EXPORT["describe"] = EXPORT["subject"] | {"subject"}
-EXPORT["pipeline"] = set(EXPORT)
+EXPORT["module"] = EXPORT["checks"] | {"checks"}
+EXPORT["pipeline"] = set(EXPORT) - {"module"}
 ROOMS_INSIDE = {"serve": SERVE, "export": EXPORT}
 #: What a room must not need, because it is not there where the room is used.
 FORBIDDEN = {

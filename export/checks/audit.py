@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from onnx.numpy_helper import to_array
 
 from liquidlens.errors import LiquidLensError, first_line
+from liquidlens.export.checks import module_report as module
 from liquidlens.export.checks.cost import cost, full_scan, ones
+from liquidlens.export.checks.module_report import ModuleReport
 from liquidlens.export.complete.wiring import missing, synapses
 from liquidlens.export.facts import FileAudit, Initializer, stored_parameters
 from liquidlens.export.graph.provenance import DIGITS, record
 from liquidlens.export.graph.surgery import graphs, nodes
-from liquidlens.export.module import report as module
-from liquidlens.export.module.report import ModuleReport
 from liquidlens.manifest import KEY, Manifest, Wiring
 from liquidlens.serve.predict.predictor import check_sum
 from liquidlens.serve.predict.pretrained import find

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from liquidlens.errors import LiquidLensError
+from liquidlens.export.checks.module_report import Checks
 from liquidlens.export.module.folding import culprit
 from liquidlens.export.module.inputs import BATCH, TIME, difference
 from liquidlens.export.module.plan import Plan, Run
-from liquidlens.export.module.report import Checks
 
 #: Batches and lengths that are compared, where they may vary; 0 stands for the example's length.
 SIZES = ((1, 0), (4, 7), (3, 1), (2, 33))

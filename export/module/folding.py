@@ -71,6 +71,7 @@ class Recorder(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         record = self.record
         bound = signature(record.original.forward).bind(*args, **kwargs)
+        bound.apply_defaults()  # time spans may be given by name, and no state
         values = list(bound.arguments.values())
         x, rest = values[0], values[1:]
         if record.reads_back:

@@ -3,7 +3,6 @@
 import platform
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +14,8 @@ from torch import Tensor, nn
 
 from liquidlens.errors import LiquidLensError
 from liquidlens.export.checks.audit import graph_digest
+from liquidlens.export.checks.module_report import Exported, Layer, ModuleReport
+from liquidlens.export.checks.module_report import Recorded as Record
 from liquidlens.export.facts import stored_parameters
 from liquidlens.export.graph.provenance import effective_parameters, explain
 from liquidlens.export.graph.trace import OPSET, check_opset, lower, serialize
@@ -23,21 +24,10 @@ from liquidlens.export.module.checking import check
 from liquidlens.export.module.folding import Recorded
 from liquidlens.export.module.inputs import TIME, Axes
 from liquidlens.export.module.plan import Plan, make_plan, module_name
-from liquidlens.export.module.report import Layer, ModuleReport
-from liquidlens.export.module.report import Recorded as Record
 from liquidlens.files import replacing
 from liquidlens.manifest import Parameters
 
 Form = Literal["loop", "unrolled", "step", "plain"]
-
-
-@dataclass(frozen=True)
-class Exported:
-    """A written file, and what it says about itself."""
-
-    path: Path
-    bytes: int
-    report: ModuleReport
 
 
 class File(nn.Module):

@@ -1,8 +1,8 @@
 """What the command line prints of bundles and of audits."""
 
 from liquidlens.console import console, print_columns
+from liquidlens.export.checks.module_report import Exported
 from liquidlens.export.facts import Document, FileAudit
-from liquidlens.export.module.writing import Exported
 
 
 def print_document(document: Document) -> None:

@@ -15,6 +15,8 @@ from liquidlens.imaging.scan import Scan
 FORMATS = ("PNG", "JPEG", "BMP")
 #: Bits that detectors count with; as part of 16 bits, such an image is nearly black.
 _DETECTOR = 12
+#: Bits of Pillow's modes; all others have 8 for each colour.
+_BITS = {"1": 1, "I;16": 16, "I;16B": 16, "I;16L": 16, "I": 32, "F": 32}
 
 
 def read_image(file: BinaryIO, request: Request) -> Scan:
@@ -36,6 +38,14 @@ def pages(file: BinaryIO, budget: Budget) -> int:
         number = getattr(image, "n_frames", 1)
     budget.check_slices(number)
     return number
+
+
+def stored_as(file: BinaryIO) -> tuple[str, int, str]:
+    """Format, bits of a number, and mode of an image, by its header."""
+    if _is_tiff(file):
+        return "TIFF", *tiff.stored_as(file)
+    with _opened(file) as image:
+        return image.format or "image", _BITS.get(image.mode, 8), image.mode
 
 
 def _is_tiff(file: BinaryIO) -> bool:

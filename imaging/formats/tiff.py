@@ -71,6 +71,13 @@ def read_page(file: BinaryIO, request: Request) -> tuple[Picture, tuple[str, ...
         return _upright(picture, int(page.tags.valueof(_ORIENTATION, 1))), notes
 
 
+def stored_as(file: BinaryIO) -> tuple[int, str]:
+    """Bits of a number, and how numbers become colours, of the first page."""
+    with _opened(file) as tiff:
+        page = cast(TiffPage, tiff.pages[0])
+        return int(page.bitspersample), PHOTOMETRIC(page.photometric).name
+
+
 def _opened(file: BinaryIO) -> TiffFile:
     logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)  # it quotes what the file holds
     file.seek(0)

@@ -15,11 +15,10 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from liquidlens.errors import LiquidLensError
+from liquidlens.serve.server.capacity import CONNECTIONS, most_connections
 from liquidlens.serve.server.log import origin
 from liquidlens.serve.settings import Settings
 
-#: Connections at once, if the process may open twice as many files.
-CONNECTIONS = 1_000
 #: Seconds for the head of a request, counted from the connection's beginning or the last answer; and for a client to
 #: take some 64 KiB of an answer.
 HEAD_SECONDS, READ_SECONDS = 10, 60
@@ -29,27 +28,6 @@ BACKLOG = 128
 SHUTDOWN_SECONDS = 3
 
 logger = logging.getLogger(__name__)
-
-
-def most_connections() -> int:
-    """How many connections there may be: half of the files that this process may have open, at most `CONNECTIONS`.  The
-    other half is for uploads and for the processes that read them."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return CONNECTIONS
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 4 * CONNECTIONS
-    if soft < wanted:
-        with suppress(ValueError, OSError):
-            soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return min(CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
-
-
-def most_requests() -> int:
-    """How many requests are worked on at once: half of the connections, so that there is room for the next caller."""
-    return most_connections() // 2
 
 
 class Connection(H11Protocol):

@@ -223,7 +223,8 @@ def test_the_file_carries_no_trace_of_where_it_was_made(liquid_bundle, liquid_ru
     for hint in (b".py", b"File ", b"/home", b"/tmp", b"site-packages", str(liquid_run.path).encode()):
         assert hint not in content, hint
     proto = onnx.load_model_from_string(content)
-    assert [entry.key for entry in proto.metadata_props] == ["liquidlens", "liquidlens.sha256"]
+    keys = ["liquidlens", "liquidlens.sha256", "liquidlens.trained_on", "liquidlens.trained_on.sha256"]
+    assert [entry.key for entry in proto.metadata_props] == keys
     assert (liquid_bundle.path / "model.json").read_text() == proto.metadata_props[0].value
     assert all(tensor.data_location == onnx.TensorProto.DEFAULT for tensor in proto.graph.initializer)
 

@@ -18,7 +18,7 @@ from torch import nn
 import liquidlens
 from liquidlens import LiquidLensError, export_onnx
 from liquidlens.export.checks.audit import audit
-from liquidlens.export.module.report import KEY, ModuleReport
+from liquidlens.export.checks.module_report import KEY, ModuleReport
 from tests.export.module_configurations import CONFIGURATIONS, FEATURES, TIME, OwnLoop, Sequence, Stateful, Timed, make
 
 NODE = Path(__file__).parents[1] / "node"
@@ -428,7 +428,7 @@ def node() -> str:
     if not found or not npm:
         pytest.skip("needs Node.js: node and npm")
     if not (NODE / "node_modules" / "onnxruntime-node").is_dir():
-        command = [npm, "ci", "--no-audit", "--no-fund"]
+        command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
         done = subprocess.run(command, cwd=NODE, capture_output=True, text=True)
         if done.returncode:
             pytest.skip(f"npm ci failed: {done.stderr.strip()[-300:]}")

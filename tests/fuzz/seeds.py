@@ -58,7 +58,7 @@ def nifti(second: bool = False, data: NDArray | None = None, affine: NDArray | N
 
 
 def niftis() -> list[bytes]:
-    oblique = np.array([[0, 2.0, 0.1, 5], [-1, 0, 0, 6], [0, 0.1, 3, 7], [0, 0, 0, 1]])
+    oblique = np.array([[0, 2.0, -0.15, 5], [-1, 0, 0, 6], [0, 0.1, 3, 7], [0, 0, 0, 1]])
     colour = np.zeros((2, 3, 4), [("R", "u1"), ("G", "u1"), ("B", "u1")])
     scaled = nibabel.Nifti1Image(phantom(), oblique)
     scaled.header.set_slope_inter(2, -10)

@@ -13,7 +13,7 @@ A request passes them from the outermost to the innermost:
 Refusals are ``{"error": "one sentence"}``.
 """
 
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from liquidlens.serve.server.guards.bodies import Bodies
 from liquidlens.serve.server.guards.callers import Callers
@@ -25,7 +25,7 @@ from liquidlens.serve.server.guards.routes import Routes
 from liquidlens.serve.settings import Settings
 
 
-def protect(app: FastAPI, settings: Settings) -> None:
+def protect(app: Starlette, settings: Settings) -> None:
     """Put all guards around an application."""
     for guard in (Bodies, Places, Routes, Password, Callers, Errors, SecurityHeaders):  # the last one is the outermost
         app.add_middleware(guard, settings=settings)

@@ -2,7 +2,7 @@
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from liquidlens.serve.server.connections import most_requests
+from liquidlens.serve.server.capacity import most_requests
 from liquidlens.serve.server.guards.refusal import later
 from liquidlens.serve.server.guards.routes import HEALTH
 from liquidlens.serve.settings import Settings

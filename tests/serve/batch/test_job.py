@@ -359,13 +359,11 @@ def test_folders_that_cannot_be_written_are_found_before_the_work(predictor, fol
     ("arguments", "sentence"),
     [
         (("--out", "table.txt"), "table.txt: a table's name ends in .csv, .jsonl or .parquet."),
-        (("--resume",), "--resume is for tables; name one, as in --out results.csv."),
         (("--out", "a.csv", "--shard", "3/2"), "--shard is a part and the number of parts"),
         (("--out", "a.csv", "--limit", "size=3"), "There is no limit named 'size'."),
         (("--out", "a.csv", "--limit", "pixels=many"), "A limit is a number above 0"),
         (("--out", "a.csv", "--labels", "none.csv"), "none.csv: there is no such file"),
         (("--out", "a.csv", "--resume", "--overwrite"), "give one of them"),
-        (("--out", "a.csv", "--trust"), "--trust is for few scans on the screen"),
         (("--out", "a.csv", "--actors", "2"), "--actors is for --engine ray."),
         (("--out", "a.csv", "none"), "none: there is no such file or folder."),
     ],

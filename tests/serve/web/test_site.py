@@ -223,8 +223,8 @@ def test_the_page_is_small_and_the_package_brings_it():
     assert sum(sizes.values()) < 8e6
     assert sizes["ort-wasm-simd-threaded.wasm.packed"] > sum(sizes.values()) / 2
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    patterns = settings["tool"]["setuptools"]["package-data"]["serve"]
-    brought = {path for pattern in patterns for path in (ROOT / "serve").glob(pattern)}
+    patterns = settings["tool"]["setuptools"]["package-data"]["liquidlens.serve.web"]
+    brought = {path for pattern in patterns for path in (ROOT / "serve" / "web").glob(pattern)}
     assert {path for path in site.PAGE.rglob("*") if path.is_file()} <= brought
 
 

@@ -1,6 +1,8 @@
 """What a file of a module says about itself, under the metadata key ``liquidlens.module``."""
 
 import hashlib
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import pydantic
@@ -83,3 +85,12 @@ class ModuleReport(_Part):
             return cls.model_validate_json(metadata[KEY])
         except pydantic.ValidationError as error:
             raise LiquidLensError(f"the file's report is damaged: {error.errors()[0]['msg']}.") from error
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A written file, and what it says about itself."""
+
+    path: Path
+    bytes: int
+    report: ModuleReport
