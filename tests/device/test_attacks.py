@@ -77,8 +77,9 @@ def test_a_hostile_upload_ends_in_a_sentence(client, address, good, attack: Atta
     said = asked(client, files, "/predict_volume")
     if "and this is a 2D image" in said:
         said = asked(client, files, "/predict_xray")
+    of_another_kind = "and this is of modality" in said  # well read, but none that a model here was trained on
     assert not [word for word in (SECRET, "Traceback", str(tmp_path)) if word in said]
-    if isinstance(attack.ends, Refused):
+    if isinstance(attack.ends, Refused) or of_another_kind:
         assert said.endswith(".")
         assert "\n" not in said
     else:

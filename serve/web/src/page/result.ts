@@ -36,7 +36,7 @@ export function result(name: string, model: string, { manifest }: Loaded, scan: 
       slice_probabilities: prediction.sliceProbabilities,
       milliseconds: judged.milliseconds,
       device: "browser",
-      notes: prediction.notes,
+      notes: [...scan.notes, ...prediction.notes],
     },
     explanation: {
       slices: slices && {
