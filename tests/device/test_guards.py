@@ -25,7 +25,7 @@ from liquidlens.errors import LiquidLensError
 from liquidlens.serve.demo import uploads
 from liquidlens.serve.predict import pretrained
 from liquidlens.serve.server import app as application
-from liquidlens.serve.server import connections
+from liquidlens.serve.server import capacity, connections
 from liquidlens.serve.server.guards import bodies, places, routes
 from liquidlens.serve.settings import Settings
 from tests.device.conftest import ask
@@ -251,7 +251,7 @@ def test_who_does_not_read_is_hung_up_on(server, monkeypatch):
 
 def test_silent_connections_make_room(server, monkeypatch):
     """However many there are, the next caller is answered: the one that was silent for longest goes."""
-    monkeypatch.setattr(connections, "CONNECTIONS", 20)
+    monkeypatch.setattr(capacity, "CONNECTIONS", 20)
     address = server()
     silent = [dial(address) for _ in range(60)]
     for _ in range(5):
@@ -263,7 +263,7 @@ def test_silent_connections_make_room(server, monkeypatch):
 
 def test_open_pages_leave_room_for_the_next_caller(server, monkeypatch):
     """Those that only listen take no more than half of the connections."""
-    monkeypatch.setattr(connections, "CONNECTIONS", 20)
+    monkeypatch.setattr(capacity, "CONNECTIONS", 20)
     assert places.most_requests() == 10
     address = server()
     pages = []
