@@ -12,8 +12,7 @@ import pytest
 from liquidlens.imaging import phantoms
 from tests.installing import ROOT, build, copy_of_the_sources, fill, install, python_of
 
-#: 6 MiB.
-MOST = 6 * 2**20
+MOST = 6_000_000
 #: Goes behind docs/api.md: where the rooms came from, and what is said without MedMNIST.
 PLACES = """
 import json

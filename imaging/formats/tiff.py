@@ -37,7 +37,7 @@ _SAMPLES = {
     PHOTOMETRIC.SEPARATED: 4,
     PHOTOMETRIC.YCBCR: 3,
 }
-_ORIENTATION = 274
+_ORIENTATION, _ROWS_PER_STRIP = 274, 278
 #: The whole numbers that 64 bits of fraction hold exactly have as many bits.
 _EXACT = 53
 #: How many times as many pixels as the image its tiles may hold: they go over its edges.
@@ -106,6 +106,8 @@ def _check(page: TiffPage, packed: int, budget: Budget) -> None:
         held = page.dtype or f"numbers of {page.bitspersample} bits"
         raise LiquidLensError(f"pixels are numbers of one size, this TIFF holds {held}; save it as 16 bits or float32.")
     budget.check_inflated(size * page.samplesperpixel * page.dtype.itemsize, packed)
+    if page.tags.valueof(_ROWS_PER_STRIP, 1) == 0:
+        raise ValueError("strips of no rows")
     if page.is_tiled:
         across, down = page.imagewidth / page.tilewidth, page.imagelength / page.tilelength
         tiles = math.ceil(across) * math.ceil(down) * page.tilewidth * page.tilelength * page.tiledepth

@@ -51,7 +51,7 @@ TIFF: dict[str, tuple[dict[int, int], Refused | Reads]] = {
     "kind of pixels 65,000": ({262: 65_000}, Refused("colours of this TIFF are of a sort that cannot be read")),
     "255 samples": ({277: 255}, BROKEN),
     "pixels far behind the file": ({273: 2**32 - 16}, BROKEN),
-    "strips of no rows": ({278: 0}, Reads((4, 4))),
+    "strips of no rows": ({278: 0}, BROKEN),
     "strips of 4 GB": ({279: 2**32 - 1}, BROKEN),
     "orientation 4e9": ({274: 2**32 - 1}, Reads((4, 4))),
     "tiles of no size": ({322: 0, 323: 0, 324: 8, 325: 16}, BROKEN),
