@@ -5,6 +5,7 @@ others came, also after the page was closed.  Here it goes when the page is clos
 """
 
 import ctypes
+import os
 import time
 from collections.abc import Set
 from contextlib import suppress
@@ -76,10 +77,12 @@ def tidy_progress(before: Set[str]) -> set[str]:
 
 def tidy_files(folder: Path, kept: Set[Path], seconds: float) -> None:
     """Delete files, and folders that are empty, that nobody touched for so long.  kept: paths that stay."""
-    for path in sorted(folder.rglob("*"), reverse=True):  # what is in a folder comes before the folder
-        with suppress(OSError):  # it may just have been read, and deleted; a folder may not be empty
-            if path.resolve() not in kept and time.time() - path.lstat().st_ctime > seconds:
-                path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+    # Bottom-up, what is in a folder comes before the folder; one that goes meanwhile ends nothing, as it would rglob.
+    for parent, folders, files in os.walk(folder, topdown=False):
+        for path in (Path(parent, name) for name in (*files, *folders)):
+            with suppress(OSError):  # it may just have been read, and deleted; a folder may not be empty
+                if path.resolve() not in kept and time.time() - path.lstat().st_ctime > seconds:
+                    path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def kept_files(page: gr.Blocks) -> set[Path]:
