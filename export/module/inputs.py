@@ -1,7 +1,7 @@
 """Inputs and outputs of a module as those of a file: flat, named, with axes that may vary."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 import torch
@@ -67,19 +67,23 @@ def outputs_of(returned: Any) -> dict[str, Tensor]:
     }
 
 
-def found_axes(tensors: Mapping[str, Tensor], batch: int | None, time: int | None, batch_first: bool) -> Axes:
+def found_axes(
+    tensors: Mapping[str, Tensor], states: Set[str], batch: int | None, time: int | None, batch_first: bool
+) -> Axes:
     """Which axes of the example are batch and time, by their lengths, as layers saw them; None: there is no such axis.
 
     Where both lengths stand side by side, in the layers' order, it is these two; else time is the first axis, or the
-    second, of its length, and batch the first of all.
+    second, of its length, and batch the first of all.  states: names of tensors that layers start from, which have no
+    axis of time, even if there are as many units as steps.
     """
     both = [(batch, BATCH), (time, TIME)] if batch_first else [(time, TIME), (batch, BATCH)]
     both = [(length, name) for length, name in both if length is not None]
     found: Axes = {}
     for name, tensor in tensors.items():
         shape = tuple(tensor.shape)
-        if shape[: len(both)] == tuple(length for length, _ in both):
-            found[name] = {axis: one for axis, (_, one) in enumerate(both)}
+        leading = [pair for pair in both if pair[1] == BATCH or name not in states]
+        if shape[: len(leading)] == tuple(length for length, _ in leading):
+            found[name] = {axis: one for axis, (_, one) in enumerate(leading)}
         elif batch is not None and shape and shape[0] == batch:
             found[name] = {0: BATCH}
         elif time is not None and shape and shape[0] == time:

@@ -186,7 +186,10 @@ def make_plan(module: nn.Module, example: Mapping[str, Any], dynamic: Axes | Non
     if not called:
         raise LiquidLensError(f"{module_name(module)}.forward does not run its layers of ncps with this example.")
     batch, time, batch_first = _lengths(called)
-    axes = found_axes(arguments.tensors, batch, time, batch_first) if dynamic is None else _given(dynamic, arguments)
+    if dynamic is None:
+        axes = found_axes(arguments.tensors, _starts(called, arguments), batch, time, batch_first)
+    else:
+        axes = _given(dynamic, arguments)
     hidden, taken, renamed = _states(called, arguments, returned, state)
     folded = put_in(twin, records)
     streaming = Streaming(folded, arguments, hidden, renamed)
@@ -235,6 +238,12 @@ def _lengths(called: list[Recorded]) -> tuple[int | None, int | None, bool]:
     loop = max(called, key=lambda record: len(record.inputs))
     steps = len(loop.inputs)
     return loop.inputs[0].shape[0], steps if steps > 1 else None, True
+
+
+def _starts(called: list[Recorded], arguments: Arguments) -> set[str]:
+    """The tensors of the example that layers start from."""
+    given = [one for record in called for one in record.given[0]]
+    return {name for name, tensor in arguments.tensors.items() if any(_same(tensor, one) for one in given)}
 
 
 def _given(dynamic: Axes, arguments: Arguments) -> Axes:

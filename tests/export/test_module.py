@@ -407,6 +407,13 @@ def test_other_axes_can_be_named(tmp_path):
     assert file.report.outputs["output"] == {0: "batch", 1: "time"}
 
 
+def test_a_state_of_as_many_units_as_there_are_steps_has_no_axis_of_time(tmp_path):
+    example = {"x": torch.randn(2, TIME, FEATURES), "hx": torch.rand(2, TIME)}
+    export_onnx(Stateful(CfC(FEATURES, TIME)), example, tmp_path / "model.onnx")
+    shapes = {one.name: one.shape for one in onnxruntime.InferenceSession(tmp_path / "model.onnx").get_inputs()}
+    assert shapes == {"x": ["batch", "time", FEATURES], "hx": ["batch", TIME]}
+
+
 def test_the_command_writes_what_a_function_of_a_file_builds(tmp_path, capsys):
     from liquidlens.commands import app
 
