@@ -46,11 +46,6 @@ class FoldedLayer(nn.Module):
 
     #: Buffers that say which synapses exist; the others are weights.
     STRUCTURE: ClassVar[frozenset[str]] = frozenset()
-    #: What users of ncps ask its layers for.
-    ASKED: ClassVar[tuple[str, ...]] = (
-        "state_size", "sensory_size", "motor_size", "output_size", "input_size", "hidden_size",
-        "batch_first", "return_sequences", "use_mixed",
-    )  # fmt: skip
     state_size: int
     output_size: int
     motor_size: int
@@ -72,6 +67,10 @@ class FoldedLayer(nn.Module):
         """What does not depend on the state, of steps (time, batch, features) and spans (time, batch, 1): tensors
         (time, batch, any)."""
         raise NotImplementedError
+
+    def drive_of_one(self, step: Tensor, span: Tensor | None) -> Carry:
+        """`drive` of a single step (batch, features) and span (batch, 1): tensors (batch, any)."""
+        return tuple(part[0] for part in self.drive(step[None], None if span is None else span[None]))
 
     def step(self, state: Tensor, *drive: Any) -> Tensor:
         """What is carried of a state (batch, neurons) after one time step, of what was carried before it; with mixed
@@ -100,10 +99,9 @@ class FoldedLayer(nn.Module):
     def advance(self, x, state, timespans=None) -> tuple[Tensor, Tensor]:
         """One time step: inputs (batch, features), state (batch, neurons), time spans (batch,), (batch, 1), one for
         all, or a number that is `span`; returns the outputs and the next state."""
-        spans = None
-        if self.span is None:
-            spans = torch.as_tensor(timespans).reshape(1, -1, 1).expand(1, x.shape[0], 1)
-        (state,), _ = self.run(x[None], (state,), spans)
+        span = None if self.span is not None else torch.as_tensor(timespans).reshape(-1, 1).expand(x.shape[0], 1)
+        (state,), _ = self._once((state,), x, span)
+        state = self._decoded(state)
         return self.read(state), state
 
     def run(self, steps: Tensor, states: Carry, spans: Tensor | None) -> tuple[Carry, Tensor]:
@@ -111,23 +109,30 @@ class FoldedLayer(nn.Module):
         after every step, (time, batch, neurons)."""
         if (self.span is None) != (spans is not None):
             raise RuntimeError("a layer is folded either with time spans or without")
-        drive = self.drive(steps, spans)
-        if self.memory is not None:
-            drive = (*drive, self.memory.drive(steps))
         state, *memory = states
-        if self.scale != 1 and not self.is_cell:
-            state = (state - self.shift) / self.scale
-        carry = (state, *memory)
-        if steps.shape[0] != 1 and torch.compiler.is_compiling():
-            carry, carried = scan(self._step, carry, drive)
-        else:  # outside of an export `scan` would compile the step anew in each call
-            seen = []
-            for parts in zip(*(part.unbind() for part in drive), strict=True):
-                carry, state = self._step(carry, parts)
-                seen.append(state)
-            carried = torch.stack(seen)
+        carry = ((state - self.shift) / self.scale if self.scale != 1 else state, *memory)
+        if steps.shape[0] == 1:
+            carry, state = self._once(carry, steps[0], None if spans is None else spans[0])
+            carried = state[None]
+        else:
+            drive = self.drive(steps, spans)
+            if self.memory is not None:
+                drive = (*drive, self.memory.drive(steps))
+            if torch.compiler.is_compiling():
+                carry, carried = scan(self._step, carry, drive)
+            else:  # outside of an export `scan` would compile the step anew in each call
+                seen = []
+                for parts in zip(*(part.unbind() for part in drive), strict=True):
+                    carry, state = self._step(carry, parts)
+                    seen.append(state)
+                carried = torch.stack(seen)
         state, *memory = carry
         return (self._decoded(state), *memory), self._decoded(carried)
+
+    def _once(self, carry: Carry, step: Tensor, span: Tensor | None) -> tuple[Carry, Tensor]:
+        """A single step (batch, features), span (batch, 1), without the operations that a sequence of them takes."""
+        drive = self.drive_of_one(step, span)
+        return self._step(carry, drive if self.memory is None else (*drive, self.memory.drive(step)))
 
     def _step(self, carry: Carry, drive: Carry) -> tuple[Carry, Tensor]:
         if self.memory is None:
