@@ -1,5 +1,6 @@
 """The scan: what a person brings, as pixels and geometry, and nothing about the patient."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -7,6 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from liquidlens.errors import LiquidLensError
+
+Line = tuple[float, float, float, float]
+Affine = tuple[Line, Line, Line]
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +27,8 @@ class Scan:
     units: ``HU`` if the pixels are Hounsfield units by the file's own words; None otherwise.
     window: the grey values that the file wants shown as black and as white; None if it has no wish.
     oriented: whether the file says how the patient lies in a volume, so that its sides may be named.
+    affine: of such a volume the 3 x 4 matrix from (slice, row, column, 1) to the patient's coordinates (x, y, z) in
+        millimetres, DICOM's: to the left, to the back, to the head (LPS); None otherwise.
     notes: sentences for the person who reads the scan: what was changed, chosen or assumed.
 
     Raises LiquidLensError if the pixels are empty, not 2D or 3D, or not finite.
@@ -34,6 +40,7 @@ class Scan:
     units: Literal["HU"] | None = None
     window: tuple[float, float] | None = None
     oriented: bool = False
+    affine: Affine | None = None
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -47,3 +54,14 @@ class Scan:
             raise LiquidLensError(
                 f"{bad} of {self.pixels.size} pixels are not finite (NaN or infinite): give them the background value."
             )
+
+    def voxel_at(self, point: Sequence[float]) -> tuple[float, float, float]:
+        """The place (slice, row, column) of a point (x, y, z) of the patient's coordinates, in fractions of voxels and
+        inside of the volume or not.  Raises LiquidLensError if nothing is known of such coordinates."""
+        if self.affine is None:
+            raise LiquidLensError(
+                "it does not tell the patient's coordinates, in which x, y, z are; say where by slice, row, column."
+            )
+        matrix = np.array(self.affine)
+        slice_, row, column = np.linalg.solve(matrix[:, :3], np.asarray(point, float) - matrix[:, 3])
+        return float(slice_), float(row), float(column)

@@ -32,7 +32,7 @@ from liquidlens.imaging.budget import DEFAULT, Budget
 from liquidlens.imaging.collection import Found, Place, each
 from liquidlens.imaging.read import read
 from liquidlens.imaging.request import fill
-from liquidlens.imaging.scan import Scan
+from liquidlens.imaging.scan import Affine, Scan
 
 #: One thread each: the pools of NumPy's libraries would only take address space.
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -193,8 +193,18 @@ class Worker:
             units="HU" if rest["units"] == "HU" else None,
             window=None if window is None else (float(window[0]), float(window[1])),
             oriented=rest["oriented"] is True,
+            affine=_affine(rest["affine"]),
             notes=tuple(map(str, notes)),
         )
+
+
+def _affine(lines: list | None) -> Affine | None:
+    if lines is None:
+        return None
+    x, y, z = (tuple(map(float, line)) for line in lines)
+    if not len(x) == len(y) == len(z) == 4:
+        raise ValueError("no matrix")
+    return x, y, z
 
 
 def _cause(code: int | None, timed_out: bool, budget: Budget) -> str:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from liquidlens.errors import LiquidLensError
 from liquidlens.imaging.request import to_float32
+from liquidlens.imaging.scan import Affine
 
 #: Two direction cosines that differ by less are the same: files round them to 4 or 5 digits.
 _SAME_DIRECTION = 1e-3
@@ -139,11 +140,14 @@ def _tilted(shift: float, height: float) -> LiquidLensError:
     )
 
 
-def to_lps(pixels: NDArray, affine: NDArray[np.float64]) -> tuple[NDArray[np.float32], tuple[float, ...], list[str]]:
+def to_lps(
+    pixels: NDArray, affine: NDArray[np.float64]
+) -> tuple[NDArray[np.float32], tuple[float, ...], Affine, list[str]]:
     """Turn a volume to (slices, rows, columns) from inferior to superior, anterior to posterior, right to left.
 
     pixels: three axes in any order and direction.  affine: 4 x 4, from their indices to world coordinates (LPS).
-    Oblique volumes go to the nearest axes and are not resampled.  Returns pixels, spacing in mm, and notes.
+    Oblique volumes go to the nearest axes and are not resampled.  Returns pixels, spacing in mm, the
+    matrix of the turned volume (see `Scan.affine`), and notes.
     Raises LiquidLensError if the matrix names no three axes.
     """
     vectors = affine[:3, :3]
@@ -157,4 +161,6 @@ def to_lps(pixels: NDArray, affine: NDArray[np.float64]) -> tuple[NDArray[np.flo
     notes = []
     if max(off) > _OBLIQUE:
         notes.append(f"The volume lies {max(off):.0f} degrees off the patient's axes; its sides are the nearest ones.")
-    return to_float32(turned), tuple(float(spacing[axes.index(axis)]) for axis in (2, 1, 0)), notes
+    of_turned = (affine @ orientations.inv_ornt_aff(orientation, pixels.shape))[:3, [2, 1, 0, 3]]
+    x, y, z = (tuple(line) for line in of_turned.tolist())
+    return to_float32(turned), tuple(float(spacing[axes.index(axis)]) for axis in (2, 1, 0)), (x, y, z), notes

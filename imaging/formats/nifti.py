@@ -62,13 +62,14 @@ def _read(stream: Any, packed: int | None, request: Request) -> Scan:
         notes.append("Colour was turned to grey.")
     affine, oriented, doubts = _affine(image.header)
     check_straight(affine, data.shape)
-    pixels, spacing, angles = to_lps(data, affine)
+    pixels, spacing, place, angles = to_lps(data, affine)
     low, high = float(image.header["cal_min"]), float(image.header["cal_max"])
     return Scan(
         pixels,
         spacing,
         window=(low, high) if -math.inf < low < high < math.inf else None,
         oriented=oriented,
+        affine=place if oriented else None,
         notes=(*notes, *doubts, *angles),
     )
 

@@ -242,7 +242,7 @@ def _volume(slices: Sequence[_Slice]) -> Scan:
         frames.append((frame.units, frame.window, frame.notes))
         if frame.units != frames[0][0] or slices[i].modality != first.modality:
             raise LiquidLensError(f"mixed slices: {planes[0].name} and {planes[i].name} differ in modality or units.")
-    pixels, spacing, angles = to_lps(stack, affine)
+    pixels, spacing, place, angles = to_lps(stack, affine)
     notes = dict.fromkeys(note for _, _, notes in frames for note in notes)
     return Scan(
         pixels,
@@ -251,5 +251,6 @@ def _volume(slices: Sequence[_Slice]) -> Scan:
         units=frames[0][0],
         window=frames[len(frames) // 2][1],
         oriented=True,
+        affine=place,
         notes=(*notes, *angles),
     )

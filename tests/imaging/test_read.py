@@ -352,8 +352,12 @@ def test_nifti_says_whether_the_sides_are_known(tmp_path):
     for codes in ((1, 1), (1, 0), (0, 1)):
         scan = read(nifti(tmp_path, codes))
         assert (scan.oriented, scan.notes) == (True, ()), codes
+    there = read(nifti(tmp_path, (1, 1))).voxel_at((-4, -4, 2))
+    assert there == pytest.approx((1, 1, 0)), "NIfTI's x and y point the other way"
     unknown = read(nifti(tmp_path, (0, 0)))
     assert not unknown.oriented
+    with pytest.raises(LiquidLensError, match=r"it does not tell the patient's coordinates"):
+        unknown.voxel_at((0, 0, 0))
     assert "does not say how the patient lies" in unknown.notes[0]
 
     image = nibabel.load(nifti(tmp_path, (1, 1)))

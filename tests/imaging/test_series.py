@@ -45,6 +45,9 @@ def test_simpleitk_reads_the_same_volume(tmp_path, orientation):
     ours = read(folder)
     assert np.array_equal(ours.pixels, SimpleITK.GetArrayFromImage(theirs))
     assert ours.spacing == pytest.approx(theirs.GetSpacing()[::-1])
+    for place in ((0, 0, 0), (2.5, 1, 3)):
+        there = theirs.TransformContinuousIndexToPhysicalPoint(place[::-1])
+        assert ours.voxel_at(there) == pytest.approx(place, abs=1e-4)
 
 
 def test_names_do_not_order_a_series(tmp_path):

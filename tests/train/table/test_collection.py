@@ -93,6 +93,48 @@ def test_patients_of_dicom_are_kept_together_and_never_named(tmp_path):
     assert first == second != storage(tmp_path / "set" / "b" / "0.dcm").patient
 
 
+def pointed(table: Path, header: str, cells: dict[int, str]) -> str:
+    """The same table with further columns, whose cells are given for some rows, from 0."""
+    first, *lines = table.read_text().splitlines()
+    empty = "," * header.count(",")
+    rows = [f"{line},{cells.get(i, empty)}" for i, line in enumerate(lines)]
+    path = table.with_name("pointed.csv")
+    path.write_text("\n".join([f"{first},{header}", *rows]) + "\n")
+    return str(path)
+
+
+@pytest.mark.parametrize("form", ["nifti", "dicom"])
+def test_points_in_voxels_and_in_the_patient_are_the_same_place(tmp_path, form):
+    table = nodules.write_lung_nodules(tmp_path / "set", 16, form)
+    spacing = nodules.lung_nodule(0).spacing
+    at = (4.0, 10.0, 20.0)
+    # Both kinds of files put the first voxel at 0, 0, 0 of the patient, and count to the left, the back and the head.
+    place = ",".join(repr(step * length) for step, length in zip(at[::-1], spacing[::-1], strict=True))
+    voxels = datasets.collect(pointed(table, "slice,row,column", {0: "4,10,20"})).facts
+    assert voxels[0].centre == voxels[0].point == at
+    assert voxels[1].point is None
+    middle = (np.array(voxels[1].shape) - 1) / 2
+    assert voxels[1].centre == voxels[1].mask.centroid == pytest.approx(middle, abs=8)
+    millimetres = datasets.collect(pointed(table, "x,y,z", {0: place})).facts
+    assert millimetres[0].point == pytest.approx(at, abs=1e-4)
+    datasets.collect(pointed(table, "slice,row,column,x,y,z", {0: f"4,10,20,{place}"}))
+    for cells, sentence in (
+        (f"4,12,20,{place}", r"row 2: slice, row, column say 4 x 12 x 20, and x, y, z 4 x 10 x 20: leave one out"),
+        (",,,-50,0,0", r"row 2: the point .*, -50, 0, 0 mm in the patient, lies outside of the scan of "),
+    ):
+        with pytest.raises(LiquidLensError, match=sentence):
+            datasets.load(pointed(table, "slice,row,column,x,y,z", {0: cells}))
+
+
+def test_a_point_belongs_to_the_dataset(tmp_path):
+    table = nodules.write_lung_nodules(tmp_path / "set", 16)
+    plain = datasets.load(str(table))
+    first, second = (datasets.load(pointed(table, "slice,row,column", {0: cells})) for cells in ("4,10,20", "4,10,21"))
+    assert len({plain.md5, first.md5, second.md5}) == 3
+    points = [origin.facts.point for split in datasets.SPLITS for origin in first.origins[split]]
+    assert [point for point in points if point] == [(4, 10, 20)]
+
+
 def test_folds_part_patients_and_the_final_reading_has_all(tmp_path):
     table = nodules.write_lung_nodules(tmp_path / "set", 24)
     collection = datasets.collect(str(table))

@@ -168,6 +168,12 @@ def empty(rows, folder):
             changed(slice="0", row="4", column="left"),
             r"row 5: slice, row, column are three numbers, not .*'left'",
         ),
+        (changed(slice="0", row="4"), r"row 5: slice, row, column are three numbers, not '0', '4', ''\."),
+        (changed(x="1", y="2"), r"row 5: x, y, z are three numbers, not '1', '2', ''\."),
+        (
+            changed(x="1", y="2", z="3"),
+            r"row 5: .*benign3\.png: it does not tell the patient's coordinates, .*; say where by slice, row, column\.",
+        ),
         (three_of_a_class, "The class malignant in .* has images of 3 patients; to split it by patient takes 5"),
         (empty, r"scans\.csv: the table is empty: there is no row below its header\."),
         (without("path"), r"scans\.csv has no column 'path' \(label, patient\); .* --column path=NAME"),

@@ -104,7 +104,9 @@ class Collection:
 
     def _identity(self, i: int) -> str:
         row = self.rows[i]
-        return "\0".join((row.name, *row.labels, self.patients[i][0], row.split or "", self.facts[i].digest, "\n"))
+        point = self.facts[i].point or ()
+        said = (row.name, *row.labels, self.patients[i][0], row.split or "", self.facts[i].digest, *map(repr, point))
+        return "\0".join((*said, "\n"))
 
     def _said(self, values: Values) -> list[str]:
         """What is said about the values."""

@@ -17,11 +17,12 @@ from liquidlens.train.datasets.table.rows import Row
 
 @dataclass(frozen=True)
 class MaskFacts:
-    """A segmentation: its volume (mm3, of images mm2; voxels where the scan has no spacing), and the longest side of
-    the box around it (mm, or voxels)."""
+    """A segmentation: its volume (mm3, of images mm2; voxels where the scan has no spacing), the longest side of the
+    box around it (mm, or voxels), and its centroid, a place in the scan (voxels from 0, in fractions)."""
 
     volume: float
     diameter: float
+    centroid: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Facts:
     shape, spacing, modality, units: as of `imaging.Scan`.  low, high, mean: of its values.  whole: whether all are
     whole numbers; binary: whether they are 0 and one other number alone; coloured: whether it is shown in colours.
     windowed: whether the file says, or its kind, which values are to be seen as black and white.
-    digest: the SHA-256 of its pixels.
+    digest: the SHA-256 of its pixels.  point: the place (voxels from 0) that its row names, in either way.
     """
 
     shape: tuple[int, ...]
@@ -48,6 +49,12 @@ class Facts:
     digest: str
     storage: Storage
     mask: MaskFacts | None = None
+    point: tuple[float, ...] | None = None
+
+    @property
+    def centre(self) -> tuple[float, ...] | None:
+        """Where in the scan to look (slice, row, column): at the point, or else at the mask; None: in its middle."""
+        return self.point or (self.mask.centroid if self.mask else None)
 
 
 def facts_of(row: Row) -> Facts:
@@ -61,8 +68,6 @@ def facts_of(row: Row) -> Facts:
         raise LiquidLensError(f"{row.where}: {error}" if row.where else str(error)) from error
     pixels = scan.pixels
     low, high = float(pixels.min()), float(pixels.max())
-    if row.point is not None:
-        _check_point(row, pixels.shape)
     return Facts(
         shape=pixels.shape,
         spacing=scan.spacing,
@@ -78,17 +83,32 @@ def facts_of(row: Row) -> Facts:
         digest=hashlib.sha256(repr(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest(),
         storage=stored,
         mask=None if mask is None else _mask_facts(row, scan, mask),
+        point=_point(row, scan),
     )
 
 
-def _check_point(row: Row, shape: tuple[int, ...]) -> None:
-    assert row.point is not None
-    point = row.point[-len(shape) :]
-    if not all(-0.5 <= at < length - 0.5 for at, length in zip(point, shape, strict=True)):
+def _point(row: Row, scan: Scan) -> tuple[float, ...] | None:
+    """The voxel that a row names, or the one at its point in the patient."""
+    shape = scan.pixels.shape
+    point = row.point and row.point[-len(shape) :]
+    said = ""
+    if row.point_mm is not None:
+        try:
+            there = scan.voxel_at(row.point_mm)
+        except LiquidLensError as error:
+            raise LiquidLensError(f"{row.where}: {row.source}: {error}") from error
+        said = f", {_numbers(row.point_mm, ', ')} mm in the patient,"
+        if point is not None and max(abs(a - b) for a, b in zip(point, there, strict=True)) > 1:
+            raise LiquidLensError(
+                f"{row.where}: slice, row, column say {_numbers(point)}, and x, y, z {_numbers(there)}: leave one out."
+            )
+        point = point or there
+    if point is not None and not all(-0.5 <= at < length - 0.5 for at, length in zip(point, shape, strict=True)):
         raise LiquidLensError(
-            f"{row.where}: the point {_numbers(point)} lies outside of the scan of {_numbers(shape)} "
+            f"{row.where}: the point {_numbers(point)}{said} lies outside of the scan of {_numbers(shape)} "
             f"({'slices, ' if len(shape) == 3 else ''}rows, columns, counted from 0)."
         )
+    return point
 
 
 def _mask_facts(row: Row, scan: Scan, mask: Scan) -> MaskFacts:
@@ -101,8 +121,13 @@ def _mask_facts(row: Row, scan: Scan, mask: Scan) -> MaskFacts:
     if not inside.any():
         raise LiquidLensError(f"{row.where}: the mask {row.mask} is empty.")
     spacing = np.array(scan.spacing or (1.0,) * inside.ndim)
-    sides = np.array([np.ptp(where) + 1 for where in np.nonzero(inside)])
-    return MaskFacts(float(inside.sum() * spacing.prod()), float((sides * spacing).max()))
+    places = np.nonzero(inside)
+    sides = np.array([np.ptp(where) + 1 for where in places])
+    return MaskFacts(
+        volume=float(inside.sum() * spacing.prod()),
+        diameter=float((sides * spacing).max()),
+        centroid=tuple(float(where.mean()) for where in places),
+    )
 
 
 def pixels_of(source: Path) -> NDArray[np.float32]:
@@ -120,5 +145,5 @@ def colours_of(source: Path) -> NDArray[np.float32]:
     return imaging.read(source, colour=True).pixels
 
 
-def _numbers(numbers: tuple[float, ...]) -> str:
-    return " x ".join(f"{number:g}" for number in numbers)
+def _numbers(numbers: tuple[float, ...], between: str = " x ") -> str:
+    return between.join(f"{round(number, 1):g}" for number in numbers)
