@@ -67,12 +67,15 @@ def looks() -> dict[str, Any]:
         block_title_text_color="*neutral_600",
         block_title_text_color_dark="*neutral_300",
         color_accent="*primary_700",
+        link_text_color="*primary_700",
+        link_text_color_visited="*primary_700",
+        link_text_color_visited_dark="*primary_500",
         slider_color="*primary_600",
         slider_color_dark="*primary_500",
         button_primary_background_fill="*primary_700",
         button_primary_background_fill_dark="*primary_700",
         button_primary_background_fill_hover="*primary_800",
-        button_primary_background_fill_hover_dark="*primary_600",
+        button_primary_background_fill_hover_dark="*primary_800",
         button_primary_text_color="white",
     )
     script = (HERE / "page.js").read_text(encoding="utf-8")

@@ -43,7 +43,8 @@ def _page(predictor: Predictor) -> None:
             files = [predictor.path, *beside(predictor.path, FILES)]
             names = [str(path) for path in files]
             gr.File(names, label="Files", file_count="multiple", interactive=False, elem_classes="files")
-            html("".join(f"<h3>{title}</h3>{answer.table(rows)}" for title, rows in facts(predictor).items()))
+            groups = facts(predictor).items()
+            html("".join(f'<h2 class="group">{title}</h2>{answer.table(rows)}' for title, rows in groups))
         with gr.Column(scale=3, min_width=300):
             for card in beside(predictor.path, ("CARD.md",)):
                 with gr.Accordion("Model card", open=True):

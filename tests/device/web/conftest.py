@@ -11,14 +11,10 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import BrowserContext, Page
 
 from liquidlens.imaging.phantoms import vessel3d
 from liquidlens.serve.web import site
-
-CHROMIUM = Path("/usr/bin/chromium")
-#: Software rendering, because the viewer needs WebGL and a test machine has no graphics card.
-ARGUMENTS = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 
 
 @dataclass
@@ -75,16 +71,6 @@ def hosted() -> Iterator[Callable[[Path], Host]]:
     yield host
     for each in hosts:
         each.stop()
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    if not CHROMIUM.exists():
-        pytest.skip(f"needs a browser: {CHROMIUM}")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from playwright.sync_api import expect
 from liquidlens.imaging.phantoms import vessel3d
 from liquidlens.serve.predict import pretrained
 from liquidlens.serve.predict.predictor import Predictor
+from tests.device.accessibility import violations
 from tests.device.web.conftest import loaded
 from tests.device.web.person import answered, assert_same_answer, choose, choose_and_open, drop
 
@@ -345,7 +346,8 @@ def test_everything_is_reachable_and_named(page, vessel):
 
 @pytest.mark.parametrize("look", LOOKS)
 def test_the_page_fits(browser, host, look, vessel, xray):
-    """Nothing is wider than the page; pictures are written where they are asked for."""
+    """Nothing is wider than the page, and axe-core finds nothing wrong with it; pictures are written where they are
+    asked for."""
     width, height = LOOKS[look]
     scheme = "dark" if look == "dark" else "light"
     context = browser.new_context(
@@ -359,6 +361,7 @@ def test_the_page_fits(browser, host, look, vessel, xray):
     def picture(name: str) -> None:
         assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{name} is wider than the page"
         expect(page.get_by_text("Research use only. Not a medical device.")).to_be_in_viewport()
+        assert violations(page) == [], name
         if folder:
             page.wait_for_timeout(500)
             page.evaluate("scrollTo(0, 0)")
