@@ -30,7 +30,7 @@ from liquidlens.export.options import Options, check_exportable
 from liquidlens.export.subject import Subject, prepared
 from liquidlens.train import datasets
 from liquidlens.train.datasets import Dataset, Scans, picked
-from liquidlens.train.loop.prepare import chunks
+from liquidlens.train.loop.prepare import feeds
 from liquidlens.train.run import RunFolder, RunRecipe
 
 Say = Callable[[str], None]
@@ -178,7 +178,7 @@ def _convert(wanted: Precision, files: Files, traced: Traced, scans: Scans, opti
     else:
         count = min(options.calibration_scans, len(scans))
         chosen = picked(scans, np.linspace(0, len(scans) - 1, count).astype(int))
-        converted = to_int8_static(traced.proto, chunks(chosen, 8), options.calibration)
+        converted = to_int8_static(traced.proto, feeds(chosen, files.manifest.input, 8), options.calibration)
     if not converted.converted:
         return Candidate(wanted, None, {}, converted.left)
     if wanted != "fp16":

@@ -39,9 +39,12 @@ class InputContract:
         ``mask``: a segmented, cropped shape; any value above half of the scan's maximum is inside, and again after
         resizing.
         ``relative``: values without a unit, as of MR; three standard deviations of the scan below and above its mean
-        are mapped to 0..1, and clipped.
+        are mapped to 0..1, and clipped.  With a `spacing` that is what lies in the field of view, not the whole scan.
         ``features``: no pixels but feature maps, (channels, rows, columns) of this very size; no file reads them.
     size: what a scan is resized to, (slices, rows, columns) of a volume, (rows, columns) of an image.
+    spacing: millimetres between the voxels of `size`: volumes are not resized as wholes, but read in a field of view of
+        this extent around a point.  The file then has two more inputs, ``spacing`` and ``centre`` (see
+        `models.field_of_view`); None: it has not.
     channels: 1, or 3 for colour images, whose raw pixels are (rows, columns, 3).
     mean, std: the network's input is (x - mean) / std of the values x in [0, 1].
     """
@@ -52,6 +55,9 @@ class InputContract:
     channels: int = 1
     mean: float = 0.0
     std: float = 1.0
+    spacing: tuple[float, float, float] | None = pydantic.Field(
+        default=None, exclude_if=lambda spacing: spacing is None
+    )
 
     @pydantic.model_validator(mode="after")
     def _can_be_read(self) -> Self:
@@ -61,6 +67,10 @@ class InputContract:
             raise ValueError(f"scans are grey, or colour images; there are none of {self.channels} channels")
         if not self.std > 0:
             raise ValueError("std is a scale, above 0")
+        if self.spacing is not None and (len(self.size) != 3 or self.values == "features"):
+            raise ValueError("a spacing in millimetres is for volumes")
+        if self.spacing is not None and not all(0 < step < math.inf for step in self.spacing):
+            raise ValueError("a spacing is three lengths in millimetres, above 0")
         if min(self.size) < 1 or math.prod(self.size) > MAX_INPUT:
             raise ValueError(f"a network reads 1 to {MAX_INPUT:,} numbers, not {' x '.join(map(str, self.size))}")
         return self
@@ -69,6 +79,11 @@ class InputContract:
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one network input, (channels, *size)."""
         return (self.channels, *self.size)
+
+    @property
+    def extent(self) -> tuple[float, ...] | None:
+        """Millimetres that the field of view reaches along each axis; None if the model reads scans as wholes."""
+        return self.spacing and tuple(n * step for n, step in zip(self.size, self.spacing, strict=True))
 
 
 class TrainedOn(_Part):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from liquidlens.manifest import InputContract
+from liquidlens.models.field_of_view import Region, region
 
 #: Of "relative" values, so many standard deviations below and above the scan's mean become 0 and 1.
 DEVIATIONS = 3.0
@@ -48,19 +49,33 @@ def resampled(pixels: Tensor, axis: int, size: int) -> Tensor:
 
 class Front(nn.Module):
     """Maps raw pixels (batch, *any size), colour images (batch, rows, columns, 3), to the network's input
-    (batch, channels, *contract.size)."""
+    (batch, channels, *contract.size).
+
+    With a `contract.spacing` that is what a field of view of fixed extent around a point shows; spacing and centre of
+    `forward` and `violation` are (batch, 3), as of `models.field_of_view.region`, and NaN where they are not given.
+    What lies outside the scan is 0, the low end of a window.
+    """
 
     def __init__(self, contract: InputContract):
         super().__init__()
         self.contract = contract
 
-    def forward(self, scan: Tensor, largest: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        scan: Tensor,
+        spacing: Tensor | None = None,
+        centre: Tensor | None = None,
+        largest: Tensor | None = None,
+    ) -> Tensor:
         """largest: (batch,) the largest pixel of the whole scan, if `scan` is only a part of it."""
         if self.contract.values == "features":
             return scan
-        pixels = self._to_unit_range(scan, largest)
-        for axis, size in enumerate(self.contract.size, start=1):
-            pixels = resampled(pixels, axis, size)
+        if self.contract.spacing is not None:
+            pixels = self._seen(self.region(scan, spacing, centre))
+        else:
+            pixels = self._to_unit_range(scan, largest)
+            for axis, size in enumerate(self.contract.size, start=1):
+                pixels = resampled(pixels, axis, size)
         if self.contract.values == "mask":
             pixels = (pixels > HALF).to(pixels.dtype)
         pixels = pixels.movedim(-1, 1) if self.contract.channels == 3 else pixels.unsqueeze(1)
@@ -68,24 +83,54 @@ class Front(nn.Module):
             return pixels
         return (pixels - self.contract.mean) / self.contract.std
 
-    def violation(self, scan: Tensor) -> Tensor:
+    def violation(self, scan: Tensor, spacing: Tensor | None = None, centre: Tensor | None = None) -> Tensor:
         """How far the raw pixels are from what the contract allows, (batch,): 0 for legal ones.
 
         The mean distance to the nearest legal value, relative to the range: a mask holds 0 and its maximum; grey values
-        are not negative; Hounsfield units and relative values may be anything.  A scan of one value
-        shows nothing: violation 1.
+        are not negative; Hounsfield units and relative values may be anything.  A scan of one value shows nothing:
+        violation 1.  With a `contract.spacing`: of the voxels that the field of view reaches.
         """
         axes = tuple(range(1, scan.dim()))
         if self.contract.values == "features":
             return torch.zeros_like(scan.mean(axes))
-        largest = scan.amax(axes, keepdim=True)
-        if self.contract.values in ("hu", "relative"):
-            distance = torch.zeros_like(scan)
-        elif self.contract.values == "grey":
-            distance = torch.relu(-scan) / largest.clamp(min=255.0)
+        if self.contract.spacing is not None:
+            part = self.region(scan, spacing, centre)
+            scan, reached = part.voxels, part.reached
+            least = torch.where(reached, scan, torch.inf).amin(axes)
+            largest = torch.where(reached, scan, -torch.inf).amax(axes, keepdim=True)
+            share = reached.to(scan.dtype) / reached.sum(axes, keepdim=True).clamp(min=1)
+            mean = (self._distance(scan, largest) * share).sum(axes)
         else:
-            distance = torch.minimum(scan.abs(), (scan - largest).abs()) / torch.where(largest > 0, largest, 1.0)
-        return torch.where(largest.flatten() > scan.amin(axes), distance.mean(axes), 1.0)
+            least, largest = scan.amin(axes), scan.amax(axes, keepdim=True)
+            mean = self._distance(scan, largest).mean(axes)
+        return torch.where(largest.flatten() > least, mean, 1.0)
+
+    def region(self, scan: Tensor, spacing: Tensor | None, centre: Tensor | None) -> Region:
+        """What the field of view reaches."""
+        assert self.contract.spacing is not None  # noqa: S101 (for mypy)
+        default = torch.full((len(scan), 3), torch.nan, dtype=scan.dtype, device=scan.device)
+        spacing, centre = (default if given is None else given for given in (spacing, centre))
+        return region(scan, spacing, centre, self.contract.size, self.contract.spacing)
+
+    def _seen(self, part: Region) -> Tensor:
+        """What a field of view shows, in 0..1."""
+        if self.contract.values != "relative":
+            axes = (1, 2, 3)
+            largest = None if self.contract.window else torch.where(part.reached, part.voxels, 0.0).amax(axes)
+            return part.resampled(self._to_unit_range(part.voxels, largest))
+        inside = part.inside
+        values, count = part.resampled(part.voxels), inside.sum((1, 2, 3), keepdim=True).clamp(min=1e-6)
+        centred = values - inside * values.sum((1, 2, 3), keepdim=True) / count
+        deviation = (centred.square().sum((1, 2, 3), keepdim=True) / count).sqrt().clamp(min=1e-6)
+        return (centred / (2 * DEVIATIONS * deviation) + 0.5 * inside).clamp(0.0, 1.0)
+
+    def _distance(self, scan: Tensor, largest: Tensor) -> Tensor:
+        """How far each pixel is from the nearest legal value."""
+        if self.contract.values in ("hu", "relative"):
+            return torch.zeros_like(scan)
+        if self.contract.values == "grey":
+            return torch.relu(-scan) / largest.clamp(min=255.0)
+        return torch.minimum(scan.abs(), (scan - largest).abs()) / torch.where(largest > 0, largest, 1.0)
 
     def _to_unit_range(self, scan: Tensor, largest: Tensor | None) -> Tensor:
         axes = tuple(range(1, scan.dim()))

@@ -134,7 +134,8 @@ def inputs(session: onnxruntime.InferenceSession, contract: InputContract, batch
     """Inputs that a file may get: the pixels first, and for the profile ``step`` the memory it starts from.
 
     Masks hold a ball, half as wide as the scan: a network may pass over slices that hold nothing.  Grey pixels are
-    0..255 at random, and CT numbers -1024..3071: legal, though they show nothing.
+    0..255 at random, and CT numbers -1024..3071: legal, though they show nothing.  Spacing and centre of a field of
+    view are NaN: the model's own, and the middle.
     """
     pixels, *memory = session.get_inputs()
     size = contract.size[1:] if pixels.name == "slice" else contract.size
@@ -149,7 +150,8 @@ def inputs(session: onnxruntime.InferenceSession, contract: InputContract, batch
     feed = {pixels.name: values}
     for value in memory:
         lengths = (length if isinstance(length, int) else batch_size for length in value.shape)
-        feed[value.name] = np.zeros(tuple(lengths), _TYPES[value.type])
+        default = np.nan if value.name in ("spacing", "centre") else 0
+        feed[value.name] = np.full(tuple(lengths), default, _TYPES[value.type])
     if "largest" in feed:
         feed["largest"] = values.max(tuple(range(1, values.ndim)))
     return feed

@@ -112,6 +112,7 @@ class RunRecipe(pydantic.BaseModel):
                 size=size or entry.input_shape[1:],
                 window=dataset.window,
                 channels=dataset.channels,
+                spacing=dataset.spacing,
             )
             mean, std = _normalisation(dataset, contract, training)
             contract = replace(contract, mean=mean, std=std)

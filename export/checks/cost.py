@@ -83,14 +83,14 @@ def _macs(operator: str, inputs: Shapes, outputs: Shapes) -> int:
 def full_scan(content: bytes, size: tuple[int, ...]) -> dict[str, NDArray]:
     """One scan of ones with a dark edge, none of whose slices is empty: the inputs of a file, whose free sizes are
     taken as 1 for the first axis, and as `size` for the others of the first input.  Raises StopIteration if more of
-    them are free."""
+    them are free.  Spacing and centre of a field of view are NaN: the model's own, and the middle."""
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     feeds = {}
     for i, value in enumerate(session.get_inputs()):
         rank = len(value.shape) - 1
         free = iter(size[-rank:] if i == 0 and rank else ())  # of a volume, the profile step reads one slice
         shape = [n if isinstance(n, int) else 1 if k == 0 else next(free) for k, n in enumerate(value.shape)]
-        feeds[value.name] = np.ones(shape, np.float32)
+        feeds[value.name] = np.full(shape, np.nan if value.name in ("spacing", "centre") else 1, np.float32)
         if i == 0:
             feeds[value.name][..., 0] = 0
     return feeds

@@ -5,7 +5,9 @@ the inputs, compare the outputs.  The inputs are drawn by `imaging.phantoms`; no
 The outputs are torch's, not those of the runtime that is to be checked.
 
 Two cases.  ``scan``: two scans of the input contract's size, with ``logits``, ``probabilities``, ``ood`` and whatever
-else the file gives.  ``scan_other``: one scan of another size along every axis, with ``logits_other`` and so on.
+else the file gives.  ``scan_other``: one scan of another size along every axis, with ``logits_other`` and so on.  Of a
+model with a spacing there are ``spacing`` and ``centre``, NaN for one scan and given for the other, and
+``spacing_other``, ``centre_other``: other than the model's own, near a corner.
 """
 
 import io
@@ -35,12 +37,27 @@ def golden(model: CompleteModel) -> dict[str, NDArray[np.float32]]:
     arrays = {}
     for suffix, count, size in (("", 2, contract.size), (OTHER, 1, other)):
         scan = synthetic(contract, count, size, wide=suffix == OTHER)
+        feed = {"scan": scan} | _where(contract, size, suffix == OTHER)
         with torch.no_grad():
-            pixels = torch.from_numpy(scan)
-            outputs = model.folded()(pixels) | model.eval()(pixels)
-        arrays[f"scan{suffix}"] = scan
+            inputs = {name: torch.from_numpy(values) for name, values in feed.items()}
+            outputs = model.folded()(**inputs) | model.eval()(**inputs)
+        arrays |= {f"{name}{suffix}": values for name, values in feed.items()}
         arrays |= {f"{name}{suffix}": tensor.contiguous().numpy() for name, tensor in outputs.items()}
     return arrays
+
+
+def _where(contract: InputContract, size: tuple[int, ...], other: bool) -> dict[str, NDArray[np.float32]]:
+    """Spacing and centre of the scans of one case; nothing where a model reads whole scans."""
+    if contract.spacing is None:
+        return {}
+    own, middle = np.float32(contract.spacing), (np.float32(size) - 1) / 2
+    if other:
+        return {
+            "spacing": own[None] * np.float32([1.6, 0.7, 0.9]),
+            "centre": middle[None] * np.float32([0.2, 0.4, 1.9]),
+        }
+    nowhere = np.full(3, np.nan, np.float32)
+    return {"spacing": np.stack([nowhere, own]), "centre": np.stack([nowhere, middle + np.float32([1, -2.5, 0.25])])}
 
 
 def synthetic(contract: InputContract, count: int, size: tuple[int, ...], wide: bool = False) -> NDArray[np.float32]:
@@ -77,17 +94,19 @@ def pack(arrays: dict[str, NDArray]) -> bytes:
 
 
 def verify(model: bytes, packed: bytes) -> dict[str, float]:
-    """Run a file that reads ``scan`` with ONNX Runtime and return the largest difference of each output, both cases
+    """Run a file that reads whole scans with ONNX Runtime and return the largest difference of each output, both cases
     together; that of ``ood`` is relative where the score exceeds 1.
 
     Raises LiquidLensError if the golden file lacks an output of the model, or has it in another shape.
     """
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
+    inputs = [value.name for value in session.get_inputs()]
     worst = dict.fromkeys(names, 0.0)
     with np.load(io.BytesIO(packed), allow_pickle=False) as arrays:
         for suffix in ("", OTHER):
-            for name, found in zip(names, session.run(names, {"scan": arrays[f"scan{suffix}"]}), strict=True):
+            feed = {name: arrays[f"{name}{suffix}"] for name in inputs}
+            for name, found in zip(names, session.run(names, feed), strict=True):
                 key = f"{name}{suffix}"
                 if key not in arrays or arrays[key].shape != found.shape:
                     raise LiquidLensError(f"The golden file is another model's: no {key} of shape {found.shape}.")

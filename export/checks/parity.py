@@ -13,8 +13,9 @@ from liquidlens.errors import LiquidLensError
 from liquidlens.export.complete.deployed import CompleteModel
 from liquidlens.export.facts import Parity
 from liquidlens.export.graph.step import StepModel
+from liquidlens.manifest import InputContract
 from liquidlens.train.datasets import Scans
-from liquidlens.train.loop.prepare import chunks
+from liquidlens.train.loop.prepare import Feed, feeds, tensors
 
 TOLERANCE = 1e-4
 OOD_TOLERANCE = 1e-3
@@ -88,23 +89,25 @@ def check(
     """Compare a file that reads whole scans with the unfolded torch model on all of `scans`, raw.
 
     Every scan goes through in batches of up to 64; batches of 1, 2 and 7 follow, and a batch of 2 enlarged to
-    twice and reduced to half its size.  On these the states of liquid layers are compared, too, with those of the
+    twice and reduced to half its size; of a field of view in millimetres also the defaults, points near the borders,
+    outside the scan, and other spacings.  On these the states of liquid layers are compared, too, with those of the
     folded model: the unfolded one does not give them.  Raises AuditError as `Comparison.conclude`.
     """
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     model.eval()
     twin = model.folded()
     comparison = Comparison(model, threshold)
-    whole = ((batch, model) for batch in chunks(scans, BATCH_SIZES[-1]))
-    others = ((batch, twin) for batch in _other_batches(scans, len(model.front.contract.size)))
-    for batch, reference in itertools.chain(whole, others):
+    contract = model.front.contract
+    whole = ((feed, model) for feed in feeds(scans, contract, BATCH_SIZES[-1]))
+    others = ((feed, twin) for feed in _other_batches(scans, contract))
+    for feed, reference in itertools.chain(whole, others):
         with torch.no_grad():
-            expected = model(torch.from_numpy(batch))
+            expected = model(**tensors(feed))
             if reference is twin:
-                expected = twin(torch.from_numpy(batch)) | expected
+                expected = twin(**tensors(feed)) | expected
         names = list(expected)
-        found = dict(zip(names, session.run(names, {"scan": batch}), strict=True))
-        comparison.add(found, expected, batch.shape[1:])
+        found = dict(zip(names, session.run(names, feed), strict=True))
+        comparison.add(found, expected, feed["scan"].shape[1:])
     return comparison.conclude(len(scans), file)
 
 
@@ -116,9 +119,10 @@ def check_step(content: bytes, model: CompleteModel, scans: Scans, threshold: fl
     """
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     module = StepModel(model.folded())
-    depth = model.front.contract.size[0]
+    contract = model.front.contract
+    depth = contract.size[0]
     comparison = Comparison(model, threshold)
-    for batch in chunks(scans):
+    for batch in (feed["scan"] for feed in feeds(scans, contract)):
         volumes = batch[:, np.linspace(0, batch.shape[1] - 1, depth).round().astype(int)]
         memory = {name: tensor.numpy() for name, tensor in module.start(len(volumes)).items()}
         if module.takes_largest:
@@ -139,15 +143,27 @@ def _tolerance(output: str) -> float:
     return OOD_TOLERANCE if output == "ood" else TOLERANCE
 
 
-def _other_batches(scans: Scans, axes: int) -> Iterator[NDArray[np.float32]]:
+def _other_batches(scans: Scans, contract: InputContract) -> Iterator[Feed]:
     """Batches of 1, 2 and 7, and a batch of 2 enlarged to twice and reduced to half its size."""
-    first = next(chunks(scans, BATCH_SIZES[2]))
-    if len(first) < BATCH_SIZES[2]:
-        first = np.repeat(first[:1], BATCH_SIZES[2], 0)
+    first = next(feeds(scans, contract, BATCH_SIZES[2]))
+    if len(first["scan"]) < BATCH_SIZES[2]:
+        first = {name: np.repeat(values[:1], BATCH_SIZES[2], 0) for name, values in first.items()}
     for size in BATCH_SIZES[:-1]:
-        yield first[:size]
-    enlarged = first[:2]
-    for axis in range(1, 1 + axes):
+        yield {name: values[:size] for name, values in first.items()}
+    axes = range(1, 1 + len(contract.size))
+    enlarged = first["scan"][:2]
+    for axis in axes:
         enlarged = enlarged.repeat(2, axis)
-    yield enlarged
-    yield first[(slice(0, 2), *[slice(None, None, 2)] * axes)]
+    reduced = first["scan"][(slice(0, 2), *[slice(None, None, 2)] * len(axes))]
+    if contract.spacing is None:
+        yield from ({"scan": enlarged}, {"scan": reduced})
+        return
+    nowhere = np.full((2, 3), np.nan, np.float32)
+    yield {"scan": enlarged, "spacing": first["spacing"][:2] / 2, "centre": nowhere}
+    yield {"scan": reduced, "spacing": nowhere, "centre": nowhere}
+    shape = np.float32(enlarged.shape[1:])
+    for spacing in ((0.6, 1.7, 0.9), (5.0, 0.7, 2.5)):
+        corners = np.stack([np.zeros(3, np.float32), shape - 1]), np.stack([-shape, shape * (0.1, 0.9, 0.5)])
+        for centre in corners:
+            stretched = np.float32(spacing) * np.float32([contract.spacing, contract.spacing[::-1]])
+            yield {"scan": enlarged, "spacing": stretched, "centre": np.float32(centre)}

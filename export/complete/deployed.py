@@ -28,6 +28,9 @@ class CompleteModel(nn.Module):
     (batch,), where the model decides per slice slice logits (batch, slices, K), and, once folded, the states
     (batch, steps, neurons) of each liquid layer.  All logits are divided by the temperature, so that probabilities are
     their sigmoid (of K = 1 that of the second class; of multi-label models one each) or their softmax.
+
+    With a spacing in the input contract there are two more inputs, ``spacing`` and ``centre`` (batch, 3), as of
+    `models.front.Front`; NaN stands for the model's own spacing, and for the middle of the scan.
     """
 
     temperature: Tensor
@@ -38,14 +41,14 @@ class CompleteModel(nn.Module):
         self.multi_label = multi_label
         self.register_buffer("temperature", torch.tensor(temperature))  # a buffer, so that the file names it
 
-    def forward(self, scan: Tensor) -> dict[str, Tensor]:
+    def forward(self, scan: Tensor, spacing: Tensor | None = None, centre: Tensor | None = None) -> dict[str, Tensor]:
         with _recorded_states(self.network) as states:
-            decision = self.network.decide(self.front(scan))
+            decision = self.network.decide(self.front(scan, spacing, centre))
         logits = decision.logits / self.temperature
         outputs = {
             "logits": logits,
             "probabilities": self.probabilities(logits),
-            "ood": self.ood(decision.activations) + VIOLATION_WEIGHT * self.front.violation(scan),
+            "ood": self.ood(decision.activations) + VIOLATION_WEIGHT * self.front.violation(scan, spacing, centre),
         }
         if decision.slice_logits is not None:
             outputs["slice_logits"] = decision.slice_logits / self.temperature

@@ -1,7 +1,7 @@
 """The variants int8-dynamic and int8-static: products computed in int8."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 import onnx
@@ -10,7 +10,7 @@ from onnx.numpy_helper import from_array, to_array
 
 from liquidlens.errors import LiquidLensError
 from liquidlens.export.graph.conversion import NETWORK, RECURRENT, WITH_WEIGHTS, Converted, summarized
-from liquidlens.export.graph.quantizer import Calibration, Method, names_in_int8, quantize, run
+from liquidlens.export.graph.quantizer import Calibration, Feed, Method, names_in_int8, quantize, run
 from liquidlens.export.graph.surgery import alone, nodes, replaced
 
 #: The operators of int8 take 1200 to 1500 bytes, and it saves three bytes a weight.
@@ -26,14 +26,14 @@ def to_int8_dynamic(proto: onnx.ModelProto) -> Converted:
 
 
 def to_int8_static(
-    proto: onnx.ModelProto, scans: Iterable[NDArray[np.float32]], method: Method = "minmax"
+    proto: onnx.ModelProto, scans: Iterable[NDArray[np.float32] | Feed], method: Method = "minmax"
 ) -> Converted:
     """Conv, MatMul and Gemm in int8 between QuantizeLinear and DequantizeLinear, with ranges found by calibration.
 
-    scans: raw, as the file's input takes them, in batches of any size; some hundred are enough, and the last two
-    methods keep all that goes into and comes out of the products while they look.  "entropy" has optimum's 128 bins,
-    which leave it no choice but the whole range (with more it cut off nearly all of what comes from masks, and
-    probabilities were wrong by 0.9).  Not converted: recurrent products; small ones.
+    scans: raw, as the file's input takes them, or its inputs by name, in batches of any size; some hundred are enough,
+    and the last two methods keep all that goes into and comes out of the products while they look.  "entropy" has
+    optimum's 128 bins, which leave it no choice but the whole range (with more it cut off nearly all of what comes from
+    masks, and probabilities were wrong by 0.9).  Not converted: recurrent products; small ones.
 
     A MatMul whose weights stand on the left, like that of a liquid layer's sensory synapses, is converted as by
     :func:`to_int8_dynamic`: between QuantizeLinear and DequantizeLinear ONNX Runtime would compute it in float32.
@@ -45,7 +45,7 @@ def to_int8_static(
 
     Raises LiquidLensError if there are no scans.
     """
-    calibration = Calibration([scan for batch in scans for scan in batch], method)
+    calibration = Calibration([scan for batch in scans for scan in _singly(batch)], method)
     if not calibration.scans:
         raise LiquidLensError(
             "int8-static needs scans for its calibration, and there are none: give it training scans."
@@ -85,7 +85,14 @@ def _to_int8(proto: onnx.ModelProto, refused: Mapping[str, str], calibration: Ca
     return Converted(result if converted else proto, dict(converted), summarized(left))
 
 
-def _move_center(proto: onnx.ModelProto, original: onnx.ModelProto, scans: list[NDArray[np.float32]]) -> None:
+def _singly(batch: NDArray[np.float32] | Feed) -> Iterator[Feed]:
+    """The inputs for each scan of a batch."""
+    feed = batch if isinstance(batch, dict) else {"scan": batch}
+    for i in range(len(feed["scan"])):
+        yield {name: values[i : i + 1] for name, values in feed.items()}
+
+
+def _move_center(proto: onnx.ModelProto, original: onnx.ModelProto, scans: list[Feed]) -> None:
     """Move the center of the out-of-distribution score by what the mean description of the scans moved by."""
     described = [node.input[0] for node in proto.graph.node if node.op_type == "Sub" and node.input[1] == "ood.center"]
     for tensor in proto.graph.initializer:

@@ -68,6 +68,9 @@ def origins(twin: nn.Module) -> list[Origin]:
     for size in sorted(set(twin.front.contract.size)) if isinstance(twin, CompleteModel) else ():
         grid = np.arange(size, dtype=np.float32) + np.float32(0.5)
         found.append(Origin(f"front.grid_{size}", grid, "constants", (), "centres of the resized points"))
+        offsets = grid - np.float32(size / 2)
+        how = "points of the field of view, counted from its middle"
+        found.append(Origin(f"front.offsets_{size}", offsets, "constants", (), how))
     return found
 
 

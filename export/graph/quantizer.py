@@ -26,8 +26,12 @@ from liquidlens.export.graph.surgery import floats
 Method = Literal["minmax", "entropy", "percentile"]
 
 
+#: The inputs of a file for one scan, by name.
+Feed = dict[str, NDArray[np.float32]]
+
+
 class Calibration(NamedTuple):
-    scans: list[NDArray[np.float32]]
+    scans: list[Feed]
     method: Method
 
 
@@ -79,9 +83,7 @@ def _with_lists_as_inputs(model: onnx.ModelProto) -> onnx.ModelProto:
     return result
 
 
-def run(
-    proto: onnx.ModelProto, names: list[str], scans: Iterable[NDArray[np.float32]]
-) -> Iterator[list[NDArray[np.float32]]]:
+def run(proto: onnx.ModelProto, names: list[str], scans: Iterable[Feed]) -> Iterator[list[NDArray[np.float32]]]:
     """What the file computes for the float tensors `names`, scan by scan."""
     probe = onnx.ModelProto()
     probe.CopyFrom(proto)
@@ -89,7 +91,7 @@ def run(
     probe.graph.output.extend(floats(name for name in names if name not in outputs))
     session = onnxruntime.InferenceSession(probe.SerializeToString(), providers=["CPUExecutionProvider"])
     for scan in scans:
-        yield session.run(names, {"scan": scan[None]})
+        yield session.run(names, scan)
 
 
 def names_in_int8(graph: onnx.GraphProto) -> set[str]:

@@ -36,6 +36,11 @@ class StepModel(nn.Module):
                 "The profile step is for volumes that are read slice by slice, in one direction: this model reads none."
             )
         contract = twin.front.contract
+        if contract.spacing is not None:
+            raise LiquidLensError(
+                "The profile step reads one slice at a time, and this model a field of view in millimetres, which lies "
+                "in several slices at once: export it without this profile."
+            )
         if contract.values == "relative":
             raise LiquidLensError(
                 "The profile step reads one slice at a time, and relative values go by the mean of the whole scan."
@@ -54,7 +59,7 @@ class StepModel(nn.Module):
     def forward(
         self, pixels: Tensor, state: Tensor, sums: Tensor, count: Tensor, largest: Tensor | None = None
     ) -> dict[str, Tensor]:
-        maps = self.trunk(self.front(pixels, largest))
+        maps = self.trunk(self.front(pixels, largest=largest))
         features = maps.flatten(1)
         states = list(state.split(self.units, dim=1))
         new_states: list[Tensor] = []

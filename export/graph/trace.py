@@ -41,15 +41,20 @@ class Traced(NamedTuple):
 
 
 def trace(model: CompleteModel, opset: int = OPSET) -> Traced:
-    """Trace the folded model: input ``scan``, float32 and dynamic in every size; liquid layers become one ONNX Scan."""
+    """Trace the folded model: input ``scan``, float32 and dynamic in every size, and for a field of view in millimetres
+    ``spacing`` and ``centre``; liquid layers become one ONNX Scan."""
     contract = model.front.contract
     dimensions = SIZE_NAMES[len(contract.size)]
     # At least two scans: torch.export takes a batch of one for a constant.  Distinct sizes keep the axes apart.
     example = torch.rand(2, *(30 + 3 * axis for axis in range(len(dimensions) - 1)))
     if contract.channels == 3:
         example = example[..., None].repeat(1, 1, 1, 3)
+    examples, dynamic = {"scan": example}, {"scan": dict(enumerate(dimensions))}
+    if contract.spacing is not None:
+        examples |= {"spacing": torch.tensor(contract.spacing).repeat(2, 1), "centre": torch.full((2, 3), torch.nan)}
+        dynamic |= {"spacing": {0: "batch"}, "centre": {0: "batch"}}
     twin = model.folded()
-    return trace_module(twin, {"scan": example}, {"scan": dict(enumerate(dimensions))}, twin, opset)
+    return trace_module(twin, examples, dynamic, twin, opset)
 
 
 def to_onnx(model: CompleteModel, opset: int = OPSET) -> onnx.ModelProto:

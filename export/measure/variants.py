@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from liquidlens import metrics
 from liquidlens.export.facts import Choice, Precision, Variant
 from liquidlens.export.measure.accuracy import Split, accuracy_at, interval
-from liquidlens.manifest import Manifest
+from liquidlens.manifest import InputContract, Manifest
 from liquidlens.serve import bench
 from liquidlens.train.datasets import Scans
-from liquidlens.train.loop.prepare import chunks
+from liquidlens.train.loop.prepare import feeds
 
 #: The rule of the choice; all AUCs and accuracies are those of the validation scans.
 FASTER = 1.2
@@ -45,7 +45,11 @@ def compare(
     """
     files = [candidate.file for candidate in candidates if candidate.file]
     rows = bench.measure(files, BATCH_SIZES, providers=[bench.CPU])
-    runs = {c.precision: _Run(c.file, splits, [r for r in rows if r.file == c.file]) for c in candidates if c.file}
+    runs = {
+        c.precision: _Run(c.file, splits, manifest.input, [r for r in rows if r.file == c.file])
+        for c in candidates
+        if c.file
+    }
     variants = [
         _measured(candidate, runs[candidate.precision], runs["fp32"], manifest, splits)
         if candidate.file
@@ -59,8 +63,8 @@ def compare(
 class _Run:
     """A file that was run over some splits: its timings and, by split, its probabilities and scores."""
 
-    def __init__(self, file: Path, splits: Mapping[str, Split], times: list[bench.Row]):
-        outputs = {name: _outputs(file, split.scans) for name, split in splits.items()}
+    def __init__(self, file: Path, splits: Mapping[str, Split], contract: InputContract, times: list[bench.Row]):
+        outputs = {name: _outputs(file, split.scans, contract) for name, split in splits.items()}
         self.file, self.times = file, times
         self.probabilities = {name: output["probabilities"] for name, output in outputs.items()}
         self.ood = {name: output["ood"] for name, output in outputs.items()}
@@ -167,8 +171,8 @@ def _decided(manifest: Manifest, probabilities: NDArray) -> NDArray:
     return metrics.decided(probabilities, manifest.operating.threshold, manifest.task == "multi-label")
 
 
-def _outputs(file: Path, scans: Scans) -> dict[str, NDArray]:
+def _outputs(file: Path, scans: Scans, contract: InputContract) -> dict[str, NDArray]:
     session = onnxruntime.InferenceSession(file.read_bytes(), providers=["CPUExecutionProvider"])
     names = ["probabilities", "ood"]
-    batches = [session.run(names, {"scan": batch}) for batch in chunks(scans)]
+    batches = [session.run(names, feed) for feed in feeds(scans, contract)]
     return {name: np.concatenate(values) for name, values in zip(names, zip(*batches, strict=True), strict=True)}

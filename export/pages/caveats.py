@@ -3,7 +3,7 @@
 import math
 
 from liquidlens.export.facts import Document
-from liquidlens.export.pages.numbers import clause, percent, shape, span
+from liquidlens.export.pages.numbers import clause, extent, percent, shape, span
 from liquidlens.words import TRAINED_ON
 
 #: Below this, one scan more or less moves sensitivity by a percent.
@@ -99,9 +99,15 @@ def _inside(document: Document) -> list[str]:
         notes.append("Its temperature, fitted on validation scans, makes the calibration of the test scans worse.")
     elif calibration.temperature == 1:
         notes.append(f"Its probabilities are those of the network, temperature 1: {clause(calibration.reason)}.")
-    notes.append(
-        f"Every scan is resized to {shape(manifest['input']['size'])}; the model does not see what that loses."
-    )
+    if manifest["input"].get("spacing"):
+        notes.append(
+            f"It sees {extent(manifest['input'])} around a point, and nothing beyond. A scan that does not say how far "
+            "its voxels are apart is taken for one of the model's own spacing."
+        )
+    else:
+        notes.append(
+            f"Every scan is resized to {shape(manifest['input']['size'])}; the model does not see what that loses."
+        )
     flagged = percent(1 - float(manifest["out_of_distribution"]["quantile"]))
     notes.append(
         f"The out-of-distribution flag catches gross mistakes. It flags about {flagged} of suitable scans and misses "

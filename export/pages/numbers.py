@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Iterable
 
 from liquidlens.export.facts import Interval
 
@@ -54,9 +55,16 @@ def span(figure: Interval | None) -> str:
     return NONE if figure is None else f"{number(figure.low)}{DASH}{number(figure.high)}"
 
 
-def shape(sizes: tuple[int, ...]) -> str:
+def shape(sizes: Iterable[object]) -> str:
     """28 x 28 x 28"""
     return f" {TIMES} ".join(map(str, sizes)) or "scalar"
+
+
+def extent(contract: dict) -> str:
+    """The field of view of an input contract: "28 x 28 x 28 mm (28 x 28 x 28 voxels of 1 x 1 x 1 mm)"."""
+    lengths = [n * step for n, step in zip(contract["size"], contract["spacing"], strict=True)]
+    spacing = shape(f"{step:g}" for step in contract["spacing"])
+    return f"{shape(f'{length:g}' for length in lengths)} mm ({shape(contract['size'])} voxels of {spacing} mm)"
 
 
 def clause(words: str) -> str:

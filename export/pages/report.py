@@ -21,7 +21,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 # fmt: off
 FILTERS: tuple[Callable[..., str], ...] = (
     numbers.number, numbers.percent, numbers.integer, numbers.size, numbers.milliseconds, numbers.difference,
-    numbers.span, numbers.shape, numbers.clause, numbers.rule,
+    numbers.span, numbers.shape, numbers.clause, numbers.rule, numbers.extent,
 )
 # fmt: on
 

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +22,22 @@ Task = Literal["classes", "multi-label", "pose"]
 #: At the end of a dataset's name: see `Dataset.held_out`.
 HELD_OUT = "+held-out"
 HELD_OUT_SHARE = 0.3
-#: n scans: an array (n, ...), or a sequence of arrays that may differ in size.
-Scans = NDArray[Any] | Sequence[NDArray[Any]]
+
+
+class Placed(NamedTuple):
+    """A volume with what a field of view in millimetres needs to know of it.
+
+    spacing: millimetres between its slices, rows, columns.  centre: the voxel to look at (slice, row, column), counted
+    from 0; NaN for the middle.
+    """
+
+    pixels: NDArray[Any]
+    spacing: NDArray[np.float32]
+    centre: NDArray[np.float32]
+
+
+#: n scans: an array (n, ...), or a sequence of arrays that may differ in size, or of volumes with their places.
+Scans = NDArray[Any] | Sequence[NDArray[Any]] | Sequence[Placed]
 
 Item = TypeVar("Item")
 
@@ -74,8 +88,10 @@ class Dataset:
     scans: split -> n raw scans: uint8 0..255 ("grey", "mask"), float32 Hounsfield units ("hu"), float16 0..1
         ("features"); of one's own scans float32.  Volumes are (slices, rows, columns),
         images (rows, columns) or, with 3 channels, (rows, columns, 3), feature maps (channels, rows, columns).
+        With a `spacing` they are `Placed`.
     labels: split -> (n,) int64 indices into `label_names`; multi-label (n, K) float32 of 0 and 1; pose (n, 7) float32,
         position and unit quaternion.
+    spacing: millimetres between the voxels of what a network is shown of a volume; None: all of it, resized.
     normalisation: mean and standard deviation of pixels in [0, 1], where the papers normalise with fixed numbers.
     notes: what to know about one's own scans, in sentences: files that were left out, patients in two splits.
     origins: split -> of one's own scans, where each comes from; empty for others.
@@ -92,6 +108,7 @@ class Dataset:
     task: Task = "classes"
     channels: int = 1
     window: tuple[float, float] | None = None
+    spacing: tuple[float, float, float] | None = None
     normalisation: tuple[float, float] | None = None
     notes: tuple[str, ...] = ()
     origins: dict[str, tuple[Origin, ...]] = field(default_factory=dict)
@@ -141,6 +158,8 @@ class Dataset:
     @property
     def volumes(self) -> bool:
         """Whether the scans are volumes, and not images or feature maps."""
+        if self.spacing is not None:
+            return True
         return self.values != "features" and self.channels == 1 and self.scans["train"][0].ndim == 3
 
     @property

@@ -1,8 +1,8 @@
-"""From raw scans to what a network reads: the front of `models.front`, chunk by chunk."""
+"""From raw scans to what a network reads: the front of `models.front`, batch by batch."""
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
@@ -10,27 +10,56 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from liquidlens.errors import LiquidLensError
+from liquidlens.imaging.field_of_view import FieldOfView
 from liquidlens.manifest import InputContract
 from liquidlens.models.front import Front
 from liquidlens.train.datasets import Scans
+from liquidlens.train.datasets.dataset import Placed
 
 CHUNK = 64
+#: The inputs of a file, by name: ``scan``, and of a model with a spacing ``spacing`` and ``centre``.
+Feed = dict[str, NDArray[np.float32]]
 
 
-def chunks(scans: Scans, size: int = CHUNK) -> Iterator[NDArray[np.float32]]:
-    """Scans in order as float32 batches (n, ...) of up to `size` neighbours; neighbours of different sizes part."""
+def feeds(scans: Scans, contract: InputContract, size: int = CHUNK) -> Iterator[Feed]:
+    """Scans in order as batches of up to `size` neighbours; neighbours of different sizes part.
+
+    Of a volume with its place, only the part is here that the contract's field of view reaches: the network's input is
+    the same, and a whole CT would take the memory of thousands of such parts.
+    """
     if isinstance(scans, np.ndarray):
         for i in range(0, len(scans), size):
-            yield scans[i : i + size].astype(np.float32)
+            yield {"scan": scans[i : i + size].astype(np.float32)}
         return
-    batch: list[NDArray] = []
+    batch: list[Feed] = []
     for i in range(len(scans)):
-        scan = scans[i]
-        if batch and (len(batch) == size or scan.shape != batch[0].shape):
-            yield np.stack(batch).astype(np.float32)
+        feed = _feed(scans[i], contract)
+        if batch and (len(batch) == size or feed["scan"].shape != batch[0]["scan"].shape):
+            yield _stacked(batch)
             batch = []
-        batch.append(scan)
-    yield np.stack(batch).astype(np.float32)
+        batch.append(feed)
+    yield _stacked(batch)
+
+
+def _feed(scan: NDArray | Placed, contract: InputContract) -> Feed:
+    """The inputs for one scan, without the axis of the batch."""
+    if not isinstance(scan, Placed):
+        return {"scan": scan}
+    view = FieldOfView.of(contract, scan.pixels.shape, scan.spacing, scan.centre)
+    return {
+        "scan": scan.pixels[view.reached],
+        "spacing": scan.spacing,
+        "centre": np.float32(view.centre) - [part.start for part in view.reached],
+    }
+
+
+def _stacked(batch: list[Feed]) -> Feed:
+    return {name: np.stack([feed[name] for feed in batch]).astype(np.float32) for name in batch[0]}
+
+
+def tensors(feed: Mapping[str, NDArray[np.float32]]) -> dict[str, Tensor]:
+    """The same inputs for torch."""
+    return {name: torch.from_numpy(values) for name, values in feed.items()}
 
 
 def prepare(scans: Scans, contract: InputContract) -> Tensor:
@@ -45,7 +74,7 @@ def prepare(scans: Scans, contract: InputContract) -> Tensor:
             f"{memory / 1e9:.0f} GB: choose a smaller --size, or fewer scans with --set subset=1000."
         )
     front = Front(contract)
-    return torch.cat([front(torch.from_numpy(chunk)) for chunk in chunks(scans)])
+    return torch.cat([front(**tensors(feed)) for feed in feeds(scans, contract)])
 
 
 def _memory() -> int:
