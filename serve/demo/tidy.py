@@ -4,7 +4,6 @@ Gradio keeps every component as a visitor last saw it, pictures and results incl
 others came, also after the page was closed.  Here it goes when the page is closed, or is not used for a while.
 """
 
-import ctypes
 import os
 import time
 from collections.abc import Set
@@ -88,12 +87,6 @@ def tidy_files(folder: Path, kept: Set[Path], seconds: float) -> None:
 def kept_files(page: gr.Blocks) -> set[Path]:
     """The files that the page itself offers."""
     return {Path(path).resolve() for block in page.blocks.values() for path in getattr(block, "keep_in_cache", ())}
-
-
-def give_back_memory() -> None:
-    """Hand freed memory back to the system, which glibc keeps for every thread that once held a large request."""
-    with suppress(AttributeError, OSError):  # another C library
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def forget_gone_files(page: gr.Blocks) -> None:

@@ -24,7 +24,7 @@ from starlette.middleware.cors import CORSMiddleware
 from liquidlens.errors import LiquidLensError
 from liquidlens.serve.predict import pretrained
 from liquidlens.serve.predict.predictor import Predictor
-from liquidlens.serve.server import log, protocol
+from liquidlens.serve.server import heap, log, protocol
 from liquidlens.serve.server.connections import Server, listen
 from liquidlens.serve.server.guards import protect
 from liquidlens.serve.settings import PASSWORD, Settings
@@ -105,7 +105,7 @@ async def _sweep(folder: Path, page: "Blocks") -> None:
             over = tidy.tidy_progress(over)
             await anyio.to_thread.run_sync(tidy.tidy_files, folder, kept, UPLOAD_SECONDS)
             tidy.forget_gone_files(page)
-            await anyio.to_thread.run_sync(tidy.give_back_memory)
+            await anyio.to_thread.run_sync(heap.give_back)
         except Exception:
             logger.exception("what visitors left could not be tidied")
 
@@ -164,6 +164,7 @@ def run(paths: Sequence[str], settings: Settings, say: Callable[[str], None] = p
     Raises LiquidLensError if the port is taken or a model cannot be loaded.
     """
     os.umask(0o077)
+    heap.share_heaps()
     with ended_by_signals(), listen(settings) as listener:
         app = create(paths, settings)
         for name, predictor in app.state.predictors.items():
