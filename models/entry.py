@@ -14,6 +14,7 @@ class Entry:
     outputs: number of logits K: 1 for a binary model (one sigmoid), else one per class; 7 for a pose.
     make: ``make(input_shape, outputs, **flags)`` builds the model, for other shapes and classes than the paper's too.
     published_parameters: trainable parameters as the paper prints them; None if it prints none.
+    recipe: how it is trained unless another recipe is named; "" for that of its paper's name.
     flags: switches that `make` takes as keywords, all off by default: readings of the paper, or habits of its source.
     """
 
@@ -24,3 +25,4 @@ class Entry:
     make: Callable[..., Classifier]
     published_parameters: int | None = None
     flags: tuple[str, ...] = ()
+    recipe: str = ""

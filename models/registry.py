@@ -7,10 +7,12 @@ import torch
 from liquidlens.errors import unknown
 from liquidlens.models.decision import Classifier
 from liquidlens.models.entry import Entry
-from liquidlens.models.papers import cmu, hse2024, kth2021, liquidlens, truong2022, tum2018
+from liquidlens.models.papers import cmu, hse2024, kth2021, liquidlens, liquidlens_grey, truong2022, tum2018
 
 _ZOO = {
-    entry.name: entry for paper in (hse2024, truong2022, tum2018, cmu, kth2021, liquidlens) for entry in paper.ENTRIES
+    entry.name: entry
+    for paper in (hse2024, truong2022, tum2018, cmu, kth2021, liquidlens, liquidlens_grey)
+    for entry in paper.ENTRIES
 }
 
 

@@ -26,14 +26,17 @@ class Training(BaseModel):
     #: "balanced": every class weighs as much as any other, however few its scans; of several labels at once, having a
     #: label weighs as much as not having it.  Probabilities then say more of rare classes than there is.
     class_weights: Literal["none", "balanced"] = "none"
+    #: So much of cross entropy's targets is shared out among all classes (Szegedy et al., 2016).
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     #: Weight of the orientation in the loss "pose".
     beta: float = Field(default=1.0, gt=0)
 
-    optimizer: Literal["adam", "sgd"] = "adam"
+    #: "adamw": Adam whose weight decay is not part of the gradient (Loshchilov and Hutter, 2019).
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     learning_rate: float = Field(gt=0)
     #: Learning rates of single modules by name, such as {"recurrent": 2, "output": 0.5}; others keep `learning_rate`.
     module_learning_rates: dict[str, PositiveFloat] = {}
-    #: SGD's momentum, Adam's epsilon, and weight decay (L2) of either.
+    #: SGD's momentum, Adam's epsilon, and weight decay (L2, but of "adamw") of any.
     momentum: float = Field(default=0.0, ge=0, lt=1)
     epsilon: float = Field(default=1e-8, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
@@ -43,6 +46,8 @@ class Training(BaseModel):
     restart_epochs: int = Field(default=10, gt=0)
     #: Largest norm of the gradient; None: not clipped.
     clip_gradient: float | None = Field(default=None, gt=0)
+    #: The weights that are validated and kept are a moving average over so many steps, about; 0: the last ones.
+    average_steps: int = Field(default=0, ge=0)
     batch_size: int = Field(gt=0)
     #: Batch size of validation and test; some papers average over these batches.
     evaluation_batch_size: int = Field(default=64, gt=0)
@@ -71,10 +76,14 @@ class Training(BaseModel):
     normalise: Literal["none", "dataset"] | tuple[float, float] = "none"
 
     #: "jitter": moved by up to `shift` pixels, scaled by up to `scale`; "mirror": mirrored along all axes, moved by up
-    #: to `shift` whole pixels (loop.augment).  "truong-2022": that paper's list for chest images (loop.radiograph).
-    augmentation: Literal["none", "jitter", "mirror", "truong-2022"] = "none"
+    #: to `shift` whole pixels (loop.augment).  "scanner": moved and scaled like that, turned by up to `turn` degrees,
+    #: volumes also by right angles, mirrored, and with other exposure, contrast, shading, sharpness and noise, as much
+    #: as `intensity` says (loop.scanner).  "truong-2022": that paper's list for chest images (loop.radiograph).
+    augmentation: Literal["none", "jitter", "mirror", "scanner", "truong-2022"] = "none"
     shift: float = Field(default=2.0, ge=0)
     scale: float = Field(default=0.1, ge=0, lt=1)
+    turn: float = Field(default=0.0, ge=0, le=180)
+    intensity: float = Field(default=0.0, ge=0, le=2)
     #: Start liquid models at the share of each class: see `train.loop.initialise`.
     initialise_from_labels: bool = False
     #: After every epoch, measure the training scans in evaluation mode, too.
@@ -227,6 +236,43 @@ RECIPES = {
             augmentation="mirror",
             shift=1.0,
             clip_gradient=1.0,
+        ),
+        Training(
+            recipe="liquidlens-x",
+            about="our own, for X-rays: AdamW 3e-3 in one cycle, batch 64, 30 epochs, another scanner every time",
+            class_weights="balanced",
+            label_smoothing=0.1,
+            optimizer="adamw",
+            learning_rate=3e-3,
+            weight_decay=0.02,
+            schedule="one-cycle",
+            clip_gradient=1.0,
+            average_steps=200,
+            batch_size=64,
+            max_epochs=30,
+            augmentation="scanner",
+            shift=8.0,
+            scale=0.15,
+            turn=12.0,
+            intensity=1.0,
+        ),
+        Training(
+            recipe="liquidlens-v",
+            about="our own, for volumes of grey values: AdamW 2e-3 in one cycle, batch 32, 80 epochs, turned at random",
+            label_smoothing=0.1,
+            optimizer="adamw",
+            learning_rate=2e-3,
+            weight_decay=0.05,
+            schedule="one-cycle",
+            clip_gradient=1.0,
+            average_steps=100,
+            batch_size=32,
+            max_epochs=80,
+            augmentation="scanner",
+            shift=1.5,
+            scale=0.05,
+            turn=15.0,
+            intensity=0.3,
         ),
     )
 }

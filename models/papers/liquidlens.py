@@ -13,14 +13,13 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from ncps.wirings import AutoNCP
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from liquidlens.models.decision import Classifier, Decision
 from liquidlens.models.entry import Entry
-from liquidlens.models.layers.bidirectional import BidirectionalLTC
 from liquidlens.models.layers.erosions import Erosions
+from liquidlens.models.layers.sequences import TWINS, both_ways, passed, twin_of
 from liquidlens.models.layers.slices import of_distinct
 
 PAPER = "liquidlens"
@@ -90,7 +89,8 @@ class LiquidLens(Classifier):
 
     maps: of the two convolutions; features: of a slice; hidden: of a slice in the light of the whole; units: of the
     liquid layer in each direction, half of them motor neurons, or 0 for none.  uneven: leave out a third of the slices
-    at random, to see what that costs; timespans: and give the liquid layers the distances between the others.
+    at random, to see what that costs; timespans: and give the liquid layers the distances between the others.  twin:
+    what stands in for the liquid layers, see `both_ways`.
     """
 
     def __init__(
@@ -105,9 +105,10 @@ class LiquidLens(Classifier):
         dropout: float,
         uneven: bool = False,
         timespans: bool = False,
+        twin: str = "",
     ):
         super().__init__()
-        if timespans and not uneven:
+        if timespans and (twin or not uneven):
             raise ValueError("time spans are for liquid layers that read uneven slices: the flag `uneven`")
         self.uneven, self.timespans = uneven, timespans
         self.erosions = Erosions(rounds)
@@ -116,9 +117,8 @@ class LiquidLens(Classifier):
         whole = 2 * features + channels
         self.of_slice = nn.Sequential(nn.Dropout(dropout), nn.Linear(features, hidden))
         self.of_whole = nn.Sequential(nn.BatchNorm1d(whole), nn.Dropout(dropout), nn.Linear(whole, hidden))
-        motor = units // 2
-        self.liquid = BidirectionalLTC(hidden, AutoNCP(units, motor)) if units else None
-        self.output = nn.Linear(hidden + 2 * motor, outputs)
+        self.liquid, width = both_ways(hidden, units, twin) if units else (None, 0)
+        self.output = nn.Linear(hidden + width, outputs)
 
     def decide(self, inputs: Tensor) -> Decision:
         spans = None
@@ -133,25 +133,26 @@ class LiquidLens(Classifier):
         hidden = torch.relu(self.of_slice(features) + self.of_whole(whole)[:, None])
         sequence = hidden
         if self.liquid is not None:
-            outputs, _ = self.liquid(hidden, spans) if self.timespans else self.liquid(hidden)
-            sequence = torch.cat([hidden, outputs], 2)
+            sequence = torch.cat([hidden, passed(self.liquid, hidden, spans if self.timespans else None)], 2)
         slice_logits = amounts.shape[1] * area * self.output(sequence)  # whose mean decides
         return Decision(slice_logits.mean(1), slice_logits, activations=features)
 
 
-def _make(input_shape: tuple[int, ...], outputs: int, **sizes) -> LiquidLens:
+def _make(input_shape: tuple[int, ...], outputs: int, **options) -> LiquidLens:
     if input_shape[0] != 1:
         raise ValueError(f"the models of {PAPER} read grey volumes, not {input_shape[0]} channels")
     if min(input_shape[2:]) < 4:
         raise ValueError(f"slices of {input_shape[2]} x {input_shape[3]} pixels are too small for {PAPER}")
-    return LiquidLens(outputs, **sizes)
+    twin = twin_of(options)
+    return LiquidLens(outputs, **{name: value for name, value in options.items() if name not in TWINS}, twin=twin)
 
 
 _SMALL: dict[str, Any] = {"rounds": 3, "maps": (12, 24), "features": 24, "hidden": 32, "dropout": 0.0}
 _MEDIUM: dict[str, Any] = {"rounds": 3, "maps": (24, 48), "features": 48, "hidden": 64, "dropout": 0.1}
 
+FLAGS = ("uneven", "timespans", *TWINS)
 ENTRIES = (
-    Entry("LiquidLens-S", PAPER, INPUT_SHAPE, 1, partial(_make, **_SMALL, units=16), flags=("uneven", "timespans")),
+    Entry("LiquidLens-S", PAPER, INPUT_SHAPE, 1, partial(_make, **_SMALL, units=16), flags=FLAGS),
     Entry("LiquidLens-M", PAPER, INPUT_SHAPE, 1, partial(_make, **_MEDIUM, units=24)),
     Entry("LiquidLens-CNN", PAPER, INPUT_SHAPE, 1, partial(_make, **_SMALL, units=0)),
 )

@@ -82,7 +82,7 @@ class Recorder(pl.Callback):
         seconds = round(time.perf_counter() - self._started, 2)
         self.history.append({**module.epoch_metrics, "seconds": seconds})
         if self.best_epoch == len(self.history) - 1:
-            self.folder.save_weights(module.model, "best")
+            self.folder.save_weights(module.kept, "best")
         self.folder.write_text("history.csv", as_csv(self.history))
         with replacing(self.folder.checkpoint) as partial:
             trainer.save_checkpoint(partial)

@@ -105,7 +105,7 @@ def train_on(
     recorder = Recorder(folder, settings)
     module = TrainingModule(network, settings, resolved.seed, resolved.task, resolved.input, weights)
     _run_trainer(module, inputs, labels, recorder, progress)
-    folder.save_weights(network, "last")
+    folder.save_weights(module.kept, "last")
     if conclude is None:
         metrics = _final_metrics(folder, recorder, inputs, labels)
         metrics = metrics.model_copy(update={"shortcut": shortcut_of(dataset) if dataset.origins else None})
@@ -127,9 +127,10 @@ def _split_rows(dataset: Dataset, recipe: RunRecipe) -> list[dict[str, str]]:
 
 
 def settings_for(model: str, recipe: str | None, changes: dict[str, Any] | None) -> Training:
-    """The training settings of a recipe, by default that of the model's paper.  Raises LiquidLensError for unknown
-    names and values that do not fit."""
-    return training_settings(recipe or models.entry(model).paper, changes)
+    """The training settings of a recipe, by default the model's own, or that of its paper.  Raises LiquidLensError for
+    unknown names and values that do not fit."""
+    entry = models.entry(model)
+    return training_settings(recipe or entry.recipe or entry.paper, changes)
 
 
 def resolve(
@@ -155,11 +156,11 @@ def resolve(
 
 @torch.no_grad()
 def evaluate(model: models.Classifier, inputs: Tensor, labels: Tensor, batch_size: int) -> Batches:
-    """(outputs, targets) per batch, in evaluation mode."""
-    model.eval()
-    return [
-        (model(batch), truth) for batch, truth in zip(inputs.split(batch_size), labels.split(batch_size), strict=True)
-    ]
+    """(outputs, targets) per batch, in evaluation mode; on a GPU if there is one."""
+    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    model.eval().to(device)
+    batches = zip(inputs.split(batch_size), labels.split(batch_size), strict=True)
+    return [(model(batch.to(device)).cpu(), truth) for batch, truth in batches]
 
 
 def splits(dataset: Dataset, recipe: RunRecipe) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -213,9 +214,6 @@ def _run_trainer(
 ) -> None:
     settings = module.training_settings
     batch_size, evaluation = settings.batch_size, settings.evaluation_batch_size
-    train_loader = loader(inputs["train"], labels["train"], batch_size, module.seed if settings.shuffle else None)
-    measured = ("val", "train") if settings.measure_training else ("val",)
-    val_loaders = [loader(inputs[split], labels[split], evaluation) for split in measured]
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     display = progress_display() if progress else None
     with warnings.catch_warnings():
@@ -232,6 +230,10 @@ def _run_trainer(
             enable_model_summary=False,
             logger=False,
         )
+        held = _held(inputs, labels, trainer.strategy.root_device)
+        train_loader = loader(*held["train"], batch_size, module.seed if settings.shuffle else None)
+        measured = ("val", "train") if settings.measure_training else ("val",)
+        val_loaders = [loader(*held[split], evaluation) for split in measured]
         try:
             trainer.fit(module, train_loader, val_loaders, ckpt_path=_resume_from(recorder.folder), weights_only=True)
         except SystemExit:
@@ -239,6 +241,19 @@ def _run_trainer(
                 raise
             done = counted(len(recorder.history), "epoch")
             raise InterruptedTrainingError(f"Interrupted after {done}: the same command goes on from there.") from None
+
+
+def _held(
+    inputs: dict[str, Tensor], labels: dict[str, Tensor], device: torch.device
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Inputs and labels for training, by split: on the device that trains if they take no more than half of what is
+    free there, since small networks would wait for every batch that is copied."""
+    splits = ("train", "val")
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        if 2 * sum(inputs[split].nbytes for split in splits) > free:
+            device = torch.device("cpu")
+    return {split: (inputs[split].to(device), labels[split].to(device)) for split in splits}
 
 
 def _callbacks(settings: Training, recorder: Recorder, display: pl.Callback | None) -> list[pl.Callback]:

@@ -16,12 +16,11 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 def loss_of(settings: Training, weights: Tensor | None = None) -> Loss:
     """The loss function that a recipe names; weights: those of the classes (`class_weights`), for cross entropy."""
-    if weights is not None:
-        return lambda outputs, targets: cross_entropy(outputs, targets, weights)
+    if settings.loss == "cross-entropy":
+        return lambda outputs, targets: cross_entropy(outputs, targets, weights, settings.label_smoothing)
     if settings.loss == "pose":
         return lambda outputs, targets: pose([outputs], targets, settings.beta, weights=[1.0])
     return {
-        "cross-entropy": cross_entropy,
         "double-softmax": double_softmax,
         "bce-dice": bce_dice,
         "mse": mean_squared_error,
@@ -37,17 +36,21 @@ def class_weights(targets: Tensor, classes: int) -> Tensor:
     return len(targets) / (classes * torch.bincount(targets, minlength=classes).clamp(min=1).float())
 
 
-def cross_entropy(outputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+def cross_entropy(
+    outputs: Tensor, targets: Tensor, weights: Tensor | None = None, label_smoothing: float = 0.0
+) -> Tensor:
     """Cross entropy of what the outputs stand for: one sigmoid, a softmax, or independent sigmoids.  weights: of the
-    classes, see `class_weights`."""
+    classes, see `class_weights`; label_smoothing: so much of each target is shared out among all classes, of sigmoids
+    those of yes and no."""
     if weights is not None:
         weights = weights.to(outputs)
     if targets.dim() == 1 and outputs.shape[1] > 1:
-        return F.cross_entropy(outputs, targets, weights)
+        return F.cross_entropy(outputs, targets, weights, label_smoothing=label_smoothing)
+    soft = _one_hot(outputs, targets) * (1 - label_smoothing) + label_smoothing / 2
     if targets.dim() == 2:
-        return F.binary_cross_entropy_with_logits(outputs, targets, pos_weight=weights)
+        return F.binary_cross_entropy_with_logits(outputs, soft, pos_weight=weights)
     of_each = None if weights is None else weights[targets][:, None]
-    return F.binary_cross_entropy_with_logits(outputs, _one_hot(outputs, targets), of_each)
+    return F.binary_cross_entropy_with_logits(outputs, soft, of_each)
 
 
 def double_softmax(outputs: Tensor, targets: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """One training run as PyTorch Lightning sees it: batches, loss, optimizer and figures per epoch."""
 
+import copy
 import math
 from collections.abc import Callable, Iterator
 
@@ -15,6 +16,7 @@ from liquidlens.train.loop import optimizer
 from liquidlens.train.loop.augment import jitter, mirror
 from liquidlens.train.loop.evaluate import Batches, epoch_figures
 from liquidlens.train.loop.losses import loss_of
+from liquidlens.train.loop.scanner import another_scanner
 from liquidlens.train.recipes import Training
 
 
@@ -67,6 +69,7 @@ class TrainingModule(pl.LightningModule):
     ):
         super().__init__()
         self.model = model
+        self.average = copy.deepcopy(model).requires_grad_(False) if training.average_steps else None
         self.contract = contract
         self.training_settings = training
         self.seed = seed
@@ -76,6 +79,11 @@ class TrainingModule(pl.LightningModule):
         self._augment: Callable[[Tensor], Tensor] | None = None
         self._losses: list[Tensor] = []
         self._measured: dict[str, Batches] = {}
+
+    @property
+    def kept(self) -> Classifier:
+        """The model that is validated and kept: the one in training, or its moving average."""
+        return self.model if self.average is None else self.average
 
     def configure_optimizers(self):
         return optimizer.configure(self.model, self.training_settings, int(self.trainer.estimated_stepping_batches))
@@ -92,6 +100,9 @@ class TrainingModule(pl.LightningModule):
             return lambda inputs: jitter(inputs, self.contract.values == "mask", settings.shift, settings.scale)
         if settings.augmentation == "mirror":
             return lambda inputs: mirror(inputs, round(settings.shift))
+        if settings.augmentation == "scanner":
+            how = settings.shift, settings.scale, settings.turn, settings.intensity
+            return lambda inputs: another_scanner(inputs, *how)
         if settings.augmentation == "truong-2022":
             # Here, because MONAI takes seconds to import.
             from liquidlens.train.loop.radiograph import ChestAugmentation
@@ -108,13 +119,25 @@ class TrainingModule(pl.LightningModule):
         self._losses.append(loss.detach())
         return loss
 
+    @torch.no_grad()
+    def on_train_batch_end(self, outputs, batch, batch_idx: int) -> None:
+        if self.average is None:
+            return
+        # The first steps count for less: the average is over those that there were.
+        share = 1 / min(self.global_step, self.training_settings.average_steps)
+        kept, new = (
+            [tensor for tensor in model.state_dict().values() if tensor.is_floating_point()]
+            for model in (self.average, self.model)
+        )
+        torch._foreach_lerp_(kept, new, share)
+
     def on_validation_epoch_start(self) -> None:
         self._measured = {"val": []}
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
         inputs, targets = batch
         measured = self._measured.setdefault("train" if dataloader_idx else "val", [])
-        measured.append((self.model(inputs).cpu(), targets.cpu()))
+        measured.append((self.kept(inputs).cpu(), targets.cpu()))
 
     def on_validation_epoch_end(self) -> None:
         self.epoch_metrics = {"epoch": self.current_epoch, "train_loss": float(torch.stack(self._losses).mean())}

@@ -13,8 +13,9 @@ def configure(model: nn.Module, settings: Training, steps: int) -> dict[str, Any
     """Optimizer and learning-rate schedule as Lightning takes them; `steps`: optimizer steps of the whole training."""
     groups = list(parameter_groups(model, settings))
     optimizer: optim.Optimizer
-    if settings.optimizer == "adam":
-        optimizer = optim.Adam(groups, eps=settings.epsilon, weight_decay=settings.weight_decay)
+    if settings.optimizer in ("adam", "adamw"):
+        kind = optim.AdamW if settings.optimizer == "adamw" else optim.Adam
+        optimizer = kind(groups, eps=settings.epsilon, weight_decay=settings.weight_decay)
     else:
         optimizer = optim.SGD(groups, momentum=settings.momentum, weight_decay=settings.weight_decay)
     scheduler: optim.lr_scheduler.LRScheduler
@@ -24,7 +25,7 @@ def configure(model: nn.Module, settings: Training, steps: int) -> dict[str, Any
             [group["lr"] for group in groups],
             max(steps, 6),  # five would divide by zero: a rise of a single step
             pct_start=0.2,
-            cycle_momentum=settings.optimizer == "adam",  # SGD keeps the recipe's momentum
+            cycle_momentum=settings.optimizer != "sgd",  # SGD keeps the recipe's momentum
         )
         interval = "step"
     elif settings.schedule == "cosine-restarts":
