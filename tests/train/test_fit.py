@@ -42,9 +42,11 @@ def test_the_run_folder_is_complete_and_plain(liquid_run):
     assert metrics.last.val["loss"] == pytest.approx(float(history[-1]["val_loss"]), rel=1e-4)
 
 
-def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path, monkeypatch):
-    model = "CNNExp3N1"  # with dropout: the random draws must go on where they stopped, too
-    whole = run(tmp_path / "whole", model=model, recipe="quick")
+@pytest.mark.parametrize("average", [0, 20])
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path, monkeypatch, average):
+    # With dropout: the random draws must go on where they stopped, too.
+    how = {"model": "CNNExp3N1", "recipe": "quick", "average_steps": average}
+    whole = run(tmp_path / "whole", **how)
 
     class PowerCutError(Exception):
         pass
@@ -58,14 +60,14 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path, monkeypatch
 
     monkeypatch.setattr(Recorder, "on_train_epoch_start", cut)
     with pytest.raises(PowerCutError):
-        run(tmp_path / "cut", model=model, recipe="quick")
+        run(tmp_path / "cut", **how)
     monkeypatch.undo()
     unfinished = RunFolder(tmp_path / "cut" / whole.path.name)
     assert unfinished.checkpoint.is_file()
     with pytest.raises(LiquidLensError, match="not a finished run"):
         unfinished.metrics()
 
-    resumed = run(tmp_path / "cut", model=model, recipe="quick")
+    resumed = run(tmp_path / "cut", **how)
     for name in ("weights.safetensors", "weights-last.safetensors"):
         a, b = load_file(whole.path / name), load_file(resumed.path / name)
         assert all(torch.equal(a[key], b[key]) for key in a), name
@@ -123,6 +125,16 @@ def test_the_seed_determines_the_weights(tmp_path):
     ]
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
     assert not all(torch.equal(weights[0][key], weights[2][key]) for key in weights[0])
+
+
+def test_weights_are_averaged_over_steps(tmp_path):
+    """Over one step they are the weights themselves, over more the mean: normalisation's moments, too."""
+    last, of_one, of_many = (
+        load_file(run(tmp_path, epochs=1, average_steps=steps).path / "weights-last.safetensors")
+        for steps in (0, 1, 1000)
+    )
+    assert all(torch.equal(of_one[key], last[key]) for key in last)
+    assert all(not torch.equal(of_many[key], last[key]) for key in last if last[key].is_floating_point())
 
 
 def test_unknown_names(tmp_path):

@@ -4,8 +4,10 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from liquidlens.train.loop import losses
+from liquidlens.train.recipes import training
 
 
 def logit(p):
@@ -76,3 +78,15 @@ def test_balanced_weights_make_every_class_count_as_much():
     assert losses.cross_entropy(torch.zeros(4, 2), several, torch.tensor([3.0, 3.0])) == pytest.approx(
         1.5 * math.log(2)
     )
+
+
+def test_label_smoothing_shares_targets_out():
+    targets, weights = torch.tensor([0, 1, 1]), torch.tensor([2.0, 0.5])
+    one, two = torch.randn(3, 1), torch.randn(3, 2)
+    soft = targets[:, None] * 0.8 + 0.1
+    each = F.binary_cross_entropy_with_logits(one, soft, reduction="none") * weights[targets][:, None]
+    assert torch.allclose(losses.cross_entropy(one, targets, weights, 0.2), each.mean())
+    expected = -(F.log_softmax(two, 1) * torch.cat([1 - soft, soft], 1)).sum(1).mean()
+    assert torch.allclose(losses.cross_entropy(two, targets, label_smoothing=0.2), expected)
+    loss = losses.loss_of(training("quick", {"label_smoothing": 0.2}))
+    assert torch.equal(loss(one, targets), losses.cross_entropy(one, targets, label_smoothing=0.2))
