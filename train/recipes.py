@@ -28,6 +28,10 @@ class Training(BaseModel):
     class_weights: Literal["none", "balanced"] = "none"
     #: So much of cross entropy's targets is shared out among all classes (Szegedy et al., 2016).
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    #: Finished runs whose mean probabilities are learnt beside the labels (Hinton et al., 2015), of scans as they are
+    #: augmented; and the share of the loss that they have.
+    teachers: tuple[str, ...] = ()
+    teaching: float = Field(default=0.5, gt=0, le=1)
     #: Weight of the orientation in the loss "pose".
     beta: float = Field(default=1.0, gt=0)
 

@@ -142,7 +142,7 @@ class LiquidLensX(Classifier):
         size: tuple[int, int],
         outputs: int,
         *,
-        channels: tuple[int, ...] = (16, 32, 64, 80),
+        channels: tuple[int, ...],
         blocks: tuple[int, ...] = (0, 2, 3, 1),
         hidden: int = 32,
         units: int = 16,
@@ -216,11 +216,15 @@ class LiquidLensV(Classifier):
         return torch.relu(self.features(torch.cat([looked, maps.amax((2, 3))], 1)))
 
 
-def _make_x(input_shape: tuple[int, ...], outputs: int, plain: bool = False, **twins: bool) -> LiquidLensX:
+def _make_x(
+    input_shape: tuple[int, ...], outputs: int, plain: bool = False, wide: bool = False, **twins: bool
+) -> LiquidLensX:
+    """wide: twice as many maps, four times as many parameters: a teacher."""
     channels, rows, columns = input_shape
     if channels != 1 or min(rows, columns) < 2 * ROWS:
         raise ValueError(f"LiquidLens-X reads grey images from {2 * ROWS} x {2 * ROWS} pixels on, not {input_shape}")
-    return LiquidLensX((rows, columns), outputs, plain=plain, twin=twin_of(twins))
+    maps = tuple((1 + wide) * count for count in (16, 32, 64, 80))
+    return LiquidLensX((rows, columns), outputs, channels=maps, plain=plain, twin=twin_of(twins))
 
 
 def _make_v(input_shape: tuple[int, ...], outputs: int, **twins: bool) -> LiquidLensV:
@@ -231,6 +235,6 @@ def _make_v(input_shape: tuple[int, ...], outputs: int, **twins: bool) -> Liquid
 
 
 ENTRIES = (
-    Entry("LiquidLens-X", PAPER, (1, 128, 128), 1, _make_x, flags=("plain", *TWINS), recipe="liquidlens-x"),
+    Entry("LiquidLens-X", PAPER, (1, 128, 128), 1, _make_x, flags=("plain", "wide", *TWINS), recipe="liquidlens-x"),
     Entry("LiquidLens-V", PAPER, (1, 36, 36, 36), 1, _make_v, flags=TWINS, recipe="liquidlens-v"),
 )

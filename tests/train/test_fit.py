@@ -137,6 +137,17 @@ def test_weights_are_averaged_over_steps(tmp_path):
     assert all(not torch.equal(of_many[key], last[key]) for key in last if last[key].is_floating_point())
 
 
+def test_teachers_are_learnt_from(tmp_path):
+    teacher = run(tmp_path, epochs=2)
+    inputs = torch.rand(16, 1, 28, 28, 28)
+    wanted = teacher.load_model("best")(inputs).sigmoid()
+    how = {"epochs": 3, "seed": 1, "learning_rate": 3e-3, "teachers": [str(teacher.path)]}
+    little, much = (run(tmp_path, **how, teaching=share).load_model("last")(inputs).sigmoid() for share in (1e-3, 1.0))
+    assert (much - wanted).abs().mean() < (little - wanted).abs().mean()
+    with pytest.raises(LiquidLensError, match="cannot teach LiquidLens-S: its input differ from"):
+        train.train("LiquidLens-S", DATA, size=(24, 24, 24), changes={"teachers": [str(teacher.path)]}, runs=tmp_path)
+
+
 def test_unknown_names(tmp_path):
     with pytest.raises(LiquidLensError, match="Did you mean CNNExp4N1"):
         train.train("CNNExp4N11", DATA, runs=tmp_path)

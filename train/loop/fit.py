@@ -103,7 +103,8 @@ def train_on(
     balanced = settings.class_weights == "balanced"
     weights = class_weights(labels["train"], len(resolved.labels)) if balanced else None
     recorder = Recorder(folder, settings)
-    module = TrainingModule(network, settings, resolved.seed, resolved.task, resolved.input, weights)
+    teachers = [_teacher(RunFolder(Path(path)), resolved) for path in settings.teachers]
+    module = TrainingModule(network, settings, resolved.seed, resolved.task, resolved.input, weights, teachers)
     _run_trainer(module, inputs, labels, recorder, progress)
     folder.save_weights(module.kept, "last")
     if conclude is None:
@@ -114,6 +115,15 @@ def train_on(
     folder.write_json("metrics.json", metrics)
     folder.checkpoint.unlink()
     return folder
+
+
+def _teacher(folder: RunFolder, pupil: RunRecipe) -> models.Classifier:
+    """The trained model of a run.  Raises LiquidLensError if it reads or answers other things than its pupil."""
+    recipe = folder.recipe()
+    for what in ("input", "labels", "outputs"):
+        if getattr(recipe, what) != getattr(pupil, what):
+            raise LiquidLensError(f"{folder.path} cannot teach {pupil.model}: its {what} differ from the pupil's.")
+    return folder.load_model()
 
 
 def _split_rows(dataset: Dataset, recipe: RunRecipe) -> list[dict[str, str]]:

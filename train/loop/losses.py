@@ -53,6 +53,14 @@ def cross_entropy(
     return F.binary_cross_entropy_with_logits(outputs, soft, of_each)
 
 
+def soft_cross_entropy(outputs: Tensor, probabilities: Tensor, independent: bool = False) -> Tensor:
+    """Cross entropy of outputs (batch, K) with what teachers say, (batch, K): of one sigmoid, or of `independent` ones,
+    else of a softmax."""
+    if independent or outputs.shape[1] == 1:
+        return F.binary_cross_entropy_with_logits(outputs, probabilities)
+    return F.cross_entropy(outputs, probabilities)
+
+
 def double_softmax(outputs: Tensor, targets: Tensor) -> Tensor:
     """kth-2021's loss: softmaxed outputs are given to a cross entropy that applies a softmax of its own.
 

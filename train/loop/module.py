@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import lightning.pytorch as pl
 import torch
@@ -15,7 +15,7 @@ from liquidlens.train.datasets import Task
 from liquidlens.train.loop import optimizer
 from liquidlens.train.loop.augment import jitter, mirror
 from liquidlens.train.loop.evaluate import Batches, epoch_figures
-from liquidlens.train.loop.losses import loss_of
+from liquidlens.train.loop.losses import loss_of, soft_cross_entropy
 from liquidlens.train.loop.scanner import another_scanner
 from liquidlens.train.recipes import Training
 
@@ -66,6 +66,7 @@ class TrainingModule(pl.LightningModule):
         task: Task,
         contract: InputContract,
         weights: Tensor | None = None,
+        teachers: Sequence[Classifier] = (),
     ):
         super().__init__()
         self.model = model
@@ -75,6 +76,7 @@ class TrainingModule(pl.LightningModule):
         self.seed = seed
         self.task = task
         self.loss = loss_of(training, weights)
+        self._teachers = tuple(teachers)  # no modules of this one, whose checkpoint does not hold them
         self.epoch_metrics: dict[str, float] = {}
         self._augment: Callable[[Tensor], Tensor] | None = None
         self._losses: list[Tensor] = []
@@ -87,6 +89,10 @@ class TrainingModule(pl.LightningModule):
 
     def configure_optimizers(self):
         return optimizer.configure(self.model, self.training_settings, int(self.trainer.estimated_stepping_batches))
+
+    def on_fit_start(self) -> None:
+        for teacher in self._teachers:
+            teacher.eval().to(self.device)
 
     def on_train_epoch_start(self) -> None:
         seed = self.seed * 1_000_003 + self.current_epoch
@@ -115,9 +121,21 @@ class TrainingModule(pl.LightningModule):
         if self._augment is not None:  # which is about values in [0, 1]
             mean, std = self.contract.mean, self.contract.std
             inputs = (self._augment(inputs * std + mean) - mean) / std
-        loss = self.loss(self.model(inputs), targets)
+        outputs = self.model(inputs)
+        loss = self.loss(outputs, targets)
+        if self._teachers:
+            independent = self.task == "multi-label"
+            taught = soft_cross_entropy(outputs, self._taught(inputs, independent), independent)
+            loss = torch.lerp(loss, taught, self.training_settings.teaching)
         self._losses.append(loss.detach())
         return loss
+
+    @torch.no_grad()
+    def _taught(self, inputs: Tensor, independent: bool) -> Tensor:
+        """The mean probabilities (batch, K) of the teachers."""
+        answers = torch.stack([teacher(inputs) for teacher in self._teachers])
+        one_sigmoid = independent or answers.shape[2] == 1
+        return (answers.sigmoid() if one_sigmoid else answers.softmax(2)).mean(0)
 
     @torch.no_grad()
     def on_train_batch_end(self, outputs, batch, batch_idx: int) -> None:
