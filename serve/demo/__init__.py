@@ -1,8 +1,8 @@
 """The demo: a page on which a person gives a model a scan and sees the answer, and what moved it.
 
-`build` makes the page, `looks` how it looks; `serve.server.app` mounts both.  One tab takes X-rays, one volumes,
-a third shows the models.  Nothing is written to disk: uploads are read and deleted, pictures and results are part of
-the page, and what Gradio keeps of a page is dropped when it is closed (`serve.demo.tidy`).
+`build` makes the page, `looks` how it looks; `serve.server.app` mounts both.  Each kind of scans that models read has
+a tab, and the last one shows the models.  Nothing is written to disk: uploads are read and deleted, pictures and
+results are part of the page, and what Gradio keeps of a page is dropped when it is closed (`serve.demo.tidy`).
 """
 
 from collections.abc import Mapping
@@ -13,10 +13,11 @@ import gradio as gr
 
 from liquidlens.drawing.palette import ABOVE, BELOW
 from liquidlens.serve.demo import endpoints, models_page, tidy
-from liquidlens.serve.demo.case import NOTICE, TABS
+from liquidlens.serve.demo.case import NOTICE
 from liquidlens.serve.demo.html import html
 from liquidlens.serve.demo.tab import Tab
 from liquidlens.serve.demo.work import Work
+from liquidlens.serve.predict import fitting
 from liquidlens.serve.predict.examples import generated, real
 from liquidlens.serve.predict.predictor import Predictor
 from liquidlens.serve.settings import Settings
@@ -26,21 +27,19 @@ HEADER = '<div class="head"><h1>LiquidLens</h1><p>Compact image classifiers, and
 
 
 def build(predictors: Mapping[str, Predictor], settings: Settings) -> gr.Blocks:
-    """The page for these models; a tab without any model is left out."""
-    by_axes = {axes: {name: p for name, p in predictors.items() if len(p.manifest.input.size) == axes} for axes in TABS}
+    """The page for these models."""
     served = {name: predictor.manifest for name, predictor in predictors.items()}
     samples, work = generated() + real(), Work(settings)
     with gr.Blocks(title="LiquidLens", analytics_enabled=False, fill_width=True) as page:
         html(f'<div class="notice" role="note">{NOTICE}</div>')
         html(HEADER)
         with gr.Tabs():
-            for axes, name in TABS.items():
-                if by_axes[axes]:
-                    with gr.Tab(name, render_children=True):
-                        Tab(axes, by_axes[axes], served, work, samples)
+            for kind, names in fitting.by_kind(served).items():
+                with gr.Tab(kind, render_children=True):
+                    Tab({name: predictors[name] for name in names}, served, work, samples)
             with gr.Tab("Models", render_children=True):
                 models_page.build(predictors)
-        endpoints.build(by_axes, work)
+        endpoints.build(predictors, work)
         tidy.forget_closed_pages(page)
     # Requests may name only files that were uploaded.  Gradio checks that once a page was launched, which a mounted one
     # never is: without this line it would read any file of this machine.

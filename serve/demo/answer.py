@@ -13,15 +13,16 @@ UNLIKE = "The scan is unlike those that the model was trained on. Do not rely on
 
 
 def about(manifest: Manifest) -> str:
-    """What the model distinguishes and what it may be given."""
+    """What the model distinguishes, what it may be given, and what it was trained on."""
     contract = manifest.input
     wanted = re.sub(r"[*](.+)[*]", r"<b>\1</b>", VALID_INPUT["colour" if contract.channels == 3 else contract.values])
     auc = manifest.metrics.get("test", {}).get("auc")
     quality = f", test AUC {auc:.3f}" if auc is not None and auc == auc else ""
+    known = f" Trained on {escape(str(manifest.trained_on))}." if manifest.trained_on else ""
     return (
         f'<p class="about"><b>{escape(manifest.model)}</b> on {escape(manifest.provenance.dataset)}: '
         f"{escape(' / '.join(manifest.labels))}; {manifest.parameters.trainable:,} parameters{quality}.<br>"
-        f"{wanted}</p>"
+        f"{wanted}{known}</p>"
     )
 
 

@@ -22,8 +22,6 @@ from liquidlens.serve.demo.viewer import Window, presets
 from liquidlens.serve.predict import Prediction, Predictor, fitting
 
 NOTICE = "Research use only. Not a medical device."
-#: The tab that takes scans of 2 and of 3 axes.
-TABS = {2: "X-ray", 3: "Volume"}
 #: Letters of an item's name.
 LONGEST_ITEM = 1_000
 #: Values along each axis of the occlusion map that the result holds, at most.
@@ -126,13 +124,18 @@ class Case:
         return json.dumps(self.to_json(), ensure_ascii=False, allow_nan=False)
 
 
-def hint(manifests: Mapping[str, Manifest], scan: Scan) -> str:
-    """Where to open a scan that a model does not read, by the contracts of all models that are served."""
+def hint(manifests: Mapping[str, Manifest], scan: Scan, model: str) -> str:
+    """Where to open a scan that `model` does not read, or that fits others better, by the contracts of all models that
+    are served; empty if it is fine where it is."""
     names = fitting.offered(manifests, scan)
     if not names:
         return "No model here reads it."
-    tab = TABS[len(manifests[names[0]].input.size)]
-    return f"Models that read it, in the tab {tab}: {', '.join(names)}."
+    doubts = {name: fitting.doubts(manifests[name], scan) for name in names}
+    if doubts.get(model) == doubts[names[0]]:
+        return ""
+    tab = fitting.kind(manifests[names[0]])
+    suited = ", ".join(name for name in names if fitting.kind(manifests[name]) == tab)
+    return f"Models that {'it fits better' if model in doubts else 'read it'}, in the tab {tab}: {suited}."
 
 
 def thinned(values: NDArray[np.float32], length: int) -> NDArray[np.float32]:

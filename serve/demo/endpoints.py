@@ -11,27 +11,29 @@ import gradio as gr
 from liquidlens.errors import LiquidLensError
 from liquidlens.manifest import Manifest
 from liquidlens.serve.demo import uploads
-from liquidlens.serve.demo.case import TABS, Case, hint
+from liquidlens.serve.demo.case import Case, hint
 from liquidlens.serve.demo.work import WAITING, Work
+from liquidlens.serve.predict import fitting
 from liquidlens.serve.predict.predictor import Predictor
 
+#: What the endpoints of models that read scans of so many axes end with.
+ENDINGS = {2: "xray", 3: "volume"}
 
-def build(predictors: Mapping[int, Mapping[str, Predictor]], work: Work) -> None:
-    """predictors: by the axes of the scans that they read, then by name."""
-    everything = {name: predictor for some in predictors.values() for name, predictor in some.items()}
 
-    served = {name: predictor.manifest for name, predictor in everything.items()}
+def build(predictors: Mapping[str, Predictor], work: Work) -> None:
+    """The endpoints of these models, by the axes of the scans that they read."""
+    served = {name: predictor.manifest for name, predictor in predictors.items()}
 
     def models() -> list[dict[str, Any]]:
         """The models that are served: name, tab, labels, input contract, size and test metrics."""
-        return [_summary(name, predictor) for name, predictor in everything.items()]
+        return [_summary(name, predictor) for name, predictor in predictors.items()]
 
     gr.api(models, api_name="models", queue=False)
-    for axes, some in predictors.items():
+    for axes, ending in ENDINGS.items():
+        some = {name: predictors[name] for name, manifest in served.items() if len(manifest.input.size) == axes}
         if some:
-            kind = TABS[axes].lower().replace("-", "")
-            _endpoint(some, served, work, f"predict_{kind}", explained=False)
-            _endpoint(some, served, work, f"explain_{kind}", explained=True)
+            _endpoint(some, served, work, f"predict_{ending}", explained=False)
+            _endpoint(some, served, work, f"explain_{ending}", explained=True)
 
 
 def _endpoint(
@@ -49,7 +51,7 @@ def _endpoint(
             colour = predictors[model].manifest.input.channels == 3
             found, called = work.read(scan, request.session_hash, colour, item or "")
             with work.on(found, request.session_hash):
-                case = Case.judged(found, called, model, predictors[model], hint(served, found))
+                case = Case.judged(found, called, model, predictors[model], hint(served, found, model))
                 return (case.explained() if explained else case).to_json()
         except LiquidLensError as error:
             raise gr.Error(str(error), print_exception=False) from error
@@ -73,7 +75,7 @@ def _summary(name: str, predictor: Predictor) -> dict[str, Any]:
     manifest = predictor.manifest
     return {
         "name": name,
-        "tab": TABS[len(manifest.input.size)],
+        "tab": fitting.kind(manifest),
         "model": manifest.model,
         "dataset": manifest.provenance.dataset,
         "labels": list(manifest.labels),

@@ -1,4 +1,4 @@
-"""One tab of the demo, for scans of 2 or of 3 axes: scan in; viewer, answer and explanation out.
+"""One tab of the demo, for one kind of scans: scan in; viewer, answer and explanation out.
 
 Handlers return the components that change, by component; all others stay as they are, so that an error loses nothing.
 """
@@ -30,20 +30,20 @@ PROGRESS = gr.Progress()  # as the default of a handler's argument it tells Grad
 class Tab:
     """Builds its components in the current `gr.Blocks`.
 
-    axes: of the scans it takes.  predictors: of its models.  served: the manifests of all, in whichever tab.
+    predictors: of its models, which read one kind of scans.  served: the manifests of all, in whichever tab.
     """
 
     def __init__(
         self,
-        axes: int,
         predictors: Mapping[str, Predictor],
         served: Mapping[str, Manifest],
         work: Work,
         examples: Sequence[Example],
     ) -> None:
-        self.axes, self.predictors, self.served, self.work = axes, predictors, served, work
-        self.examples = [example for example in examples if example.axes == axes]
-        self.volume = axes == 3
+        self.predictors, self.served, self.work = predictors, served, work
+        manifest = served[next(iter(predictors))]
+        self.examples = [example for example in examples if example.kind == fitting.kind(manifest)]
+        self.volume = len(manifest.input.size) == 3
         self.case = gr.State(None)
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=300):
@@ -172,7 +172,8 @@ class Tab:
     ) -> Changes:
         """Everything that a new answer changes, or the sentence that says why there is none.
 
-        is_new: nobody chose a model for this scan: those that read it are offered, best first.
+        is_new: nobody chose a model for this scan: those that read it are offered, best first, and where others are
+            that it fits better, the answer comes with their names.
         """
         chosen: Changes = {}
         try:
@@ -180,13 +181,14 @@ class Tab:
             with self.work.on(found, visitor):
                 if is_new:
                     model, chosen = self._offered(found, model)
-                case = Case.judged(found, name, model, self.predictors[model], hint(self.served, found))
+                elsewhere = hint(self.served, found, model)
+                case = Case.judged(found, name, model, self.predictors[model], elsewhere)
         except LiquidLensError as error:
             return {self.message: answer.message(str(error))}
         return {
             **chosen,
             self.case: case,
-            self.message: "",
+            self.message: answer.message(elsewhere if is_new else ""),
             self.answer: answer.answer(case),
             self.download: answer.download(case),
             self.facts: answer.facts(case),

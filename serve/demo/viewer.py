@@ -130,7 +130,7 @@ def figure(
         pixels, weights = scan.pixels, overlay
         stride = max(1, -(-max(pixels.shape[:2]) // LONGEST_SIDE))
         pixels, weights = pixels[::stride, ::stride], weights if weights is None else weights[::stride, ::stride]
-        name, caption = "X-ray", _image_caption(scan, stride)
+        name, caption = "Image", _image_caption(scan, stride)
     else:
         pixels = cut(scan.pixels, plane, index)
         weights = None if overlay is None else cut(overlay, plane, index)

@@ -10,14 +10,14 @@ import numpy as np
 
 from liquidlens.imaging import Scan, phantoms, read
 
-#: Real samples below $LIQUIDLENS_DATA: how many axes, what to call it, which file, of what dataset.
+#: Real samples below $LIQUIDLENS_DATA: of which kind, what to call it, which file, of what dataset.
 REAL = (
-    (2, "Chest X-ray (DICOM)", "samples/dicom/cxr_siim_1024.dcm", None),
-    (2, "Child's chest X-ray", "medmnist/pneumoniamnist.npz#test_images/0", "chestxray224"),
-    (3, "Lung nodule, CT crop (NIfTI)", "samples/nifti/lidc_voi_LIDC-IDRI-0001_R_1.nii.gz", "lidc-nodule3d"),
-    (3, "Chest CT (NIfTI)", "samples/nifti/totalseg_chest_ct_cropped.nii.gz", None),
-    (3, "Brain vessel, segmented", "medmnist/vesselmnist3d_64.npz#test_images/0", "vesselmnist3d"),
-    (3, "Adrenal gland, segmented", "medmnist/adrenalmnist3d_64.npz#test_images/0", "adrenalmnist3d"),
+    ("X-ray", "Chest X-ray (DICOM)", "samples/dicom/cxr_siim_1024.dcm", None),
+    ("X-ray", "Child's chest X-ray", "medmnist/pneumoniamnist.npz#test_images/0", "chestxray224"),
+    ("CT", "Lung nodule, CT crop (NIfTI)", "samples/nifti/lidc_voi_LIDC-IDRI-0001_R_1.nii.gz", "lidc-nodule3d"),
+    ("CT", "Chest CT (NIfTI)", "samples/nifti/totalseg_chest_ct_cropped.nii.gz", None),
+    ("Segmented shape", "Brain vessel, segmented", "medmnist/vesselmnist3d_64.npz#test_images/0", "vesselmnist3d"),
+    ("Segmented shape", "Adrenal gland, segmented", "medmnist/adrenalmnist3d_64.npz#test_images/0", "adrenalmnist3d"),
 )
 
 
@@ -25,13 +25,13 @@ REAL = (
 class Example:
     """A scan to try.
 
-    axes: 2 of an image, 3 of a volume.
+    kind: of scan, as `serve.predict.fitting.kind` names it.
     dataset: models that were trained on it read such scans; None: none do.
     scan: reads or makes it.
     """
 
     name: str
-    axes: int
+    kind: str
     dataset: str | None
     scan: Callable[[], Scan]
 
@@ -42,13 +42,13 @@ def generated() -> list[Example]:
     # Three in ten generated vessels are unlike the training data of the models of real ones; not those of this seed.
     vessels = phantoms.vessel3d(seed=2, splits={"test": 12})
     found = []
-    for axes, name, dataset, data, label in (
-        (2, "Generated chest", "chestxray224", chests, 0),
-        (3, "Generated vessel: healthy", "vesselmnist3d", vessels, 0),
-        (3, "Generated vessel: aneurysm", "vesselmnist3d", vessels, 1),
+    for kind, name, dataset, data, label in (
+        ("X-ray", "Generated chest", "chestxray224", chests, 0),
+        ("Segmented shape", "Generated vessel: healthy", "vesselmnist3d", vessels, 0),
+        ("Segmented shape", "Generated vessel: aneurysm", "vesselmnist3d", vessels, 1),
     ):
         first = data["test_images"][int(np.argmax(data["test_labels"][:, 0] == label))]
-        found.append(Example(name, axes, dataset, partial(_generated, first.astype(np.float32))))
+        found.append(Example(name, kind, dataset, partial(_generated, first.astype(np.float32))))
     return found
 
 
@@ -57,10 +57,10 @@ def real() -> list[Example]:
     root = os.environ.get("LIQUIDLENS_DATA")
     if not root:
         return []
-    paths = [(axes, name, Path(root) / file, dataset) for axes, name, file, dataset in REAL]
+    paths = [(kind, name, Path(root) / file, dataset) for kind, name, file, dataset in REAL]
     return [
-        Example(name, axes, dataset, partial(read, str(path)))
-        for axes, name, path, dataset in paths
+        Example(name, kind, dataset, partial(read, str(path)))
+        for kind, name, path, dataset in paths
         if Path(str(path).partition("#")[0]).is_file()
     ]
 

@@ -9,6 +9,19 @@ from liquidlens.imaging.display import display_window
 from liquidlens.manifest import Manifest
 
 _AXES = {2: "a 2D image", 3: "a volume"}
+#: What people call scans of one or several of DICOM's modalities.
+KINDS = {
+    "X-ray": {"CR", "DX", "RG"},
+    "CT": {"CT"},
+    "MR": {"MR"},
+    "Ultrasound": {"US"},
+    "Photograph": {"ES", "OP", "XC"},
+    "Microscopy": {"GM", "SM"},
+    "OCT": {"OPT"},
+    "Segmented shape": {"SEG"},
+}
+#: The kinds that are volumes, where nothing else is said; the others are images.
+_VOLUMES = {"CT", "MR", "Segmented shape"}
 #: DICOM's code for what has none: it says nothing.
 _OTHER = "OT"
 
@@ -28,6 +41,30 @@ def refusal(manifest: Manifest, scan: Scan) -> str | None:
         what = "a CT in other units" if scan.modality == "CT" else f"of modality {scan.modality}"
         return f"{model} reads CT in Hounsfield units, and this is {what}."
     return None
+
+
+def kind(manifest: Manifest) -> str:
+    """Which scans a model reads, in the words of a person who has one: what was trained on, or what the values are.
+    Models of one kind read scans of as many axes."""
+    contract, known = manifest.input, manifest.trained_on
+    is_volume = len(contract.size) == 3
+    codes = {"mask": ("SEG",), "hu": ("CT",)}.get(contract.values) or (known.modalities if known else ())
+    if not codes:
+        return "Volume" if is_volume else "Colour image" if contract.channels == 3 else "Image"
+    name = next((name for name, some in KINDS.items() if some.issuperset(codes)), " or ".join(codes))
+    usual = name in _VOLUMES
+    return name if is_volume == usual else f"{name} {'volume' if is_volume else 'slice'}"
+
+
+def by_kind(manifests: Mapping[str, Manifest]) -> dict[str, list[str]]:
+    """The names of models by the kind of scans that they read; kinds in the order of `KINDS`, others after them."""
+
+    def place(name: str) -> int:
+        return next((i for i, known in enumerate(KINDS) if name.startswith(known)), len(KINDS))
+
+    kinds = {name: kind(manifest) for name, manifest in manifests.items()}
+    ordered = sorted(dict.fromkeys(kinds.values()), key=place)
+    return {one: [name for name, own in kinds.items() if own == one] for one in ordered}
 
 
 def notes(manifest: Manifest, scan: Scan) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ import numpy as np
 from liquidlens.errors import LiquidLensError
 from liquidlens.files import beside
 from liquidlens.manifest import Manifest
-from liquidlens.serve.predict import pretrained
+from liquidlens.serve.predict import fitting, pretrained
 from liquidlens.serve.predict.examples import generated
 from liquidlens.serve.predict.predictor import Predictor
 
@@ -112,7 +112,7 @@ def _fill(folder: Path, predictors: dict[str, Predictor]) -> None:
                 "path": f"models/{name}/model.onnx",
                 "sha256": predictor.sha256,
                 "files": sorted(path.name for path in place.iterdir() if path.name != "model.onnx"),
-                "axes": len(predictor.manifest.input.size),
+                "kind": fitting.kind(predictor.manifest),
                 "contract": _contract(predictor.manifest),
                 "dataset": predictor.manifest.provenance.dataset,
             }

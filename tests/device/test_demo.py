@@ -33,6 +33,7 @@ from liquidlens.serve.demo.turns import Turns
 from liquidlens.serve.demo.viewer import presets
 from liquidlens.serve.predict import pretrained
 from liquidlens.serve.predict.examples import generated, real
+from liquidlens.serve.predict.fitting import kind
 from liquidlens.serve.predict.predictor import Predictor
 from liquidlens.serve.predict.pretrained import name_of
 from liquidlens.serve.server import app
@@ -201,17 +202,16 @@ def test_examples_are_there_without_any_data(monkeypatch):
     monkeypatch.delenv("LIQUIDLENS_DATA", raising=False)
     assert real() == []
     found = generated()
-    assert {example.axes for example in found} == {2, 3}
+    assert {example.kind for example in found} == {"X-ray", "Segmented shape"}
     for example in found:
-        assert example.scan().pixels.ndim == example.axes
         assert "no patient" in example.scan().notes[0]
 
 
 def test_real_examples_are_there_where_there_is_data(data_root):
     found = real()
-    assert {example.axes for example in found} == {2, 3}
+    assert {example.kind for example in found} == {"X-ray", "CT", "Segmented shape"}
     for example in found:
-        assert example.scan().pixels.ndim == example.axes, example.name
+        assert example.scan().pixels.ndim == (2 if example.kind == "X-ray" else 3), example.name
 
 
 def test_the_models_know_what_the_generated_scans_are():
@@ -226,6 +226,7 @@ def test_the_models_know_what_the_generated_scans_are():
         fitting = [each for each in predictors if each.manifest.provenance.dataset == example.dataset]
         assert fitting
         for predictor in fitting:
+            assert kind(predictor.manifest) == example.kind
             told = predictor.predict(example.scan())
             assert (told.label, told.ood, told.abstained) == (labels[example.name], False, False), predictor.path
 

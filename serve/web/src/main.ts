@@ -22,10 +22,9 @@ async function start(session: Session, display: Display, engine: Engine): Promis
   const contents = await Promise.all(listed.models.map((one) => blobAt(one.path!)));
   listed.models.forEach((one, i) => session.models.set(one.name, { ...one, file: contents[i]! }));
   const select = byId("model", HTMLSelectElement);
-  for (const [axes, label] of [[3, "Volumes"], [2, "Images"]] as const) {
-    const fitting = listed.models.filter((one) => one.axes === axes);
-    const options = fitting.map(({ name }) => new Option(name));
-    if (options.length) select.append(element("optgroup", { label }, ...options));
+  for (const label of new Set(listed.models.map(({ kind }) => kind))) {
+    const options = listed.models.filter(({ kind }) => kind === label).map(({ name }) => new Option(name));
+    select.append(element("optgroup", { label }, ...options));
   }
   const given = new URLSearchParams(location.search).get("model");
   select.disabled = false;

@@ -41,7 +41,7 @@ def xray_model() -> Path:
 
 @pytest.fixture(scope="module")
 def address(server, model, xray_model) -> str:
-    return server(model, pretrained.find("vessel"), xray_model) + "/"
+    return server(model, pretrained.find("vessel"), pretrained.find("nodule"), xray_model) + "/"
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def set_number(page: Page, label: str, value: float) -> None:
 
 
 def test_a_volume_from_upload_to_result(page, vessel, model):
-    open_scan(page, "Volume", vessel)
+    open_scan(page, "Segmented shape", vessel)
     answer = answered(page)
     manifest = Predictor(model).manifest
     assert [bar.split("\n")[0] for bar in answer.locator(".bar").all_inner_texts()] == list(manifest.labels)
@@ -145,7 +145,7 @@ def test_a_volume_from_upload_to_result(page, vessel, model):
 
 
 def test_the_volume_in_3d(page, vessel):
-    open_scan(page, "Volume", vessel)
+    open_scan(page, "Segmented shape", vessel)
     answered(page)
     page.get_by_role("tab", name="3D").click()
     expect(visible(page, ".surface canvas").first).to_be_visible(timeout=30_000)
@@ -162,7 +162,7 @@ def test_the_volume_in_3d(page, vessel):
 def test_an_xray_from_upload_to_result(page, xray):
     open_scan(page, "X-ray", xray)
     answered(page)
-    picture = page.get_by_role("img", name="X-ray")
+    picture = page.get_by_role("img", name="Image", exact=True)
     source, before = picture.get_attribute("src"), shown(picture)
     assert before.shape == (128, 128, 3)
     set_number(page, "Window width", 400)
@@ -171,7 +171,7 @@ def test_an_xray_from_upload_to_result(page, xray):
     assert np.isin(contrast, (0, 255)).mean() > np.isin(before, (0, 255)).mean()
 
     set_number(page, "Zoom", 3)
-    stage = page.get_by_role("region", name=re.compile("X-ray, magnified"))
+    stage = page.get_by_role("region", name=re.compile("Image, magnified"))
     expect(stage).to_be_visible()
     # Until the magnified picture has its size there is nothing to scroll.
     page.wait_for_function("box => box.scrollWidth > box.clientWidth", arg=stage.element_handle())
@@ -188,26 +188,41 @@ def test_an_xray_from_upload_to_result(page, xray):
 def test_the_real_xray(page, data_root):
     open_scan(page, "X-ray", data_root / "samples" / "dicom" / "cxr_siim_1024.dcm")
     answered(page)
-    assert shown(page.get_by_role("img", name="X-ray")).shape == (1024, 1024, 3)
+    assert shown(page.get_by_role("img", name="Image", exact=True)).shape == (1024, 1024, 3)
 
 
 def test_errors_stand_on_the_page_and_nothing_else_is_lost(page, vessel, xray, tmp_path):
-    open_scan(page, "Volume", vessel)
+    open_scan(page, "Segmented shape", vessel)
     answer = answered(page).inner_text()
     broken = tmp_path / "broken.nii.gz"
     broken.write_bytes(b"\x1f\x8b this is no gzip")
-    open_scan(page, "Volume", broken)
+    open_scan(page, "Segmented shape", broken)
     message = visible(page, ".message[role=alert]")
     expect(message).to_contain_text("broken.nii.gz", timeout=30_000)
     assert "/tmp" not in message.inner_text()  # noqa: S108
-    open_scan(page, "Volume", xray)
+    open_scan(page, "Segmented shape", xray)
     expect(message).to_contain_text("and this is a 2D image")
     assert answered(page).inner_text() == answer
 
 
+def test_each_kind_of_scans_has_a_tab_and_a_scan_is_sent_where_it_fits(page, tmp_path):
+    """Grey values of a file that says nothing: the models of shapes read them, and large type holds no label."""
+    tabs = page.get_by_role("tablist").first.get_by_role("tab")
+    expect(tabs).to_have_text(["X-ray", "CT", "Segmented shape", "Models"])
+    file = tmp_path / "crop.npy"
+    np.save(file, np.random.default_rng(0).normal(-300, 300, (20, 30, 30)).astype(np.float32))
+    open_scan(page, "Segmented shape", file)
+    answer = answered(page)
+    expect(answer.locator("h2")).to_have_text("Unlike the training data")
+    expect(visible(page, ".message[role=alert]")).to_have_text("Models that it fits better, in the tab CT: nodule.")
+    open_scan(page, "CT", file)
+    expect(answered(page)).to_contain_text("nodule says of crop.npy")
+    expect(visible(page, ".message[role=alert]")).to_have_count(0)
+
+
 def test_everything_is_reachable_and_named(page, vessel):
     """Every field has a name for screen readers, and the way to the examples needs no mouse."""
-    open_scan(page, "Volume", vessel)
+    open_scan(page, "Segmented shape", vessel)
     answered(page)
     unnamed = page.evaluate(
         """() => [...document.querySelectorAll("input, select, textarea, button")]
@@ -249,7 +264,7 @@ def test_every_tab_fits(page, address, look, xray):
     page.get_by_role("tab", name="Scan", exact=True).filter(visible=True).click()
     expect(visible(page, "table.facts")).to_be_visible()
     picture("facts")
-    page.get_by_role("tab", name="Volume", exact=True).click()
+    page.get_by_role("tab", name="Segmented shape", exact=True).click()
     page.get_by_role("button", name="Generated vessel: aneurysm").filter(visible=True).click()
     expect(answered(page)).to_contain_text("vessel says of Generated vessel: aneurysm")
     page.get_by_role("button", name="Explain the answer").filter(visible=True).click()
@@ -274,7 +289,7 @@ def test_a_closed_page_leaves_no_scan_on_the_server(browser, address, server, ve
     before = with_scan()
     page = browser.new_page()
     page.goto(address)
-    open_scan(page, "Volume", vessel)
+    open_scan(page, "Segmented shape", vessel)
     answered(page)
     (session,) = set(with_scan()) - set(before)
     page.close()

@@ -7,7 +7,7 @@ import pytest
 
 from liquidlens.errors import LiquidLensError
 from liquidlens.imaging import Scan
-from liquidlens.manifest import KEY, TRAINED_ON, Manifest, TrainedOn
+from liquidlens.manifest import KEY, TRAINED_ON, InputContract, Manifest, TrainedOn
 from liquidlens.serve.predict import Predictor, fitting
 from liquidlens.train import datasets
 
@@ -72,6 +72,35 @@ def test_what_is_no_shape_is_noted_where_shapes_are_read(manifests):
 )
 def test_the_models_that_read_a_scan_are_offered_best_first(manifests, scan, names):
     assert fitting.offered(manifests, scan) == names
+
+
+@pytest.mark.parametrize(
+    ("contract", "modalities", "kind"),
+    [
+        (InputContract("grey", (28, 28, 28)), ("MR",), "MR"),
+        (InputContract("relative", (28, 28, 28)), (), "Volume"),
+        (InputContract("hu", (28, 28, 28), window=(-1000, 400)), (), "CT"),
+        (InputContract("grey", (28, 28)), ("CT",), "CT slice"),
+        (InputContract("grey", (28, 28, 28)), ("US",), "Ultrasound volume"),
+        (InputContract("grey", (28, 28), channels=3), ("XC", "ES"), "Photograph"),
+        (InputContract("grey", (28, 28), channels=3), (), "Colour image"),
+        (InputContract("grey", (28, 28)), (), "Image"),
+        (InputContract("grey", (28, 28)), ("PT", "NM"), "PT or NM"),
+        (InputContract("mask", (28, 28, 28)), (), "Segmented shape"),
+    ],
+)
+def test_what_a_model_reads_has_a_name(manifests, contract, modalities, kind):
+    trained_on = TrainedOn(modalities=modalities) if modalities else None
+    changed = manifests["adrenal"].model_copy(update={"input": contract, "trained_on": trained_on})
+    assert fitting.kind(changed) == kind
+
+
+def test_models_stand_together_by_what_they_read(manifests):
+    assert fitting.by_kind(manifests) == {
+        "X-ray": ["chest-xray"],
+        "CT": ["nodule"],
+        "Segmented shape": ["adrenal", "vessel"],
+    }
 
 
 def test_a_predictor_refuses_and_notes_so(manifests):

@@ -22,8 +22,8 @@ export interface Listed {
   readonly path: string | null;
   readonly sha256: string | null;
   readonly files: readonly string[];
-  /** 3 of a model of volumes, 2 of images; null where the site does not say. */
-  readonly axes: number | null;
+  /** Of which kind its scans are, in a person's words; null where the site does not say. */
+  readonly kind: string | null;
   /** Which scans it reads; null where the site does not say. */
   readonly contract: Contract | null;
   /** What it was trained on. */

@@ -53,7 +53,7 @@ export class Session {
   async bring(title: string, file: Blob): Promise<void> {
     const name = `your own ${title}`;
     if (!this.models.has(name)) this.select.append(new Option(name));
-    this.models.set(name, { name, path: null, sha256: null, files: [], axes: null, contract: null, dataset: null, file });
+    this.models.set(name, { name, path: null, sha256: null, files: [], kind: null, contract: null, dataset: null, file });
     await this.choose(name);
   }
 

@@ -1,9 +1,10 @@
 /** The sentences that a person reads about a model; those of `serve.demo.answer`. */
 import type { Manifest } from "../messages.ts";
+import { trainedOn } from "../model/manifest.ts";
 import { VALID_INPUT } from "../model/valid-input.ts";
 import { element } from "./dom.ts";
 
-/** What the model distinguishes and what it may be given. */
+/** What the model distinguishes, what it may be given, and what it was trained on. */
 export function about(manifest: Manifest): HTMLElement {
   const auc = manifest.metrics.test?.["auc"];
   const quality = typeof auc === "number" ? `, test AUC ${auc.toFixed(3)}` : "";
@@ -19,5 +20,6 @@ export function about(manifest: Manifest): HTMLElement {
     before!,
     element("b", {}, strong!),
     after!,
+    manifest.trained_on ? ` Trained on ${trainedOn(manifest.trained_on)}.` : null,
   );
 }
