@@ -33,7 +33,7 @@ def build(predictors: Mapping[str, Predictor], settings: Settings) -> gr.Blocks:
     with gr.Blocks(title="LiquidLens", analytics_enabled=False, fill_width=True) as page:
         html(f'<div class="notice" role="note">{NOTICE}</div>')
         html(HEADER)
-        with gr.Tabs():
+        with gr.Tabs(overflow_behavior="wrap"):  # a phone shows all of them, too
             for kind, names in fitting.by_kind(served).items():
                 with gr.Tab(kind, render_children=True):
                     Tab({name: predictors[name] for name in names}, served, work, samples)
