@@ -144,6 +144,7 @@ $(TOOLS): constraints/tools.txt
 
 docs: $(WORKSHOP)  ## Write the tables of commands, options and settings in docs anew from the code.
 	.venv/bin/python -m scripts.options
+	.venv/bin/python -m scripts.zoo
 
 # The wheel is built from the source distribution; a test holds it against one that is built from the checkout.
 wheel: $(TOOLS)  ## Build wheel and source distribution: dist/

@@ -19,7 +19,8 @@ from benchmarks.liquid import alternate
 from liquidlens import models
 from liquidlens.models import Classifier
 from liquidlens.train import datasets
-from liquidlens.train.loop.fit import resolve, settings_for, splits
+from liquidlens.train.loop.fit import resolve, splits
+from liquidlens.train.recipes import settings_for
 
 ROWS = {
     "two convolutions, AutoNCP": ("LiqExp1N2", "LiqExp1N6", "LiqExp3N4", "LiqExp3N5", "LiqExp5N1"),

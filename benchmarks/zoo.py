@@ -24,7 +24,8 @@ from liquidlens.export.options import is_liquid
 from liquidlens.export.pipeline import export_with
 from liquidlens.models.papers.hse2024 import SliceClassifier
 from liquidlens.train.datasets import Dataset
-from liquidlens.train.loop.fit import measure, settings_for, splits
+from liquidlens.train.loop.fit import measure, splits
+from liquidlens.train.recipes import settings_for
 from liquidlens.train.run import RunFolder, RunMetrics, RunRecipe
 
 SCANS = 16

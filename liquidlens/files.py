@@ -1,8 +1,10 @@
-"""Files that are written whole or not at all, and files that are what they seem to be."""
+"""Files that are written whole or not at all, the text of tables, and files that are what they seem to be."""
 
+import csv
+import io
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,6 +31,16 @@ def replacing(path: str | Path) -> Iterator[Path]:
     finally:
         if partial.is_file():  # also False below a file, where unlink would fail
             partial.unlink()
+
+
+def as_csv(rows: Sequence[Mapping[str, float | str]]) -> str:
+    """Rows with a header line, numbers to six digits."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()})
+    return text.getvalue()
 
 
 def is_plain(path: Path) -> bool:

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from liquidlens.models.decision import Classifier
+if TYPE_CHECKING:
+    from liquidlens.models.decision import Classifier
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Entry:
     paper: str
     input_shape: tuple[int, ...]
     outputs: int
-    make: Callable[..., Classifier]
+    make: Callable[..., "Classifier"]
     published_parameters: int | None = None
     flags: tuple[str, ...] = ()
     recipe: str = ""

@@ -1,19 +1,47 @@
-"""The zoo: every model by name, with the facts its paper states."""
+"""The zoo: every model by name, with the facts its paper states.
 
-from collections.abc import Iterable, Sequence
+They come from ``zoo.csv``; torch is loaded when a model is built.
+"""
 
-import torch
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from liquidlens.errors import unknown
-from liquidlens.models.decision import Classifier
+from liquidlens.errors import needing, unknown
 from liquidlens.models.entry import Entry
-from liquidlens.models.papers import cmu, hse2024, kth2021, liquidlens, liquidlens_grey, truong2022, tum2018
 
-_ZOO = {
-    entry.name: entry
-    for paper in (hse2024, truong2022, tum2018, cmu, kth2021, liquidlens, liquidlens_grey)
-    for entry in paper.ENTRIES
-}
+if TYPE_CHECKING:
+    from liquidlens.models.decision import Classifier
+
+TABLE = Path(__file__).with_name("zoo.csv")
+
+
+def _read() -> Iterator[tuple[Entry, int]]:
+    """Every entry with its number of trainable parameters."""
+    with TABLE.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            entry = Entry(
+                name=row["model"],
+                paper=row["paper"],
+                input_shape=tuple(map(int, row["input"].split("x"))),
+                outputs=int(row["outputs"]),
+                make=partial(_make, row["model"]),
+                published_parameters=int(row["published"]) if row["published"] else None,
+                recipe=row["recipe"],
+                flags=tuple(row["flags"].split()),
+            )
+            yield entry, int(row["parameters"])
+
+
+def _make(name: str, *shape: Any, **flags: bool) -> "Classifier":
+    from liquidlens.models.papers import ENTRIES
+
+    return ENTRIES[name].make(*shape, **flags)
+
+
+_ZOO = {entry.name: (entry, parameters) for entry, parameters in _read()}
 
 
 def names() -> list[str]:
@@ -23,15 +51,18 @@ def names() -> list[str]:
 
 def entry(name: str) -> Entry:
     """The facts about one model.  Raises LiquidLensError, naming the nearest names, if there is no such model."""
-    if name not in _ZOO:
-        raise unknown("model", name, _ZOO)
-    return _ZOO[name]
+    return _known(name)[0]
 
 
 def parameters(name: str) -> int:
     """How many trainable parameters a model has, as its paper has it.  Raises LiquidLensError as `entry`."""
-    with torch.device("meta"):  # nothing is allocated
-        return sum(p.numel() for p in build(name).parameters() if p.requires_grad)
+    return _known(name)[1]
+
+
+def _known(name: str) -> tuple[Entry, int]:
+    if name not in _ZOO:
+        raise unknown("model", name, _ZOO)
+    return _ZOO[name]
 
 
 def build(
@@ -39,13 +70,16 @@ def build(
     input_shape: tuple[int, ...] | None = None,
     outputs: int | None = None,
     flags: Iterable[str] = (),
-) -> Classifier:
+) -> "Classifier":
     """A freshly initialised model that maps (batch, *input_shape) to logits (batch, outputs).
 
     input_shape, outputs: by default the paper's; with others, parameter counts are not the paper's.  flags: names of
     the entry's switches to turn on.  Raises as `check`, and ValueError if the model cannot be built for the shape.
     Initialisation draws from torch's global random generator.
     """
+    with needing("liquidlens.models.build"):
+        import torch
+
     flags = [flags] if isinstance(flags, str) else list(flags)
     facts = check(name, input_shape, outputs, flags)
     model = facts.make(input_shape or facts.input_shape, outputs or facts.outputs, **dict.fromkeys(flags, True))

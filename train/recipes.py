@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError
 
+from liquidlens import models
 from liquidlens.errors import LiquidLensError, unknown
 from liquidlens.train.names import Rule
 
@@ -299,6 +300,13 @@ def training(recipe: str, changes: dict[str, Any] | None = None) -> Training:
     except ValidationError as error:
         first = error.errors()[0]
         raise LiquidLensError(f"{first['loc'][0]}={first['input']!r} does not fit: {first['msg']}.") from error
+
+
+def settings_for(model: str, recipe: str | None, changes: dict[str, Any] | None) -> Training:
+    """The training settings of a recipe, by default the model's own, or that of its paper.  Raises LiquidLensError for
+    unknown names and values that do not fit."""
+    entry = models.entry(model)
+    return training(recipe or entry.recipe or entry.paper, changes)
 
 
 def changed(settings: Training) -> dict[str, Any]:

@@ -8,19 +8,18 @@ history.csv               one line per epoch
 metrics.json              validation and test metrics of both weights, calibration, epochs, seconds
 out-of-fold.csv, fold-N/  of a cross-validated run: the answers for every scan, and the runs that gave them
 unfinished.ckpt           only while the run is not finished: where to go on
+
+What reads and compares recipes and figures needs no torch; it is loaded with the weights.
 """
 
 import re
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import numpy as np
 import pydantic
-import safetensors
-import torch
-from safetensors.torch import load_file, save
 
 from liquidlens import models
 from liquidlens.errors import LiquidLensError
@@ -29,10 +28,11 @@ from liquidlens.manifest import InputContract
 from liquidlens.train.datasets import POSE, Dataset, Task, own, picked
 from liquidlens.train.datasets.reading import PLAIN, Reading
 from liquidlens.train.evidence import CrossValidation, Shortcut
-from liquidlens.train.loop.optimizer import parameter_groups
-from liquidlens.train.loop.prepare import prepare
 from liquidlens.train.names import Network, Rule
 from liquidlens.train.recipes import Training, rule
+
+if TYPE_CHECKING:
+    from liquidlens.models import Classifier
 
 T = TypeVar("T", bound=pydantic.BaseModel)
 Weights = Literal["best", "last"]
@@ -91,6 +91,10 @@ class RunRecipe(pydantic.BaseModel):
         size: of the network's input, by default the paper's; source: where `dataset` is loaded from again.
         Raises LiquidLensError if model, data and training settings do not fit together.
         """
+        import torch
+
+        from liquidlens.train.loop.optimizer import parameter_groups
+
         entry = models.entry(model)
         binary = dataset.task == "classes" and len(dataset.label_names) == 2
         outputs = 1 if entry.outputs == 1 and binary else len(dataset.label_names)
@@ -138,7 +142,7 @@ class RunRecipe(pydantic.BaseModel):
             reason = _reason(error) if isinstance(error, pydantic.ValidationError) else str(error)
             raise LiquidLensError(f"{model} cannot be trained on {dataset.name}: {reason.rstrip('.')}.") from error
 
-    def build(self) -> models.Classifier:
+    def build(self) -> "Classifier":
         """The model, freshly initialised.  Raises ValueError if it cannot be built."""
         return models.build(self.model, self.input.input_shape, self.outputs, self.flags)
 
@@ -209,6 +213,8 @@ def _normalisation(dataset: Dataset, contract: InputContract, training: Training
         return training.normalise
     if dataset.normalisation is not None:
         return dataset.normalisation
+    from liquidlens.train.loop.prepare import prepare
+
     scans = dataset.scans["train"]
     chosen = np.linspace(0, len(scans) - 1, min(len(scans), 1000)).astype(int)
     inputs = prepare(picked(scans, chosen), contract)
@@ -267,14 +273,21 @@ class RunFolder:
     def finished(self) -> bool:
         return all((self.path / name).is_file() for name in ("recipe.json", "metrics.json", *WEIGHT_FILES.values()))
 
+    def check_finished(self, which: Weights = "best") -> None:
+        """Raise LiquidLensError if this is no finished run with these weights."""
+        for name in ("recipe.json", WEIGHT_FILES[which], "metrics.json"):
+            self._existing(name)
+
     def recipe(self) -> RunRecipe:
         return self._read("recipe.json", RunRecipe)
 
     def metrics(self) -> RunMetrics:
         return self._read("metrics.json", RunMetrics)
 
-    def load_model(self, which: Weights = "best") -> models.Classifier:
+    def load_model(self, which: Weights = "best") -> "Classifier":
         """The trained model in evaluation mode."""
+        import safetensors.torch
+
         recipe = self.recipe()
         path = self._existing(WEIGHT_FILES[which])
         try:
@@ -282,16 +295,19 @@ class RunFolder:
         except ValueError as error:
             raise LiquidLensError(f"{self.path / 'recipe.json'} is damaged: {error}.") from error
         try:
-            model.load_state_dict(load_file(path))
+            model.load_state_dict(safetensors.torch.load_file(path))
         except (safetensors.SafetensorError, RuntimeError) as error:
             summary = re.sub(r"\s+", " ", str(error))[:200]
             raise LiquidLensError(f"{path} does not hold the weights of {recipe.model} ({summary}).") from error
         return model.eval()
 
-    def save_weights(self, model: models.Classifier, which: Weights) -> None:
+    def save_weights(self, model: "Classifier", which: Weights) -> None:
+        import safetensors.torch
+
+        tensors = {key: tensor.contiguous() for key, tensor in model.state_dict().items()}
         with replacing(self.path / WEIGHT_FILES[which]) as partial:
             # Not save_file, whose errors of a full disk are no OSError.
-            partial.write_bytes(save({key: tensor.contiguous() for key, tensor in model.state_dict().items()}))
+            partial.write_bytes(safetensors.torch.save(tensors))
 
     def write_text(self, name: str, text: str) -> None:
         """Write a file whole or not at all."""

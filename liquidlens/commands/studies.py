@@ -24,17 +24,24 @@ def study(
     runs: Runs = Path("runs"),
 ) -> None:
     """Train a paper's models on its datasets, seed after seed, into one table; an interrupted study goes on."""
-    from liquidlens.train.studies.study import parse_seeds
+    from liquidlens.train import asked
+    from liquidlens.train.studies.plans import parse_seeds, selected
+
+    on, of = ([name for name in names.split(",") if name] for names in (datasets, models))
+    drawn, changes = parse_seeds(seeds), parsed_changes(None, epochs)
+    for trial in selected(paper, on, of):
+        fields = {**dict(trial.changes), **changes}
+        asked.check(trial.model, trial.data, trial.recipe, fields, trial.flags, trial.size, data_root)
     from liquidlens.train.studies.study import study as train_all
 
     outcome = train_all(
         paper,
-        datasets=[name for name in datasets.split(",") if name],
-        models=[name for name in models.split(",") if name],
-        seeds=parse_seeds(seeds),
+        datasets=on,
+        models=of,
+        seeds=drawn,
         jobs=jobs,
         budget_hours=budget_hours,
-        changes=parsed_changes(None, epochs),
+        changes=changes,
         out=out,
         runs=runs,
         data_root=data_root,

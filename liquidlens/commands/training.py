@@ -73,9 +73,7 @@ def train(
 ) -> None:
     """Train one model on one dataset, or on a table or folder of your own scans; an interrupted run goes on."""
     from liquidlens import models
-    from liquidlens.train import datasets
-    from liquidlens.train import train as train_model
-    from liquidlens.train.studies.crossvalidation import crossvalidate
+    from liquidlens.train import asked, datasets
 
     reading = reading_of(columns, labels, positive, values, window, folds)
     fields = parsed_changes(changes, epochs)
@@ -96,6 +94,10 @@ def train(
             console.print(sentence, soft_wrap=True)
         model, fields = advice.model, {**advice.changes, **fields}
         recipe, wanted_size = recipe or advice.recipe, _size(size, model) or advice.size
+    asked.check(model, data, recipe, fields, flags or (), wanted_size, data_root)
+    from liquidlens.train import train as train_model
+    from liquidlens.train.studies.crossvalidation import crossvalidate
+
     rest = (recipe, seed, fields, flags or (), wanted_size, data_root, runs, skip_bad)
     if folds is None:
         folder = train_model(model, data, *rest, reading=reading)
@@ -129,10 +131,12 @@ def print_evaluation(
     as_json: bool = False,
     data_root: Path | None = None,
 ) -> None:
-    from liquidlens.files import replacing
+    from liquidlens.files import as_csv, replacing
+    from liquidlens.train import RunFolder
+
+    RunFolder(run).check_finished()
     from liquidlens.train.evaluation import evaluate_run
     from liquidlens.train.evidence import first
-    from liquidlens.train.loop.callbacks import as_csv
 
     found = evaluate_run(run, weights, data_root)
     beside = found.shortcut.beside(first(found.figures)) if found.shortcut else []
@@ -199,14 +203,20 @@ def sweep(
     out: Annotated[Path, typer.Option(help="The table; the plot lies beside it, as .png.")] = Path("sweep.csv"),
 ) -> None:
     """Train models at several learning rates and plot their accuracy; an interrupted sweep goes on."""
+    from liquidlens.train import asked
+
+    tried, drawn = numbers(rates, float, "--rates"), numbers(seeds, int, "--seeds")
+    fields = parsed_changes(changes, epochs)
+    for model in models:
+        asked.check(model, data, recipe, fields, data_root=data_root)
     from liquidlens.train.studies.sweep import sweep as sweep_rates
 
     table = sweep_rates(
         models,
         data,
-        numbers(rates, float, "--rates"),
-        numbers(seeds, int, "--seeds"),
-        parsed_changes(changes, epochs),
+        tried,
+        drawn,
+        fields,
         out,
         recipe=recipe,
         data_root=data_root,
@@ -235,17 +245,15 @@ def search(
     out: Annotated[Path, typer.Option(help="The table.")] = Path("search.csv"),
 ) -> None:
     """Search a recipe's settings on held-out training scans, never on test scans; an interrupted search goes on."""
-    from liquidlens.train.studies import search as searching
-    from liquidlens.train.studies.study import parse_seeds
+    from liquidlens.train import asked
+    from liquidlens.train.studies.plans import parse_seeds
 
-    wanted = searching.Search(
-        model,
-        tuple(datasets),
-        searching.parse_over(over),
-        recipe,
-        tuple(parse_seeds(seeds)),
-        parsed_changes(changes, epochs),
-    )
+    drawn, fields = tuple(parse_seeds(seeds)), parsed_changes(changes, epochs)
+    for data in datasets:
+        asked.check(model, data, recipe, fields, data_root=data_root)
+    from liquidlens.train.studies import search as searching
+
+    wanted = searching.Search(model, tuple(datasets), searching.parse_over(over), recipe, drawn, fields)
     best = searching.run(wanted, trials, out, data_root, runs, say=lambda line: console.print(line, soft_wrap=True))
     console.print(f"The best: {best}\nTable: {out}", soft_wrap=True)
 

@@ -8,6 +8,8 @@ import torch
 
 from liquidlens import models
 from liquidlens.errors import LiquidLensError
+from liquidlens.models.registry import TABLE
+from scripts import zoo
 
 COUNTS = Path(__file__).with_name("counts.csv")
 #: Built after the papers' ideas, not printed or worked out from them.
@@ -39,6 +41,10 @@ def test_all_130_counts():
         if entry.published_parameters not in (None, expected[0]):
             mismatches.append(f"{row['model']}: published {entry.published_parameters}, counted {expected[0]}")
     assert not mismatches, "\n".join(mismatches)
+
+
+def test_the_table_of_the_zoo_is_what_the_papers_files_say():
+    assert TABLE.read_text(encoding="utf-8") == zoo.written(), "run `make docs`"
 
 
 @pytest.mark.parametrize("name", models.names())

@@ -16,8 +16,8 @@ from liquidlens import models
 from liquidlens.errors import LiquidLensError
 from liquidlens.imaging import phantoms
 from liquidlens.models.papers import hse2024
-from liquidlens.train.loop.fit import settings_for
 from liquidlens.train.names import Network, Rule
+from liquidlens.train.recipes import settings_for
 from liquidlens.train.run import RunFolder
 from liquidlens.train.studies import plans, study
 from liquidlens.train.studies.published import HSE_COLUMNS, TABLES, Printed, published
@@ -258,10 +258,10 @@ def test_everything_is_checked_before_anything_is_trained(volumes, tmp_path, arg
 
 
 def test_seeds():
-    assert study.parse_seeds("0-2,7,1") == [0, 1, 2, 7]
+    assert plans.parse_seeds("0-2,7,1") == [0, 1, 2, 7]
     for text in ("", "4-0", "a", "-1", "0-", "0,,1"):
         with pytest.raises(LiquidLensError, match="--seeds takes numbers and ranges"):
-            study.parse_seeds(text)
+            plans.parse_seeds(text)
 
 
 def line_of(seed) -> dict[str, str]:

@@ -114,6 +114,23 @@ def collect(
     return folders.survey_folder(path, reading) if with_failures else folders.collect_folder(path, reading, skip_bad)
 
 
+def check(name: str, data_root: str | Path | None = None) -> None:
+    """Raise as `load` does, as far as that shows before anything is read or fetched."""
+    name = name.removesuffix(HELD_OUT)
+    if name in SOURCES:
+        source = SOURCES[name]
+        if source.make is None:
+            places.look(source.name, source.containers, data_root, source.instead)
+    elif name.startswith("folder:"):
+        places.find_folder(name.removeprefix("folder:"), data_root)
+    elif not own(name):
+        if "mnist" in name and not places.INFO:
+            raise DataUnavailableError(f"{name} needs the package medmnist: pip install --no-deps medmnist.")
+        if not set("/\\.") & set(name):
+            raise unknown("dataset", name, names())
+        raise DataUnavailableError(f"There is no image folder and no table {name}.")
+
+
 def load(name: str, data_root: str | Path | None = None, skip_bad: bool = False, reading: Reading = PLAIN) -> Dataset:
     """Load a dataset.
 
@@ -131,10 +148,7 @@ def load(name: str, data_root: str | Path | None = None, skip_bad: bool = False,
         _check_no_reading(name, reading)
         source = SOURCES[name]
         return _make(name) if source.make else _read(source, data_root)
-    if "mnist" in name and not own(name) and not places.INFO:
-        raise DataUnavailableError(f"{name} needs the package medmnist: pip install --no-deps medmnist.")
-    if not own(name) and not set("/\\.") & set(name):
-        raise unknown("dataset", name, names())
+    check(name, data_root)
     return dataset_of(collect(name, data_root, skip_bad, reading), reading)
 
 

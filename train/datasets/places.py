@@ -6,17 +6,29 @@ otherwise.
 """
 
 import os
+import runpy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from liquidlens.errors import LiquidLensError
 from liquidlens.train.datasets.dataset import DataUnavailableError, Scans, md5_of_file
 
-try:
-    from medmnist.info import DEFAULT_ROOT, INFO
-except ModuleNotFoundError:  # it asks for torchvision, so the extra `train` leaves it out
-    DEFAULT_ROOT, INFO = None, {}
+
+def _medmnist() -> tuple[str | None, dict]:
+    """Default folder and facts of medmnist, without its package, which imports torch, pandas and scikit-learn.
+
+    None and nothing if it is not installed: it asks for torchvision, so the extra `train` leaves it out.
+    """
+    package = find_spec("medmnist")
+    if package is None or package.origin is None:
+        return None, {}
+    info = runpy.run_path(str(Path(package.origin).with_name("info.py")))
+    return info["DEFAULT_ROOT"], info["INFO"]
+
+
+DEFAULT_ROOT, INFO = _medmnist()
 
 SUBFOLDERS = ("medmnist", "vision", "cxr", "lidc")
 
@@ -64,11 +76,9 @@ def obtain(
     instead: what a person can use where there is none.
     Raises DataUnavailableError, which names the folders that were searched, and LiquidLensError for a damaged file.
     """
-    found = find(containers, data_root)
+    found = look(name, containers, data_root, instead)
     if found is None:
-        missing = " or ".join(container.files[0].name for container in containers)
-        absent = f"{name} is not on this machine ({missing} was looked for in {_looked(data_root)})"
-        found = _download(absent, containers, instead)
+        found = _download(_absent(name, containers, data_root), containers, instead)
     for file, path in zip(found[0].files, found[1], strict=True):
         if file.md5 and md5_of_file(path) != file.md5:
             raise LiquidLensError(
@@ -76,6 +86,22 @@ def obtain(
                 "remove it and try again."
             )
     return found
+
+
+def look(
+    name: str, containers: Sequence[Container], data_root: str | Path | None, instead: str
+) -> tuple[Container, list[Path]] | None:
+    """As `find`; None if it is to be downloaded.  Raises DataUnavailableError if it cannot be."""
+    found = find(containers, data_root)
+    if found is None and not any(container.downloadable for container in containers):
+        absent = _absent(name, containers, data_root)
+        raise DataUnavailableError(f"{absent} and cannot be downloaded: {instead}.")
+    return found
+
+
+def _absent(name: str, containers: Sequence[Container], data_root: str | Path | None) -> str:
+    missing = " or ".join(container.files[0].name for container in containers)
+    return f"{name} is not on this machine ({missing} was looked for in {_looked(data_root)})"
 
 
 def find_folder(name: str, data_root: str | Path | None) -> Path:
@@ -115,10 +141,9 @@ def _looked(data_root: str | Path | None) -> str:
 def _download(absent: str, containers: Sequence[Container], instead: str) -> tuple[Container, list[Path]]:
     """Fetch the official files into MedMNIST's default folder (pooch's, if there is none); medmnist's own download
     needs torchvision."""
-    container = next((container for container in containers if container.downloadable), None)
-    if container is None:
-        raise DataUnavailableError(f"{absent} and cannot be downloaded: {instead}.")
     import pooch
+
+    container = next(container for container in containers if container.downloadable)
 
     folder = Path(DEFAULT_ROOT or pooch.os_cache("liquidlens"))
     paths = []

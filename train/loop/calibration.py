@@ -2,8 +2,6 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
 
 FOLDS = 5
 
@@ -12,6 +10,8 @@ def negative_log_likelihood(logits: NDArray, labels: NDArray) -> float:
     """Mean cross entropy of logits (n, K) and labels: class numbers (n,), or (n, K) of 0 and 1 for multi-label data.
     One logit is that of class 1."""
     if labels.ndim == 1 and logits.shape[1] > 1:
+        from scipy.special import log_softmax
+
         return float(-log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean())
     truth = labels if labels.ndim == 2 else labels[:, None]
     return float(np.mean(np.logaddexp(0.0, logits) - truth * logits))
@@ -35,6 +35,8 @@ def fit_temperature(logits: NDArray, labels: NDArray) -> float:
 
 
 def _best(logits: NDArray, labels: NDArray) -> float:
+    from scipy.optimize import minimize_scalar  # here: the first batch need not wait for what comes after the last
+
     found = minimize_scalar(
         lambda log_t: negative_log_likelihood(logits / np.exp(log_t), labels),
         bounds=np.log([0.05, 20]),

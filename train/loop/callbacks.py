@@ -1,16 +1,11 @@
 """What happens after each epoch: early stopping, the run folder's files, and a word on the progress."""
 
-import csv
-import io
 import math
 import sys
 import time
-from collections.abc import Mapping, Sequence
 
-import lightning.pytorch as pl
-from lightning.pytorch.callbacks import RichProgressBar
-
-from liquidlens.files import replacing
+from liquidlens.files import as_csv, replacing
+from liquidlens.train.loop.lightning import RichProgressBar, pl
 from liquidlens.train.loop.module import TrainingModule, shown_figures
 from liquidlens.train.recipes import Training
 from liquidlens.train.run import RunFolder
@@ -92,16 +87,6 @@ class Recorder(pl.Callback):
 
     def load_state_dict(self, state_dict: dict[str, list[dict[str, float]]]) -> None:
         self.history = state_dict["history"]
-
-
-def as_csv(rows: Sequence[Mapping[str, float | str]]) -> str:
-    """Rows with a header line, numbers to six digits."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()})
-    return text.getvalue()
 
 
 class ProgressLines(pl.Callback):

@@ -7,27 +7,26 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import ProgressBar
 from numpy.typing import NDArray
 from torch import Tensor
 
 from liquidlens import models
 from liquidlens.errors import LiquidLensError
+from liquidlens.files import as_csv
 from liquidlens.train import datasets
 from liquidlens.train.datasets import HELD_OUT, SPLITS, Dataset, Scans, joined, picked
 from liquidlens.train.datasets.reading import PLAIN, Reading
 from liquidlens.train.datasets.shortcut import shortcut_of
 from liquidlens.train.loop import initialise
-from liquidlens.train.loop.callbacks import EarlyStop, Recorder, as_csv, progress_display
+from liquidlens.train.loop.callbacks import EarlyStop, Recorder, progress_display
 from liquidlens.train.loop.evaluate import Batches, final_figures, temperature_of
+from liquidlens.train.loop.lightning import ProgressBar, pl
 from liquidlens.train.loop.losses import class_weights, loss_of
 from liquidlens.train.loop.module import TrainingModule, loader
 from liquidlens.train.loop.prepare import prepare
-from liquidlens.train.recipes import Training
-from liquidlens.train.recipes import training as training_settings
+from liquidlens.train.recipes import Training, settings_for
 from liquidlens.train.run import RunFolder, RunMetrics, RunRecipe, WeightsMetrics
 from liquidlens.words import counted
 
@@ -134,13 +133,6 @@ def _split_rows(dataset: Dataset, recipe: RunRecipe) -> list[dict[str, str]]:
         for split in named
         for origin in dataset.origins[split]
     ]
-
-
-def settings_for(model: str, recipe: str | None, changes: dict[str, Any] | None) -> Training:
-    """The training settings of a recipe, by default the model's own, or that of its paper.  Raises LiquidLensError for
-    unknown names and values that do not fit."""
-    entry = models.entry(model)
-    return training_settings(recipe or entry.recipe or entry.paper, changes)
 
 
 def resolve(

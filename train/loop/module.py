@@ -4,7 +4,6 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 
-import lightning.pytorch as pl
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler, TensorDataset
@@ -15,6 +14,7 @@ from liquidlens.train.datasets import Task
 from liquidlens.train.loop import optimizer
 from liquidlens.train.loop.augment import jitter, mirror
 from liquidlens.train.loop.evaluate import Batches, epoch_figures
+from liquidlens.train.loop.lightning import pl
 from liquidlens.train.loop.losses import loss_of, soft_cross_entropy
 from liquidlens.train.loop.scanner import another_scanner
 from liquidlens.train.recipes import Training

@@ -1,10 +1,10 @@
 """Gradients and weights of every layer over the epochs (tum-2018, table 4.7 and figures 4.12 to 4.15)."""
 
-import lightning.pytorch as pl
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
-from liquidlens.train.loop.callbacks import as_csv
+from liquidlens.files import as_csv
+from liquidlens.train.loop.lightning import pl
 from liquidlens.train.loop.module import TrainingModule
 from liquidlens.train.run import RunFolder
 

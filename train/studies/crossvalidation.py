@@ -17,16 +17,18 @@ from numpy.typing import NDArray
 
 from liquidlens import metrics
 from liquidlens.errors import LiquidLensError
+from liquidlens.files import as_csv
 from liquidlens.train import datasets
 from liquidlens.train.datasets import Dataset
 from liquidlens.train.datasets.reading import Reading
 from liquidlens.train.datasets.shortcut import shortcut_of
 from liquidlens.train.evidence import CrossValidation, figures
-from liquidlens.train.loop.callbacks import Recorder, as_csv
+from liquidlens.train.loop.callbacks import Recorder
 from liquidlens.train.loop.evaluate import final_figures, temperature_of
-from liquidlens.train.loop.fit import check_same_run, evaluate, resolve, say_notes, settings_for, train_on
+from liquidlens.train.loop.fit import check_same_run, evaluate, resolve, say_notes, train_on
 from liquidlens.train.loop.losses import loss_of
 from liquidlens.train.loop.prepare import prepare
+from liquidlens.train.recipes import settings_for
 from liquidlens.train.recipes import training as training_settings
 from liquidlens.train.run import RunFolder, RunMetrics, RunRecipe, WeightsMetrics
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from liquidlens.errors import unknown
+from liquidlens.errors import LiquidLensError, unknown
 from liquidlens.train import recipes
 from liquidlens.train.names import Network, Rule
 
@@ -223,3 +223,17 @@ def selected(paper: str, datasets: Sequence[str] = (), models: Sequence[str] = (
     if datasets:
         trials = tuple(replace(trial, data=data) for trial in trials for data in datasets)
     return list(dict.fromkeys(trials))
+
+
+def parse_seeds(text: str) -> list[int]:
+    """ "0-4" and "0,2,5" as seeds.  Raises LiquidLensError for anything else."""
+    seeds: list[int] = []
+    try:
+        for part in text.split(","):
+            first, dash, last = part.partition("-")
+            seeds += range(int(first), int(last if dash else first) + 1)
+        if not seeds:
+            raise ValueError(text)
+    except ValueError as error:
+        raise LiquidLensError(f"--seeds takes numbers and ranges, as in 0-4 or 0,2,5, not {text!r}.") from error
+    return list(dict.fromkeys(seeds))

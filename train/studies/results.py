@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from liquidlens.errors import LiquidLensError
-from liquidlens.train.loop.callbacks import as_csv
+from liquidlens.files import as_csv
 from liquidlens.train.run import RunFolder, RunMetrics
 
 #: What makes a run: two lines differ in one of these.

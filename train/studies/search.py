@@ -20,11 +20,10 @@ from optuna.samplers import TPESampler
 from optuna.trial import create_trial
 
 from liquidlens.errors import LiquidLensError
-from liquidlens.files import replacing
+from liquidlens.files import as_csv, replacing
 from liquidlens.train.datasets import HELD_OUT, load
-from liquidlens.train.loop.callbacks import as_csv
-from liquidlens.train.loop.fit import raw_splits, resolve, settings_for, train
-from liquidlens.train.recipes import Training, json_or_text, rule
+from liquidlens.train.loop.fit import raw_splits, resolve, train
+from liquidlens.train.recipes import Training, json_or_text, rule, settings_for
 
 #: The column of a table by which trials are judged: the mean of one figure per dataset and seed.
 JUDGED = "auc"

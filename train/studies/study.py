@@ -25,8 +25,9 @@ import torch
 
 from liquidlens.errors import LiquidLensError
 from liquidlens.train.datasets import load
-from liquidlens.train.loop.fit import InterruptedTrainingError, resolve, settings_for, train
+from liquidlens.train.loop.fit import InterruptedTrainingError, resolve, train
 from liquidlens.train.names import Network, Rule
+from liquidlens.train.recipes import settings_for
 from liquidlens.train.run import RunRecipe
 from liquidlens.train.studies.plans import Trial, plan, selected
 from liquidlens.train.studies.published import published
@@ -120,20 +121,6 @@ def study(
         for worker in (*idle, *(worker for worker, _ in busy.values())):
             worker.process.kill()
     return Outcome(table.path, len(waiting), tuple(failures))
-
-
-def parse_seeds(text: str) -> list[int]:
-    """ "0-4" and "0,2,5" as seeds.  Raises LiquidLensError for anything else."""
-    seeds: list[int] = []
-    try:
-        for part in text.split(","):
-            first, dash, last = part.partition("-")
-            seeds += range(int(first), int(last if dash else first) + 1)
-        if not seeds:
-            raise ValueError(text)
-    except ValueError as error:
-        raise LiquidLensError(f"--seeds takes numbers and ranges, as in 0-4 or 0,2,5, not {text!r}.") from error
-    return list(dict.fromkeys(seeds))
 
 
 def _grid(trials: Sequence[Trial], seeds: Sequence[int], changes: dict[str, Any], runs: Path, data_root) -> list[Run]:

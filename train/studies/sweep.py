@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from liquidlens.errors import LiquidLensError
-from liquidlens.files import replacing
+from liquidlens.files import as_csv, replacing
 from liquidlens.train.datasets import load
-from liquidlens.train.loop.callbacks import as_csv
-from liquidlens.train.loop.fit import resolve, settings_for, train
+from liquidlens.train.loop.fit import resolve, train
+from liquidlens.train.recipes import settings_for
 from liquidlens.words import counted
 
 

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from scipy.stats import spearmanr
-
 from liquidlens.train.studies.plans import KTH
 from liquidlens.train.studies.reports.markdown import NOTHING, Plot, Tables, cost, ours, table, theirs
 from liquidlens.train.studies.reports.rows import Summary
@@ -43,6 +41,8 @@ def _ranking(runs: list[Summary]) -> str:
     ):
         mine = {name: run.mean(ours_by) for name, run in compared.items()}
         papers = {name: run.printed()[theirs_by].value for name, run in compared.items()}
+        from scipy.stats import spearmanr
+
         agreement = spearmanr(list(mine.values()), list(papers.values())).statistic if len(mine) > 2 else None
         orders = (" > ".join(sorted(values, key=lambda name: -values[name])) for values in (mine, papers))
         lines.append((words, *orders, NOTHING if agreement is None else f"{agreement:.2f}"))

@@ -6,8 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from scipy.stats import t
-
 from liquidlens.train.names import Network, Rule
 from liquidlens.train.recipes import RECIPES
 from liquidlens.train.studies.published import Figures, Printed, published
@@ -75,6 +73,8 @@ class Summary:
         deviation = self.deviation(column)
         if deviation is None or self.seeds < ENOUGH:
             return None
+        from scipy.stats import t  # half a second, which a refused name need not wait for
+
         reach = t.ppf(0.975, self.seeds - 1) * deviation * math.sqrt(1 + 1 / self.seeds)
         return bool(abs(printed.value - self.mean(column)) <= reach)
 
