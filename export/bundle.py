@@ -20,13 +20,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
-from pydantic_core import to_json as to_json_bytes
 
 from liquidlens import signing
 from liquidlens.errors import LiquidLensError
 from liquidlens.export.checks.audit import graph_digest, manifest_of
 from liquidlens.export.checks.parity import AuditError
-from liquidlens.export.facts import Document, FileAudit, Initializer, Variant, stored_parameters
+from liquidlens.export.facts import Document, Initializer, Variant, stored_parameters, to_json
 from liquidlens.export.graph.trace import serialize
 from liquidlens.export.pages.report import audit_html, model_card
 from liquidlens.manifest import Manifest
@@ -143,8 +142,3 @@ def write_checksums(folder: Path) -> None:
     """``SHA256SUMS`` of all files that are there."""
     lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}" for path in sorted(folder.iterdir())]
     (folder / "SHA256SUMS").write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def to_json(facts: Document | FileAudit) -> str:
-    """Facts as JSON; figures that are not defined are the text "NaN": JSON has no such number."""
-    return to_json_bytes(facts, indent=2, inf_nan_mode="strings").decode() + "\n"

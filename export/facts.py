@@ -5,6 +5,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from pydantic_core import to_json as to_json_bytes
+
+from liquidlens.errors import LiquidLensError
 from liquidlens.manifest import Parameters, Stored, Wiring
 
 Precision = Literal["fp32", "fp16", "int8-dynamic", "int8-static"]
@@ -12,6 +15,19 @@ PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8-dynamic", "int8-stati
 
 Profile = Literal["loop", "unrolled", "step"]
 PROFILES: tuple[Profile, ...] = ("loop", "unrolled", "step")
+
+#: Versions of ONNX's operator set that can be asked for.  18 is what the exporter speaks; ONNX Runtime 1.31 and the
+#: older runtimes on devices understand the default.
+OPSETS = range(18, 24)
+OPSET = 20
+
+
+def check_opset(opset: int) -> None:
+    """Raise LiquidLensError for an operator set that files cannot be written in."""
+    if opset not in OPSETS:
+        age = "old" if opset < OPSETS[0] else "new"
+        raise LiquidLensError(f"Operator set {opset} is too {age}: files are written for {OPSETS[0]} to {OPSETS[-1]}.")
+
 
 #: What an initializer is for.  weights: comes from trained parameters.  masks: which synapses exist.
 #: constants: shapes, axes, the front's grid, the temperature, and the statistics of the out-of-distribution score.
@@ -164,7 +180,8 @@ class Variant:
     fastest_milliseconds: of batch size 1, the fastest run: what the choice goes by, since other work on the machine
         disturbs it least.
     figures: split ("val", "test") -> "auc", "accuracy".
-    max_probability_difference, changed_labels: against fp32, over validation and test scans.
+    max_logit_difference: from torch, over validation and test scans.
+    max_probability_difference, changed_labels: against fp32, over the same.
     ood_share: share of the validation scans that it calls unlike the training scans.
     """
 
@@ -179,6 +196,7 @@ class Variant:
     milliseconds: dict[int, float] = field(default_factory=dict)
     fastest_milliseconds: float = math.nan
     figures: dict[str, dict[str, Interval]] = field(default_factory=dict)
+    max_logit_difference: float = math.nan
     max_probability_difference: float = math.nan
     changed_labels: int = 0
     ood_share: float = math.nan
@@ -229,3 +247,8 @@ class Document:
     golden: dict[str, dict[str, float]]
     audit: FileAudit
     environment: dict[str, str] = field(default_factory=dict)
+
+
+def to_json(facts: Document | FileAudit) -> str:
+    """Facts as JSON; figures that are not defined are the text "NaN": JSON has no such number."""
+    return to_json_bytes(facts, indent=2, inf_nan_mode="strings").decode() + "\n"

@@ -2,16 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from liquidlens import models
 from liquidlens.errors import LiquidLensError
-from liquidlens.export.facts import PRECISIONS, Precision, Profile
-from liquidlens.export.graph.trace import OPSET, check_opset
+from liquidlens.export.facts import OPSET, PRECISIONS, Precision, Profile, check_opset
 from liquidlens.export.measure.operating import Rule
-from liquidlens.models.layers.cfc import CfC
-from liquidlens.models.layers.liquid import LTC
 from liquidlens.train.run import RunRecipe, Weights
+
+if TYPE_CHECKING:
+    from liquidlens.models import Classifier
 
 
 @dataclass(frozen=True)
@@ -46,11 +45,14 @@ class Options:
             raise LiquidLensError(f"The AUC budget is a number from 0, not {self.auc_budget}.")
 
 
-def is_liquid(network: models.Classifier) -> bool:
+def is_liquid(network: "Classifier") -> bool:
+    from liquidlens.models.layers.cfc import CfC
+    from liquidlens.models.layers.liquid import LTC
+
     return any(isinstance(module, LTC | CfC) for module in network.modules())
 
 
-def check_exportable(recipe: RunRecipe, network: models.Classifier, options: Options) -> None:
+def check_exportable(recipe: RunRecipe, network: "Classifier", options: Options) -> None:
     """Raise LiquidLensError for what cannot be a file.
 
     Some habits of the papers' sources have no meaning in a file that judges one scan.

@@ -15,7 +15,8 @@ from liquidlens.export.checks.audit import audit, manifest_of
 from liquidlens.export.checks.golden import golden, pack, verify
 from liquidlens.export.checks.parity import AuditError, check, check_step
 from liquidlens.export.complete.deployed import CompleteModel
-from liquidlens.export.complete.wiring import pairs, wirings
+from liquidlens.export.complete.synapses import pairs
+from liquidlens.export.complete.wiring import wirings
 from liquidlens.export.describe import describe
 from liquidlens.export.facts import PRECISIONS, Document, FileAudit, Initializer, Parity, Precision
 from liquidlens.export.graph.half import to_fp16

@@ -159,7 +159,7 @@ class Stored(_Part):
     """One initializer: what it is for, the torch tensors that it comes from, and how.
 
     digest: the first 32 digits of the SHA-256 of its data type, its shape and its bytes in little-endian order, as
-    `export.graph.provenance.digest` computes it.
+    `export.graph.records.digest` computes it.
     """
 
     digest: str

@@ -17,9 +17,9 @@ from liquidlens.errors import LiquidLensError, first_line
 from liquidlens.export.checks import module_report as module
 from liquidlens.export.checks.cost import cost, full_scan, ones
 from liquidlens.export.checks.module_report import ModuleReport
-from liquidlens.export.complete.wiring import missing, synapses
+from liquidlens.export.complete.synapses import missing, synapses
 from liquidlens.export.facts import FileAudit, Initializer, stored_parameters
-from liquidlens.export.graph.provenance import DIGITS, record
+from liquidlens.export.graph.records import DIGITS, record
 from liquidlens.export.graph.surgery import graphs, nodes
 from liquidlens.manifest import KEY, Manifest, Wiring
 from liquidlens.serve.predict.predictor import check_sum

@@ -5,9 +5,8 @@ not trusted; the exporter renames what it moves.  Conversions name what they mak
 make must hold the same values, rounded.
 """
 
-import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import product
 from typing import NamedTuple
 
@@ -21,6 +20,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from liquidlens.export.complete.deployed import CompleteModel, WindowMax
 from liquidlens.export.facts import Initializer, Kind
+from liquidlens.export.graph.records import record
 from liquidlens.export.graph.surgery import graphs, nodes
 from liquidlens.models.layers.folded import FoldedLayer
 
@@ -44,8 +44,6 @@ CONSTANTS = {
 SMALL = 8
 #: Batch norm is folded into convolutions by the exporter, in another order of operations than here.
 FUSION_TOLERANCE = 1e-5
-#: Hexadecimal digits of a digest.
-DIGITS = 32
 UNEXPLAINED = "nothing that is known gives these numbers"
 FUSED = "convolution and batch norm in one"
 
@@ -178,27 +176,6 @@ def _rounded(base: str, value: NDArray, files: Converted) -> bool:
             if (difference <= 0.51 * step).all():
                 return True
     return False
-
-
-def record(tensor: onnx.TensorProto, kind: Kind, how: str, sources: Sequence[str] = ()) -> Initializer:
-    """What is known of a tensor of a file."""
-    value = to_array(tensor)
-    return Initializer(
-        name=tensor.name,
-        digest=digest(value),
-        kind=kind,
-        dtype=value.dtype.name,
-        shape=value.shape,
-        bytes=value.nbytes,
-        sources=tuple(dict.fromkeys(sources)),
-        how=how,
-    )
-
-
-def digest(value: NDArray) -> str:
-    """SHA-256 of an initializer, 128 bits of it: data type, shape, and the values in little-endian order."""
-    described = f"{value.dtype.name} {value.shape} ".encode()
-    return hashlib.sha256(described + value.astype(value.dtype.newbyteorder("<")).tobytes()).hexdigest()[:DIGITS]
 
 
 def unused_parameters(records: list[Initializer], network: nn.Module) -> list[str]:

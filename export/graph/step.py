@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from liquidlens.errors import LiquidLensError
 from liquidlens.export.complete.deployed import CompleteModel
-from liquidlens.export.graph.trace import OPSET, Traced, trace_module
+from liquidlens.export.facts import OPSET
+from liquidlens.export.graph.trace import Traced, trace_module
 from liquidlens.models.front import Front
 from liquidlens.models.layers.folded import FoldedLayer
 from liquidlens.models.papers.hse2024 import MeanOverSlices, Outputs, SliceClassifier

@@ -12,25 +12,12 @@ import torch
 from onnx.numpy_helper import from_array, to_array
 from torch import nn
 
-from liquidlens.errors import LiquidLensError
 from liquidlens.export.complete.deployed import CompleteModel
-from liquidlens.export.facts import Initializer
+from liquidlens.export.facts import OPSET, Initializer
 from liquidlens.export.graph.provenance import SMALL, explain
 from liquidlens.export.graph.surgery import bodies, graphs, nodes
 
 SIZE_NAMES = {3: ("batch", "depth", "height", "width"), 2: ("batch", "height", "width")}
-
-#: Versions of ONNX's operator set that can be asked for.  18 is what the exporter speaks; ONNX Runtime 1.31 and the
-#: older runtimes on devices understand the default.
-OPSETS = range(18, 24)
-OPSET = 20
-
-
-def check_opset(opset: int) -> None:
-    """Raise LiquidLensError for an operator set that files cannot be written in."""
-    if opset not in OPSETS:
-        age = "old" if opset < OPSETS[0] else "new"
-        raise LiquidLensError(f"Operator set {opset} is too {age}: files are written for {OPSETS[0]} to {OPSETS[-1]}.")
 
 
 class Traced(NamedTuple):

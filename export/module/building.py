@@ -3,14 +3,15 @@
 import runpy
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from liquidlens.errors import LiquidLensError
 
+if TYPE_CHECKING:
+    from torch import nn
 
-def build(source: str) -> tuple[nn.Module, Mapping[str, Any]]:
+
+def build(source: str) -> "tuple[nn.Module, Mapping[str, Any]]":
     """Run ``FILE:FUNCTION`` and return the module and the example that the function returns.
 
     Raises LiquidLensError if it does not, with the reason.
@@ -21,6 +22,8 @@ def build(source: str) -> tuple[nn.Module, Mapping[str, Any]]:
     path = Path(name)
     if not path.is_file():
         raise LiquidLensError(f"{path}: there is no such file.")
+    from torch import nn
+
     try:
         named = runpy.run_path(str(path))
         if not callable(named.get(function)):

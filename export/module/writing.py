@@ -16,9 +16,9 @@ from liquidlens.errors import LiquidLensError
 from liquidlens.export.checks.audit import graph_digest
 from liquidlens.export.checks.module_report import Exported, Layer, ModuleReport
 from liquidlens.export.checks.module_report import Recorded as Record
-from liquidlens.export.facts import stored_parameters
+from liquidlens.export.facts import OPSET, check_opset, stored_parameters
 from liquidlens.export.graph.provenance import effective_parameters, explain
-from liquidlens.export.graph.trace import OPSET, check_opset, lower, serialize
+from liquidlens.export.graph.trace import lower, serialize
 from liquidlens.export.graph.unroll import unroll as spell_out
 from liquidlens.export.module.checking import check
 from liquidlens.export.module.folding import Recorded

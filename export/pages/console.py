@@ -3,6 +3,7 @@
 from liquidlens.console import console, print_columns
 from liquidlens.export.checks.module_report import Exported
 from liquidlens.export.facts import Document, FileAudit
+from liquidlens.words import counted
 
 
 def print_document(document: Document) -> None:
@@ -31,9 +32,17 @@ def print_document(document: Document) -> None:
     print_columns(header, rows, right={2, 3, 4, 5, 7, 8})
     for reason in document.choice.reasons:
         console.print(reason, soft_wrap=True)
-    for profile, parity in document.parity.items():
+    chosen = next(variant for variant in document.variants if variant.recommended)
+    if chosen.precision != "fp32":
         console.print(
-            f"Parity with torch ({profile}) on {parity.scans} scans: logits differ by at most "
+            f"Parity of model.onnx, {chosen.precision}, with torch on validation and test scans: logits differ by at "
+            f"most {chosen.max_logit_difference:.0e}, {chosen.changed_labels} labels change.",
+            soft_wrap=True,
+        )
+    for profile, parity in document.parity.items():
+        file = "model.onnx" if chosen.precision == "fp32" and profile in ("loop", "plain") else "the fp32 file"
+        console.print(
+            f"Parity of {file}, {profile}, with torch on {parity.scans} scans: logits differ by at most "
             f"{parity.max_logit_difference:.0e}, {parity.changed_labels} labels change.",
             soft_wrap=True,
         )
@@ -76,14 +85,24 @@ def print_exported(found: Exported) -> None:
     console.print(f"{found.path}: {found.bytes:,} bytes, {report.form}", style="bold", soft_wrap=True)
 
 
-def print_audit(found: FileAudit) -> None:
+def print_audit(found: FileAudit, tensors: bool = False) -> None:
+    """The verdict, what the file holds in sums, and on request every tensor that it stores."""
+    if found.problems:
+        console.print(f"NOT sound: {counted(len(found.problems), 'problem')}, named below.", style="red")
+    elif found.model is not None:
+        console.print("Sound: every number is accounted for, and nothing was changed.", style="green")
     opset = ", ".join(f"{domain} {number}" for domain, number in found.opset.items())
     console.print(f"{found.file}: {found.model or 'a foreign ONNX file'}, {found.bytes:,} bytes, {opset}", style="bold")
-    rows = [
-        (i.name, i.kind, i.dtype, "x".join(map(str, i.shape)) or "1", f"{i.bytes:,}", i.how) for i in found.initializers
-    ]
-    print_columns(("initializer", "kind", "type", "shape", "bytes", "how"), rows, right={4})
+    for note in found.notes:
+        console.print(f"Note: {note}", soft_wrap=True)
     console.print()
+    if tensors:
+        rows = [
+            (i.name, i.kind, i.dtype, "x".join(map(str, i.shape)) or "1", f"{i.bytes:,}", i.how)
+            for i in found.initializers
+        ]
+        print_columns(("initializer", "kind", "type", "shape", "bytes", "how"), rows, right={4})
+        console.print()
     shares = ((name, f"{size:,}", f"{size / found.bytes:.1%}") for name, size in found.bytes_by_class.items() if size)
     print_columns(("bytes", "", ""), tuple(shares), right={1, 2})
     console.print()
@@ -99,7 +118,5 @@ def print_audit(found: FileAudit) -> None:
             f"{found.cost.nodes:,} nodes executed.",
             soft_wrap=True,
         )
-    for note in found.notes:
-        console.print(f"Note: {note}", soft_wrap=True)
-    if not found.problems and found.model is not None:
-        console.print("Sound: every number is accounted for, and nothing was changed.", style="green")
+    if not tensors:
+        console.print(f"\n{counted(len(found.initializers), 'tensor')} are stored: --tensors lists them.")

@@ -44,10 +44,9 @@ def export(
 ) -> None:
     """Export a trained run to a bundle: complete ONNX files, compared with torch, audited and measured."""
     from liquidlens.export import Options
-    from liquidlens.export import export as export_run
     from liquidlens.export.facts import PRECISIONS, PROFILES
     from liquidlens.export.measure.operating import parse_rule
-    from liquidlens.export.pages.console import print_document
+    from liquidlens.train import RunFolder
 
     options = Options(
         weights=weights,
@@ -64,7 +63,12 @@ def export(
         from liquidlens.export.triton import destination
 
         destination(triton, (out or run).resolve().name)
+    options.check()
+    RunFolder(run).check_finished(weights)
     with console.status("Loading") as status:
+        from liquidlens.export import export as export_run
+        from liquidlens.export.pages.console import print_document
+
         bundle = export_run(run, out, options, data_root, say=lambda step: status.update(step))
     print_document(bundle.document)
     console.print(f"{bundle.path}: model.onnx, AUDIT.html, CARD.md, ...", style="bold", soft_wrap=True)
@@ -97,13 +101,17 @@ def onnx(
     The function takes nothing and returns the module and its example, a dict of tensors by the names of forward's
     parameters; the file is run.
     """
-    from liquidlens import export_onnx
+    from liquidlens.export.facts import check_opset
     from liquidlens.export.module.building import build
     from liquidlens.export.pages.console import print_exported
 
+    check_opset(opset)
     with console.status("Exporting"):
+        module, example = build(source)
+        from liquidlens import export_onnx
+
         found = export_onnx(
-            *build(source), out, step=step, unroll=unroll, state=state, opset=opset, tolerance=tolerance
+            module, example, out, step=step, unroll=unroll, state=state, opset=opset, tolerance=tolerance
         )
     print_exported(found)
 
@@ -113,22 +121,24 @@ def audit(
         Path, typer.Argument(help="Any ONNX file: one of a bundle, or one from elsewhere; or a pretrained model.")
     ],
     html: Annotated[Path | None, typer.Option(help="Write the page for people here.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    tensors: Annotated[bool, typer.Option("--tensors", help="List every tensor that is stored, too.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables: all of it.")] = False,
 ) -> None:
-    """Say what an ONNX file holds and whether that is what was exported: exit code 1 if it is not."""
-    from liquidlens.export.bundle import to_json
+    """Say whether an ONNX file is what was exported, and what it holds: exit code 1 if it is not."""
     from liquidlens.export.checks.audit import audit as audit_file
+    from liquidlens.export.facts import to_json
     from liquidlens.export.pages.console import print_audit
-    from liquidlens.export.pages.report import audit_html
 
     found = audit_file(model)
     if html is not None:
+        from liquidlens.export.pages.report import audit_html
+
         with replacing(html) as partial:
             partial.write_text(audit_html(found), encoding="utf-8")
     if as_json:
         print(to_json(found), end="")
     else:
-        print_audit(found)
+        print_audit(found, tensors)
         if html is not None:
             console.print(f"Page: {html}", soft_wrap=True)
     if found.problems:

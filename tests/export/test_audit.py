@@ -14,7 +14,8 @@ from liquidlens.errors import LiquidLensError
 from liquidlens.export.checks.audit import audit
 from liquidlens.export.checks.cost import cost, full_scan
 from liquidlens.export.checks.parity import AuditError
-from liquidlens.export.complete.wiring import pairs, synapses, wirings
+from liquidlens.export.complete.synapses import pairs, synapses
+from liquidlens.export.complete.wiring import wirings
 from liquidlens.export.facts import FileAudit
 from liquidlens.export.graph import provenance
 from liquidlens.models.papers.hse2024 import TABLE_1
