@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from liquidlens.errors import LiquidLensError, printable
+from liquidlens.errors import LiquidLensError, needing, printable
 
 
 class Terminal(Console):
@@ -53,19 +53,14 @@ def run(app: typer.Typer, arguments: Sequence[str]) -> None:
     """Run a command line.  Errors that a person can mend are one sentence on stderr and exit code 2; with --debug
     anywhere on the line, the traceback stands before it."""
     try:
-        app([argument for argument in arguments if argument != "--debug"])
+        with needing("this command"):
+            app([argument for argument in arguments if argument != "--debug"])
     except LiquidLensError as error:
         show_traceback()
         fail(str(error), code=getattr(error, "exit_code", 2))
     except OSError as error:
         show_traceback()
         fail(f"{error.filename or 'the system'}: {error.strerror or error}.")
-    except ModuleNotFoundError as error:
-        show_traceback()
-        fail(
-            f"this command needs the package {error.name}, which is not installed in this environment: the workshop "
-            "(.venv) trains and exports, the device (.venv-serve) predicts; `make environments` makes both."
-        )
 
 
 def show_traceback() -> None:

@@ -33,6 +33,25 @@ class LiquidLensError(Exception):
         super().__init__(printable(sentence))
 
 
+class MissingPackageError(LiquidLensError, ImportError):
+    """A package that is needed is not installed here; the sentence names what brings it."""
+
+
+@contextmanager
+def needing(wanted: str) -> Iterator[None]:
+    """Make a sentence of a package that is not installed, and that `wanted` needs."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("liquidlens"):
+            raise
+        raise MissingPackageError(
+            f"{wanted} needs the package {error.name}, which is not installed in this environment: pip install "
+            "'liquidlens[cpu,train,export]' brings what trains and exports, 'liquidlens[cpu,serve]' what predicts and "
+            "serves; in a checkout, `make environments` makes both, the workshop (.venv) and the device (.venv-serve)."
+        ) from error
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> LiquidLensError:
     """The error for a name that does not exist; it names the nearest ones, or all."""
     known = list(known)

@@ -53,3 +53,31 @@ def test_training_there_says_which_environment_has_it():
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert "workshop" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("asked", "package"),
+    [
+        ("from liquidlens.train import train", "torch"),
+        ("from liquidlens import models; models.build('LiqExp1N2')", "torch"),
+        ("from liquidlens.models import Classifier", "torch"),
+        ("from liquidlens.export import audit", "onnx"),
+        ("from liquidlens import export_onnx", "ncps"),
+    ],
+)
+def test_python_says_there_what_to_install(asked, package):
+    """As an error of the library that is an ImportError, too; names of models and recipes need nothing of it."""
+    code = f"""
+from liquidlens import LiquidLensError, models, train
+from liquidlens.train.recipes import training
+assert models.entry("LiqExp1N2").paper in training("hse-2024").recipe
+try:
+    {asked}
+except LiquidLensError as error:
+    assert isinstance(error, ImportError)
+    print(error)
+"""
+    done = subprocess.run([DEVICE / "python", "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"needs the package {package}, which is not installed" in done.stdout
+    assert "'liquidlens[cpu,train,export]'" in done.stdout

@@ -102,6 +102,8 @@ def batch(
     except KeyboardInterrupt:
         raise InterruptedJobError("Interrupted. What is done is kept, and --resume goes on from there.") from None
     _conclude(out, summary, evaluate, as_json)
+    if resume and summary.errors and not as_json:
+        console.print("--resume keeps rows with an error; --overwrite reads mended files anew, and all others.")
     if strict and summary.errors:
         fail(f"{summary.errors:,} of {summary.scans:,} scans could not be predicted.", code=3)
 

@@ -75,7 +75,8 @@ def predict(
         except LiquidLensError as error:
             show_traceback()
             rows.append({"scan": source, "error": str(error)})
-            failures.append(str(error))
+            hint = " For a folder of many scans there is `liquidlens batch`." if Path(source).is_dir() else ""
+            failures.append(f"{error}{hint}")
     if as_json:
         answer = {"model": predictor.manifest.model, "device": predictor.device, "predictions": rows}
         print(json.dumps(answer, indent=2))

@@ -47,6 +47,8 @@ def candidates(device: str) -> tuple[Device, ...]:
     if device == "auto":
         return "cuda", "cpu"
     known = get_args(Device)
+    if device.lower() in ("gpu", "nvidia"):
+        raise LiquidLensError(f"There is no device named {device!r}. Did you mean cuda, an NVIDIA GPU?")
     if device not in known:
         raise unknown("device", device, ("auto", *known))
     return (device,)  # type: ignore[return-value]  # it is one of them

@@ -38,6 +38,8 @@ def _no_gpu():
 def test_names_of_devices():
     assert devices.candidates("auto") == ("cuda", "cpu")
     assert devices.candidates("tensorrt") == ("tensorrt",)
+    with pytest.raises(LiquidLensError, match=r"There is no device named 'gpu'\. Did you mean cuda"):
+        devices.candidates("gpu")
     with pytest.raises(LiquidLensError, match=r"There is no device named 'cud'\. Did you mean cuda"):
         devices.candidates("cud")
     assert 1 <= devices.default_threads() <= 4
