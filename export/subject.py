@@ -1,9 +1,11 @@
 """What is exported: a finished run with its data, and the complete model that is made of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from liquidlens import metrics, models
 from liquidlens.export.complete import ood
@@ -14,10 +16,35 @@ from liquidlens.export.options import Options
 from liquidlens.manifest import Operating
 from liquidlens.models.front import Front
 from liquidlens.models.layers.four_directions import Sweep
-from liquidlens.train.datasets import Dataset
+from liquidlens.train.datasets import Dataset, Scans
+from liquidlens.train.datasets.dataset import Placed
 from liquidlens.train.loop.fit import measure, raw_splits, splits
 from liquidlens.train.run import RunFolder, RunRecipe, WeightsMetrics
 from liquidlens.train.studies.crossvalidation import out_of_fold
+
+#: So many bytes of each split's scans are kept after they were read.
+KEPT = 2**30
+
+
+class Kept(Sequence[NDArray | Placed]):
+    """Scans that are read from their files when they are asked for; the first ones, as many as there is room for, stay:
+    an export goes over them six times."""
+
+    def __init__(self, scans: Scans):
+        self.scans, self.held, self.room = scans, dict[int, NDArray | Placed](), KEPT
+
+    def __len__(self) -> int:
+        return len(self.scans)
+
+    def __getitem__(self, index):
+        if index in self.held:
+            return self.held[index]
+        scan = self.scans[index]
+        size = (scan.pixels if isinstance(scan, Placed) else scan).nbytes
+        if size <= self.room:
+            self.held[index] = scan
+            self.room -= size
+        return scan
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +74,8 @@ def prepared(
 ) -> Subject:
     """Complete a network that was trained by `recipe` on `dataset`, with the run's figures of these weights."""
     figures = folder.metrics().of(options.weights)
+    kept = {name: scans if isinstance(scans, np.ndarray) else Kept(scans) for name, scans in dataset.scans.items()}
+    dataset = replace(dataset, scans=kept)
     inputs, truth = splits(dataset, recipe)
     if _start_from_zeros(network):
         figures = measure(network, recipe, inputs, truth)

@@ -73,6 +73,7 @@ def test_every_variant_is_measured_and_sound(cnn_bundle):
     variants = {found.precision: found for found in cnn_bundle.document.variants}
     assert list(variants) == ["fp32", "fp16", "int8-dynamic", "int8-static"]
     fp32 = variants["fp32"]
+    assert fp32.max_logit_difference <= 1e-4 < variants["int8-static"].max_logit_difference
     assert fp32.bytes >= 3 * variants["int8-dynamic"].bytes
     assert variants["fp16"].max_probability_difference <= 5e-3
     assert variants["int8-dynamic"].converted == {"MatMul": 2}
@@ -84,6 +85,8 @@ def test_every_variant_is_measured_and_sound(cnn_bundle):
         assert predictor.manifest.precision == found.precision
         difference = np.abs(predictor.run(scans)["probabilities"] - expected).max()
         assert difference <= found.max_probability_difference + 1e-6
+        # A sigmoid is nowhere steeper than 1/4.
+        assert found.max_probability_difference <= (found.max_logit_difference + fp32.max_logit_difference) / 4 + 1e-6
         assert abs(found.figures["test"]["auc"].value - fp32.figures["test"]["auc"].value) < 0.02
         assert found.figures["test"]["auc"].low < found.figures["test"]["auc"].value < found.figures["test"]["auc"].high
     assert [found.precision for found in variants.values() if found.recommended] == [cnn_bundle.manifest.precision]
