@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from liquidlens import metrics, models
 from liquidlens.export.complete import ood
@@ -26,12 +26,12 @@ from liquidlens.train.studies.crossvalidation import out_of_fold
 KEPT = 2**30
 
 
-class Kept(Sequence[NDArray | Placed]):
+class Kept(Sequence[Any]):
     """Scans that are read from their files when they are asked for; the first ones, as many as there is room for, stay:
     an export goes over them six times."""
 
     def __init__(self, scans: Scans):
-        self.scans, self.held, self.room = scans, dict[int, NDArray | Placed](), KEPT
+        self.scans, self.held, self.room = scans, dict[int, Any](), KEPT
 
     def __len__(self) -> int:
         return len(self.scans)
