@@ -23,8 +23,8 @@ from liquidlens.train.loop.prepare import feeds
 FASTER = 1.2
 SMALLER = 1.5
 NOT_SLOWER = 1.1
-#: Batch sizes, and how often each is timed: the choice goes by the first, the others are for people to see.
-REPEATS = {1: 50, 8: 5, 32: 5}
+#: Batch sizes by how often they are timed: the choice goes by the first, the others are for people to see.
+TIMED = {50: (1,), 3: (8, 32)}
 #: So many scans at a time: what larger batches need no longer fits into the processor's caches.
 CHUNK = 8
 #: By how much a larger share of the validation scans a variant may call out-of-distribution than fp32 does.
@@ -51,8 +51,8 @@ def compare(
     files = [candidate.file for candidate in candidates if candidate.file]
     rows = [
         row
-        for size, repeats in REPEATS.items()
-        for row in bench.measure(files, [size], repeats=repeats, providers=[bench.CPU])
+        for repeats, sizes in TIMED.items()
+        for row in bench.measure(files, sizes, repeats=repeats, providers=[bench.CPU])
     ]
     outputs = _outputs(files, splits, manifest.input)
     runs = {
