@@ -36,9 +36,11 @@ def serve(
 ) -> None:
     """Serve models to people (a demo in the browser) and to programs (the Open Inference Protocol)."""
     from liquidlens.imaging.budget import parse_budget
-    from liquidlens.serve.server.app import run
+    from liquidlens.serve.predict.pretrained import find
     from liquidlens.serve.settings import SERVED, Settings, read_password
 
+    for model in models or ():
+        find(model)
     password = read_password(password_file)
     if user is not None and password is None:
         raise LiquidLensError("--user needs a password: set $LIQUIDLENS_PASSWORD or give --password-file.")
@@ -57,4 +59,6 @@ def serve(
         public_key=require_signature,
         budget=parse_budget(limits or (), SERVED),
     )
+    from liquidlens.serve.server.app import run  # seconds, which a wrong name need not wait for
+
     run(models or [], settings, lambda line: console.print(line, soft_wrap=True), open_page)
