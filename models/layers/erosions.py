@@ -40,19 +40,30 @@ class Erosions(nn.Module):
 
 
 class PooledErosions(nn.Module):
-    """The same by max-pooling the negative: a third of the time in ONNX Runtime, four times as long in torch."""
+    """The same by max-pooling the negative, of volumes with values from 0 on: a third of the time in ONNX Runtime, four
+    times as long in torch.
+
+    Slices that hold nothing, and whose neighbours hold nothing, are left out meanwhile: what stays keeps its
+    neighbours, and nothing is left of the others.
+    """
 
     def __init__(self, erosions: Erosions):
         super().__init__()
         self.rounds = erosions.rounds
 
     def forward(self, volumes: Tensor) -> Tensor:
-        left = [-volumes]
+        empty = volumes.amax((0, 1, 3, 4)) == 0  # (slices,), in all volumes
+        first_empty = empty & (empty.cumsum(0) == 1)
+        kept = first_empty | (F.max_pool1d((~empty).to(volumes)[None, None], 3, 1, 1)[0, 0] > 0)
+        place = kept.cumsum(0) - 1
+        row = torch.where(kept, place, (place * first_empty).sum())
+
+        left = [-volumes[:, 0].index_select(1, kept.nonzero()[:, 0])]
         for _ in range(self.rounds):
-            along = [_most(left[-1], axis) for axis in (0, 1, 2)]
-            planes = [_most(along[0], 1), _most(along[0], 2), _most(along[1], 2)]
-            left += [_most_of(along), _most_of(planes), _most(planes[0], 2)]
-        return -torch.cat([volume.transpose(1, 2) for volume in left], 2)
+            along = [_most(left[-1], axis) for axis in (1, 2, 3)]
+            planes = [_most(along[1], 1), _most(along[2], 1), _most(along[2], 2)]
+            left += [_most_of(along), _most_of(planes), _most(planes[2], 1)]
+        return (-torch.stack(left, 2)).index_select(1, row)
 
 
 def _least(volumes: Tensor, axis: int) -> Tensor:
@@ -70,9 +81,13 @@ def _least_of(volumes: list[Tensor], out: Tensor) -> None:
 
 
 def _most(volumes: Tensor, axis: int) -> Tensor:
-    """Of each voxel of (batch, 1, slices, rows, columns) and its two neighbours along a spatial axis."""
-    box = [3 if axis == here else 1 for here in range(3)]
-    return F.max_pool3d(volumes, box, 1, [length // 2 for length in box])
+    """Of each voxel of (batch, slices, rows, columns) and its two neighbours along a spatial axis.
+
+    Pooled in two dimensions, in which ONNX Runtime is faster than in three: along slices as if each were one row.
+    """
+    if axis == 1:
+        return F.max_pool2d(volumes.flatten(2)[:, None], (3, 1), 1, (1, 0)).view_as(volumes)
+    return F.max_pool2d(volumes, *((3, 1), 1, (1, 0)) if axis == 2 else ((1, 3), 1, (0, 1)))
 
 
 def _most_of(volumes: list[Tensor]) -> Tensor:

@@ -71,7 +71,7 @@ class SliceEncoder(nn.Module):
         self.features = nn.Linear(2 * maps[1] + channels, features)
 
     def forward(self, slices: Tensor, amounts: Tensor) -> Tensor:
-        pooled = of_distinct(slices, self._pooled)
+        pooled = of_distinct(slices, self._pooled, amounts[:, 0] > 0)
         return torch.relu(self.features(torch.cat([pooled, _shares(amounts)], 1)))
 
     def _pooled(self, slices: Tensor) -> Tensor:

@@ -27,8 +27,11 @@ def test_sizes():
 
 
 def test_erosions_are_those_of_scipy(vessels):
-    """By 6, 18 and 26 neighbours, also of grey volumes and at the border."""
-    for volumes in (vessels, torch.rand(2, 1, 9, 10, 11)):
+    """By 6, 18 and 26 neighbours, also of grey volumes, at the border and beside slices that hold nothing."""
+    grey = torch.rand(2, 1, 9, 10, 11)
+    apart = grey.clone()
+    apart[:, :, [0, 1, 2, 5, 8]] = 0
+    for volumes in (vessels, grey, apart, 0 * grey, 0 * grey + 1):
         found = Erosions(rounds=2)(volumes)
         assert torch.equal(found, PooledErosions(Erosions(rounds=2))(volumes))
         assert found.shape[2] == 7
