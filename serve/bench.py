@@ -5,8 +5,10 @@ alike.  No torch, no onnx.
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +33,7 @@ class Row:
     p50_milliseconds, p99_milliseconds: quantiles of the time of one run, copies to the device and back included.
     fastest_milliseconds: the fastest run, which other work on the machine disturbed least.
     per_second: units per second over all runs.
+    beside_per_second: the same of runs side by side, each on as many threads; None where they were not asked for.
     """
 
     file: Path
@@ -44,6 +47,7 @@ class Row:
     p99_milliseconds: float
     fastest_milliseconds: float
     per_second: float
+    beside_per_second: float | None = None
 
 
 @dataclass(frozen=True)
@@ -62,16 +66,18 @@ def measure(
     threads: int = 1,
     repeats: int = 50,
     providers: Sequence[str] | None = None,
+    beside: int = 1,
 ) -> list[Row]:
     """Load and run every file `repeats` times per batch size, with generated scans of its input contract's size.
 
     paths: ``.onnx`` files, and folders, which stand for all their ``model*.onnx``.  threads: what ONNX Runtime may use
     on the CPU.  providers: names that ONNX Runtime knows; by default the CPU, and CUDA where a session really gets it.
+    beside: so many runs at once are timed as well, on the CPU, if they are more than one.
 
     Raises LiquidLensError for what is not there, is no ONNX file or has no manifest, and for a provider that was asked
     for and cannot be had.
     """
-    if min(*batch_sizes, threads, repeats) < 1:
+    if min(*batch_sizes, threads, repeats, beside) < 1:
         raise LiquidLensError("Batch sizes, threads and repeats are whole numbers from 1.")
     files = [file for path in paths for file in _files(Path(path))]
     candidates = [
@@ -88,8 +94,8 @@ def measure(
             times.append(1000 * (time.perf_counter() - started))
     rows = []
     for size in batch_sizes:
-        runs = _timed_runs(candidates, size, repeats)
-        for candidate, load, run in zip(candidates, loads, runs, strict=True):
+        runs = _timed_runs(candidates, size, repeats, beside)
+        for candidate, load, (run, rounds) in zip(candidates, loads, runs, strict=True):
             rows.append(
                 Row(
                     file=candidate.file,
@@ -103,31 +109,41 @@ def measure(
                     p99_milliseconds=float(np.percentile(run, 99)),
                     fastest_milliseconds=min(run),
                     per_second=1000 * size * repeats / sum(run),
+                    beside_per_second=1000 * size * beside * repeats / sum(rounds) if rounds else None,
                 )
             )
     return sorted(rows, key=lambda row: (files.index(row.file), row.provider != CPU, row.batch_size))
 
 
-def _timed_runs(candidates: Sequence[_Candidate], batch_size: int, repeats: int) -> list[list[float]]:
-    """Milliseconds of each run of each candidate."""
+def _timed_runs(
+    candidates: Sequence[_Candidate], batch_size: int, repeats: int, beside: int
+) -> list[tuple[list[float], list[float]]]:
+    """Of each candidate, the milliseconds of each run, and of each round of so many runs side by side."""
     feeds = [inputs(candidate.session, candidate.manifest.input, batch_size) for candidate in candidates]
-    runs: list[list[float]] = [[] for _ in candidates]
-    for repeat in range(repeats + 2):  # the first two are for warming up: memory is laid out, kernels are chosen
-        # Each turn starts with another one, so that nothing periodic on the machine hits always the same.
-        turn = repeat % len(candidates)
-        in_turn = list(zip(runs, candidates, feeds, strict=True))
-        for times, candidate, feed in in_turn[turn:] + in_turn[:turn]:
-            started = time.perf_counter()
-            try:
-                candidate.session.run(None, feed)
-            except Exception as error:  # ONNX Runtime raises a dozen unrelated types
-                raise LiquidLensError(
-                    f"{candidate.file}: {candidate.provider} cannot run it at batch size {batch_size} "
-                    f"({first_line(error)})."
-                ) from error
-            if repeat >= 2:
-                times.append(1000 * (time.perf_counter() - started))
-    return runs
+    times: list[tuple[list[float], list[float]]] = [([], []) for _ in candidates]
+    with ThreadPoolExecutor(beside) as lanes:
+        for repeat in range(repeats + 2):  # the first two are for warming up: memory is laid out, kernels are chosen
+            # Each turn starts with another one, so that nothing periodic on the machine hits always the same.
+            turn = repeat % len(candidates)
+            in_turn = list(zip(times, candidates, feeds, strict=True))
+            for (runs, rounds), candidate, feed in in_turn[turn:] + in_turn[:turn]:
+                runs.append(_milliseconds(candidate, [feed], map))
+                if beside > 1 and candidate.provider == CPU:
+                    rounds.append(_milliseconds(candidate, [feed] * beside, lanes.map))
+    return [(runs[2:], rounds[2:]) for runs, rounds in times]
+
+
+def _milliseconds(candidate: _Candidate, feeds: Sequence[dict[str, NDArray]], each: Callable) -> float:
+    """What it takes to run all feeds by `each`, which is ``map``, or that of a pool of threads."""
+    started = time.perf_counter()
+    try:
+        list(each(partial(candidate.session.run, None), feeds))
+    except Exception as error:  # ONNX Runtime raises a dozen unrelated types
+        size = len(next(iter(feeds[0].values())))
+        raise LiquidLensError(
+            f"{candidate.file}: {candidate.provider} cannot run it at batch size {size} ({first_line(error)})."
+        ) from error
+    return 1000 * (time.perf_counter() - started)
 
 
 def inputs(session: onnxruntime.InferenceSession, contract: InputContract, batch_size: int) -> dict[str, NDArray]:

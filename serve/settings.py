@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from liquidlens.cores import usable_cores
 from liquidlens.errors import LiquidLensError
 from liquidlens.imaging.budget import DEFAULT, Budget
 
@@ -27,8 +28,10 @@ class Settings:
     user, password: asked of everybody, for everything but the health endpoints, if there is a password.
     upload_bytes: the largest request, and so the largest upload.  A CT series of 500 slices has about 260 MB.
     queue_size: how many requests may wait, of the demo and of the protocol each; the next one is told to come later.
-    concurrency: how many of them are worked on at once.  Each inference uses several cores already.
-    device, threads: as `serve.predict.predictor.Predictor` takes them.
+    concurrency: how many of them are worked on at once; by default one per core, and at least two, so that a small one
+        need not wait for a large one.
+    device, threads: as `serve.predict.predictor.Predictor` takes them; by default requests that are worked on at once
+        share the cores.
     public_key: whose signature every model has to have, see `liquidlens.signing`; None asks for none.
     budget: what one uploaded scan may ask of the machine: 2^27 pixels and 60 seconds, else as `Budget` by itself.
     """
@@ -41,7 +44,7 @@ class Settings:
     password: str | None = field(default=None, repr=False)
     upload_bytes: int = 512 * 2**20
     queue_size: int = 64
-    concurrency: int = 2
+    concurrency: int = field(default_factory=lambda: max(2, usable_cores()))
     device: str = "auto"
     threads: int | None = None
     public_key: Path | None = None

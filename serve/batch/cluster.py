@@ -27,6 +27,7 @@ from liquidlens.serve.batch.job import State, Summary, is_done, job_of, journal_
 from liquidlens.serve.batch.journal import Job, lock, opened
 from liquidlens.serve.batch.ray_session import cause_of, import_ray, session
 from liquidlens.serve.batch.table_parts import cut, file_of, open_folder, rows_of
+from liquidlens.serve.predict import memory
 from liquidlens.serve.predict.predictor import Predictor
 
 KEPT = "What is done is kept, and --resume goes on from there."
@@ -132,6 +133,7 @@ class Judge:
 
     @functools.cached_property
     def _predictor(self) -> Predictor:
+        memory.keep_freed()
         os.chdir(self._here)
         return Predictor(self._model, self._device, self._threads, sha256=self._job.model_sha256)
 

@@ -1,11 +1,12 @@
 """The engine: places in, rows out, in their order and in little memory.
 
-Worker processes read scans (`imaging.readers`).  Scans are taken in windows of a few batches; within a window those of
-equal shape are run together, and its rows come in the order of its scans.  A window ends after so many scans or bytes,
-counted from its own beginning: a job that goes on after a window therefore runs the same batches as one that was never
-interrupted, and gives the same digits.
+Worker processes read scans (`imaging.readers`).  Scans are taken in windows; within a window those of equal shape are
+run together, and its rows come in the order of its scans.  A window ends after so many scans or bytes, counted from its
+own beginning: a job that goes on after a window therefore runs the same batches as one that was never interrupted, and
+gives the same digits.
 """
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,22 +24,24 @@ from liquidlens.serve.batch.tables import Row, columns
 from liquidlens.serve.predict.prediction import Prediction
 from liquidlens.serve.predict.predictor import Predictor
 
-#: Batches per window: scans of mixed shapes find others of their shape.
-_BATCHES = 4
+#: Scans per window, or more if a batch is to have more: scans of mixed shapes find others of their shape.
+_SCANS = 128
 #: Bytes of scans per window.  A large CT is a window of its own.
-_BYTES = 128 * 2**20
+_BYTES = 64 * 2**20
+#: Windows that are run at once: while the rows of one are made, the other one keeps the cores at work.
+_AT_ONCE = 2
 
 
 @dataclass(frozen=True)
 class Options:
     """How scans are read and run.
 
-    batch_size: scans of one shape that are run together.
+    batch_size: scans of one shape that are run together; by default as many as `Predictor.together` says.
     readers: processes that read scans; by default one for each core, at most 8.
     budget: of one scan.
     """
 
-    batch_size: int = 32
+    batch_size: int | None = None
     readers: int | None = None
     budget: Budget = DEFAULT
 
@@ -80,16 +83,15 @@ def predict(
         colour=expects.channels == 3,
     )
     found = (one for one in found if not is_told_elsewhere(one[0][1], one[1].of))
-    with ThreadPoolExecutor(max_workers=1) as model:
-        under_way: tuple[list[_Numbered], Future[list[Row]]] | None = None
-        # While one window is run, the next one is gathered, and the last one is kept by the caller.
-        for window in _windows(found, _BATCHES * options.batch_size):
-            coming = model.submit(_rows, predictor, window, options.batch_size, shard)
-            if under_way is not None:
-                yield _window(*under_way)
-            under_way = window, coming
-        if under_way is not None:
-            yield _window(*under_way)
+    with ThreadPoolExecutor(max_workers=_AT_ONCE) as model:
+        under_way: deque[tuple[list[_Numbered], Future[list[Row]]]] = deque()
+        # Meanwhile the next window is gathered, and the last one is kept by the caller.
+        for window in _windows(found, max(_SCANS, options.batch_size or 0)):
+            under_way.append((window, model.submit(_rows, predictor, window, options.batch_size, shard)))
+            if len(under_way) > _AT_ONCE:
+                yield _window(*under_way.popleft())
+        while under_way:
+            yield _window(*under_way.popleft())
 
 
 def _window(scans: list[_Numbered], rows: Future[list[Row]]) -> Window:
@@ -114,7 +116,7 @@ def _windows(found: Iterator[_Numbered], scans: int) -> Iterator[list[_Numbered]
         yield window
 
 
-def _rows(predictor: Predictor, window: list[_Numbered], batch_size: int, shard: str) -> list[Row]:
+def _rows(predictor: Predictor, window: list[_Numbered], batch_size: int | None, shard: str) -> list[Row]:
     names = [named(place.path, found.item) for (_, place), found in window]
     readable = [i for i, (_, found) in enumerate(window) if isinstance(found.scan, Scan)]
     scans = [scan for _, found in window if isinstance(scan := found.scan, Scan)]

@@ -57,7 +57,10 @@ def batch(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew, whatever is there.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit code 3 if any scan has an error.")] = False,
     labels: Labels = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Scans of one shape per run.")] = 32,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Scans of one shape per run; by default up to 8, or 32 on a GPU."),
+    ] = None,
     readers: Annotated[
         int | None, typer.Option(min=1, help="Processes that read scans; by default one per core, up to 8.")
     ] = None,
@@ -76,8 +79,9 @@ def batch(
     from liquidlens.serve.batch import cluster, job
     from liquidlens.serve.batch.engine import Options
     from liquidlens.serve.batch.inputs import STDIN, Inputs, Shard
-    from liquidlens.serve.predict import Predictor
+    from liquidlens.serve.predict import Predictor, memory
 
+    memory.keep_freed()
     if resume and overwrite:
         raise LiquidLensError("--resume goes on and --overwrite starts anew: give one of them.")
     if engine == "plain" and (actors or ray_address):

@@ -17,9 +17,14 @@ def bench(
     repeats: Annotated[int, typer.Option(min=1, help="Runs per file and batch size.")] = 50,
 ) -> None:
     """Time exported files: load, latency and throughput, by batch size, on the CPU and on CUDA where there is any."""
+    from liquidlens.cores import usable_cores
     from liquidlens.serve.bench import measure
+    from liquidlens.serve.predict import memory
+    from liquidlens.serve.predict.predictor import SCANS
 
-    rows = measure(models, numbers(batch, int, "--batch"), threads, repeats)
+    memory.keep_freed()
+    beside = max(1, usable_cores() // threads)
+    rows = measure(models, numbers(batch, int, "--batch"), threads, repeats, beside=beside)
     shown = [
         (
             str(row.file),
@@ -30,11 +35,19 @@ def bench(
             f"{row.p50_milliseconds:.2f} ms",
             f"{row.p99_milliseconds:.2f} ms",
             f"{row.per_second:,.0f} {row.unit}s/s",
+            "" if row.beside_per_second is None else f"{row.beside_per_second:,.0f} {row.unit}s/s",
         )
         for row in rows
     ]
-    print_columns(("file", "on", "bytes", "load", "batch", "p50", "p99", "throughput"), shown, right={2, 3, 4, 5, 6, 7})
+    titles = ("file", "on", "bytes", "load", "batch", "p50", "p99", "throughput", "side by side")
+    print_columns(titles, shown, right=set(range(2, len(titles))))
     console.print(f"{counted(threads, 'CPU thread')}, {repeats} runs each, in turn.")
+    if beside > 1:
+        console.print(
+            f"Side by side: {beside} runs at once. `batch` runs its scans so, in batches of up to {SCANS}, or as "
+            "--batch-size and --threads say.",
+            soft_wrap=True,
+        )
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of lines.")] = False) -> None:

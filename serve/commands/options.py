@@ -11,7 +11,9 @@ Models = Annotated[
     typer.Argument(help="Exported .onnx files, bundles, or pretrained names; by default all of these."),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or tensorrt; a device that cannot be had is an error.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads per run; by default up to 4.")]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="CPU threads; many scans take one each. Default: one per core.")
+]
 Limits = Annotated[
     list[str] | None,
     typer.Option(

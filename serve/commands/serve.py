@@ -7,7 +7,7 @@ import typer
 
 from liquidlens.console import console
 from liquidlens.errors import LiquidLensError
-from liquidlens.serve.commands.options import Device, Limits, Models, Signature, Threads
+from liquidlens.serve.commands.options import Device, Limits, Models, Signature
 
 
 def serve(
@@ -15,11 +15,15 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 7860,
     device: Device = "auto",
-    threads: Threads = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads of one request; by default those worked on share the cores.")
+    ] = None,
     limits: Limits = None,
     max_upload: Annotated[int, typer.Option(min=1, help="Largest upload, in MiB.")] = 512,
     queue: Annotated[int, typer.Option(min=1, help="How many requests may wait before the next is refused.")] = 64,
-    concurrency: Annotated[int, typer.Option(min=1, help="How many are worked on at once.")] = 2,
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, help="How many are worked on at once; by default one per core, at least two.")
+    ] = None,
     user: Annotated[str | None, typer.Option(help="Who logs in, by default liquidlens; needs a password.")] = None,
     password_file: Annotated[
         Path | None, typer.Option(help="Its first line is the password; otherwise $LIQUIDLENS_PASSWORD, or none.")
@@ -53,11 +57,11 @@ def serve(
         password=password,
         upload_bytes=max_upload * 2**20,
         queue_size=queue,
-        concurrency=concurrency,
         device=device,
         threads=threads,
         public_key=require_signature,
         budget=parse_budget(limits or (), SERVED),
+        **({} if concurrency is None else {"concurrency": concurrency}),
     )
     from liquidlens.serve.server.app import run  # seconds, which a wrong name need not wait for
 

@@ -1,17 +1,23 @@
 """The predictor: one exported file, loaded on a device and ready to judge scans.  No torch, no onnx."""
 
+import contextlib
 import functools
 import hashlib
+import math
 import re
+import threading
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from liquidlens import imaging
+from liquidlens.cores import usable_cores
 from liquidlens.errors import LiquidLensError, first_line
 from liquidlens.files import beside
 from liquidlens.imaging import Scan
@@ -24,6 +30,13 @@ from liquidlens.signing import verified
 
 #: CUDA graphs that are kept at a time, one for each shape.
 REPLAYS = 4
+#: Scans of one run where nobody says how many, and their pixels together, at most: what a layer hands to the next one
+#: then stays in a core's cache.  A rule, and nothing measured, so that the same scans make the same batches everywhere.
+SCANS, PIXELS = 8, 2**17
+#: Scans of one run on a GPU, which wants many.
+SCANS_ON_GPU = 32
+#: From so many pixels on, runs are made one after the other, on all threads: resizing takes 16 bytes for each pixel.
+LARGE = 2**22
 #: What a predictor judges: a scan, its pixels as `Scan.pixels` has them, or a file as `imaging.read` reads it.
 Given = Scan | NDArray | str | Path
 #: A line of ``SHA256SUMS``, also as ``sha256sum -b`` writes it.
@@ -38,6 +51,7 @@ class Predictor:
     session: ONNX Runtime's.
     device: where it runs, ``cpu`` or ``cuda:0 NVIDIA H100``.
     nodes: how many nodes of the graph each of ONNX Runtime's providers runs.
+    lanes: how many runs `predict_many` makes side by side: on the CPU as many as there are threads, each on one.
     replays: whether scans are run as CUDA graphs once their shape comes again: on CUDA, in the profile ``unrolled``.
 
     All methods may be called by several threads at once.
@@ -54,7 +68,8 @@ class Predictor:
         """path: an exported file, a bundle's folder, or the name of a pretrained model.
         device: ``cpu``, ``cuda``, ``tensorrt``, or ``auto``, which takes CUDA where it works and else the CPU (small
             liquid models may be faster there: ``make gpu-check`` measures).
-        threads: for one run on the CPU; by default `devices.default_threads()`.
+        threads: of the CPU, all for one scan, one each for many; by default one per core, of which a single scan takes
+            up to `devices.default_threads()`.
         public_key: the file's bundle has to be signed by its owner, see `liquidlens.signing`.
         sha256: the file has to be the one with this digest.
 
@@ -103,12 +118,13 @@ class Predictor:
         return answer
 
     def predict_many(
-        self, scans: Sequence[Given], names: Sequence[str] | None = None, batch_size: int = 8
+        self, scans: Sequence[Given], names: Sequence[str] | None = None, batch_size: int | None = None
     ) -> list[Prediction | LiquidLensError]:
-        """Judge scans in batches of equal shape, at most `batch_size` at a time; answers come in the order of `scans`.
-        All are read before the first is judged.
+        """Judge scans in batches of equal shape, several of them side by side (`lanes`); answers come in the order of
+        `scans`.  All are read before the first is judged.
 
         names: what errors call the scans, by default ``scan 0``, ``scan 1``, ... and the files.
+        batch_size: scans of one run, at most; by default what `together` says.
         A scan that cannot be judged has its error in its place, and the others their answers.
         """
         names = names or [str(x) if isinstance(x, str | Path) else f"scan {i}" for i, x in enumerate(scans)]
@@ -121,20 +137,35 @@ class Predictor:
                 groups[read[i].pixels.shape].append(i)
             except LiquidLensError as error:
                 answers[i] = error
-        for group in groups.values():
-            for first in range(0, len(group), batch_size):
-                batch = group[first : first + batch_size]
-                judged = self._judge([read[i] for i in batch], [names[i] for i in batch], time.perf_counter())
-                answers.update(zip(batch, judged, strict=True))
+        batches = [
+            batch for shape, group in groups.items() for batch in _cut(group, batch_size or self.together(shape))
+        ]
+        beside = self.lanes > 1 and len(batches) > 1
+
+        def judge(batch: list[int]) -> list[Prediction | LiquidLensError]:
+            return self._judge([read[i] for i in batch], [names[i] for i in batch], time.perf_counter(), beside)
+
+        for batch, judged in zip(batches, (self._pool.map if beside else map)(judge, batches), strict=True):
+            answers.update(zip(batch, judged, strict=True))
         return [answers[i] for i in range(len(scans))]
 
-    def run(self, scans: NDArray) -> Outputs:
+    def together(self, shape: tuple[int, ...]) -> int:
+        """How many scans of this shape make one run, if nobody says otherwise."""
+        return SCANS_ON_GPU if self.device != "cpu" else max(1, min(SCANS, PIXELS // math.prod(shape)))
+
+    def run(self, scans: NDArray, beside: bool = False) -> Outputs:
         """The outputs by name for raw scans of one size: (batch, slices, rows, columns), (batch, rows, columns), or
-        (batch, rows, columns, 3) in colour.  Raises LiquidLensError if ONNX Runtime cannot run them."""
+        (batch, rows, columns, 3) in colour.  Raises LiquidLensError if ONNX Runtime cannot run them.
+
+        beside: other runs are made meanwhile, so this one takes one thread; large ones wait for each other instead.
+        """
         scans = np.ascontiguousarray(scans, np.float32)
         try:
-            replay = self._replay(scans.shape)
-            return run(self.session, self._names, scans) if replay is None else replay.run(scans)
+            if beside and scans.size < LARGE:
+                return run(self._narrow, self._names, scans)
+            with self._one_after_the_other if beside else contextlib.nullcontext():
+                replay = self._replay(scans.shape)
+                return run(self.session, self._names, scans) if replay is None else replay.run(scans)
         except Exception as error:  # ONNX Runtime raises a dozen unrelated types
             raise LiquidLensError(f"ONNX Runtime cannot run {self.path} ({first_line(error)}).") from error
 
@@ -161,6 +192,8 @@ class Predictor:
         self.session = devices.open_session(self._content, device, threads)
         self.nodes = devices.nodes(self.session)
         self.device = devices.describe(device)
+        self.lanes = (threads or usable_cores()) if device == "cpu" else 1
+        self._one_after_the_other = threading.Lock()
         self.manifest = Manifest.from_metadata(self.session.get_modelmeta().custom_metadata_map)
         if self.manifest.profile == "step":
             raise LiquidLensError("it reads one slice at a time (profile step); give the bundle's model.onnx.")
@@ -179,6 +212,15 @@ class Predictor:
             found = outputs[name].shape if name in outputs else "missing"
             if found != shape:
                 raise LiquidLensError(f"the graph does not fit its manifest: output {name} is {found}, not {shape}.")
+
+    @functools.cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self.lanes)
+
+    @functools.cached_property
+    def _narrow(self) -> Any:
+        """A session whose runs take one thread."""
+        return devices.open_session(self._content, "cpu", threads=1)
 
     def _replay(self, shape: tuple[int, ...]) -> Replay | None:
         """The CUDA graph for scans of this shape, made when a shape comes twice in a row; None if there is none."""
@@ -200,18 +242,20 @@ class Predictor:
         if (why := fitting.refusal(self.manifest, scan)) is not None:
             raise LiquidLensError(f"{name}: {why}")
 
-    def _judge(self, scans: Sequence[Scan], names: Sequence[str], started: float) -> list[Prediction | LiquidLensError]:
-        """Judge scans of one shape that passed `_check`, in one run."""
+    def _judge(
+        self, scans: Sequence[Scan], names: Sequence[str], started: float, beside: bool = False
+    ) -> list[Prediction | LiquidLensError]:
+        """Judge scans of one shape that passed `_check`, in one run.  beside: as of `run`."""
         pixels = [presented(self.manifest, scan) for scan in scans]
         batch = np.stack(pixels) if len(scans) > 1 else pixels[0][None]
         prepared = time.perf_counter()
         try:
-            outputs = self.run(batch)
+            outputs = self.run(batch, beside)
         except LiquidLensError as error:
             if len(scans) == 1:
                 return [error]
             alone = zip(scans, names, strict=True)  # perhaps they are too large only together
-            return [self._judge([scan], [name], time.perf_counter())[0] for scan, name in alone]
+            return [self._judge([scan], [name], time.perf_counter(), beside)[0] for scan, name in alone]
         ended = time.perf_counter()
         stages = {"prepare": prepared - started, "run": ended - prepared, "total": ended - started}
         milliseconds = {stage: 1000 * seconds / len(scans) for stage, seconds in stages.items()}
@@ -224,6 +268,10 @@ class Predictor:
             except LiquidLensError as error:
                 answers.append(LiquidLensError(f"{name}: {error}"))
         return answers
+
+
+def _cut(group: list[int], size: int) -> Iterator[list[int]]:
+    return (group[first : first + size] for first in range(0, len(group), size))
 
 
 def check_sum(path: Path, found: str) -> None:

@@ -21,10 +21,11 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
+from liquidlens.cores import usable_cores
 from liquidlens.errors import LiquidLensError
-from liquidlens.serve.predict import pretrained
+from liquidlens.serve.predict import memory, pretrained
 from liquidlens.serve.predict.predictor import Predictor
-from liquidlens.serve.server import heap, log, protocol
+from liquidlens.serve.server import log, protocol
 from liquidlens.serve.server.connections import Server, listen
 from liquidlens.serve.server.guards import protect
 from liquidlens.serve.settings import PASSWORD, Settings
@@ -66,6 +67,7 @@ def create(paths: Sequence[str], settings: Settings) -> FastAPI:
 def load(paths: Sequence[str], settings: Settings) -> dict[str, Predictor]:
     """Predictors by the name under which the server offers each: that of its file or bundle, numbered if taken."""
     predictors: dict[str, Predictor] = {}
+    threads = settings.threads or max(1, usable_cores() // max(1, settings.concurrency))
     for given in paths or pretrained.names():
         path = pretrained.find(given)
         name = unnumbered = pretrained.name_of(path)
@@ -73,7 +75,7 @@ def load(paths: Sequence[str], settings: Settings) -> dict[str, Predictor]:
         while name in predictors:
             number += 1
             name = f"{unnumbered}-{number}"
-        predictors[name] = Predictor(path, settings.device, settings.threads, settings.public_key)
+        predictors[name] = Predictor(path, settings.device, threads, settings.public_key)
     if not predictors:
         raise LiquidLensError("there are no pretrained models here; name an exported .onnx file.")
     return predictors
@@ -105,7 +107,7 @@ async def _sweep(folder: Path, page: "Blocks") -> None:
             over = tidy.tidy_progress(over)
             await anyio.to_thread.run_sync(tidy.tidy_files, folder, kept, UPLOAD_SECONDS)
             tidy.forget_gone_files(page)
-            await anyio.to_thread.run_sync(heap.give_back)
+            await anyio.to_thread.run_sync(memory.give_back)
         except Exception:
             logger.exception("what visitors left could not be tidied")
 
@@ -164,7 +166,8 @@ def run(paths: Sequence[str], settings: Settings, say: Callable[[str], None] = p
     Raises LiquidLensError if the port is taken or a model cannot be loaded.
     """
     os.umask(0o077)
-    heap.share_heaps()
+    memory.share_heaps()
+    memory.keep_freed()
     with ended_by_signals(), listen(settings) as listener:
         app = create(paths, settings)
         for name, predictor in app.state.predictors.items():

@@ -3,7 +3,6 @@
 Whatever is wrong with a request is an HTTPException with one sentence.
 """
 
-import json
 import logging
 import math
 import zlib
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pydantic
+import pydantic_core
 from numpy.typing import NDArray
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -188,7 +188,7 @@ def _encoded(
             tensor["data"] = values.ravel().tolist()
         described.append(tensor)
     answered = {"model_name": name, "model_version": VERSION, "outputs": described}
-    header = json.dumps(answered if identifier is None else {**answered, "id": identifier}).encode()
+    header = pydantic_core.to_json(answered if identifier is None else {**answered, "id": identifier})
     if not binary:
         return Response(header, media_type="application/json")
     length = {HEADER_LENGTH: str(len(header))}

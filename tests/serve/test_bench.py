@@ -64,6 +64,14 @@ def test_every_variant_is_measured_at_every_batch_size(folder, liquid_bundle):
         assert row.p50_milliseconds / 3 <= per_run <= 3 * row.p99_milliseconds
 
 
+def test_runs_side_by_side_are_timed_as_well(folder):
+    model = folder / "model.onnx"
+    both = bench.measure([model], batch_sizes=(2,), repeats=3, providers=["CPUExecutionProvider"], beside=2)
+    assert both[0].beside_per_second > 0
+    alone = bench.measure([model], batch_sizes=(2,), repeats=3, providers=["CPUExecutionProvider"])
+    assert alone[0].beside_per_second is None
+
+
 def test_a_provider_that_is_not_there_is_left_out_unless_it_was_asked_for(folder, capfd):
     model = folder / "model.onnx"
     found = {row.provider for row in bench.measure([model], batch_sizes=(1,), repeats=1)}

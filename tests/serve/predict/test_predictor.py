@@ -25,7 +25,7 @@ from liquidlens.manifest import (
 )
 from liquidlens.serve.predict import pretrained
 from liquidlens.serve.predict.prediction import conclude
-from liquidlens.serve.predict.predictor import Predictor
+from liquidlens.serve.predict.predictor import LARGE, Predictor
 from tests.conftest import changed_metadata
 
 
@@ -150,6 +150,27 @@ def test_threads_get_the_answers_of_one(predictor):
     serial = [predictor.predict(scan).probabilities for scan in scans]
     with ThreadPoolExecutor(8) as pool:
         assert [prediction.probabilities for prediction in pool.map(predictor.predict, scans)] == serial
+
+
+def test_runs_side_by_side_give_the_digits_of_one_after_the_other(liquid_bundle):
+    """Small ones in lanes, and large ones, which wait for each other."""
+    volumes = phantoms.vessel3d(splits={"test": 50})["test_images"].astype(np.float32)
+    scans = [Scan(volume[: 28 - i % 2]) for i, volume in enumerate(volumes)]
+    scans[9:9] = [Scan(np.resize(volumes[i], (162, 162, 162))) for i in range(2)]
+    assert scans[9].pixels.size >= LARGE
+    one, three = (Predictor(liquid_bundle.model, "cpu", threads) for threads in (1, 3))
+    assert (one.lanes, three.lanes) == (1, 3)
+    expected, found = (
+        [(answer.probabilities, answer.ood_score) for answer in predictor.predict_many(scans)]
+        for predictor in (one, three)
+    )
+    assert found == expected
+
+
+def test_batches_hold_what_a_cache_does(predictor):
+    assert predictor.together((28, 28)) == predictor.together((112, 112)) == 8
+    assert predictor.together((28, 28, 28)) == 5
+    assert predictor.together((64, 64, 64)) == predictor.together((300, 512, 512)) == 1
 
 
 MEMORY = """
