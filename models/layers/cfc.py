@@ -87,7 +87,8 @@ class FoldedCfC(FoldedLayer):
         drive = torch.matmul(steps, self.get_buffer("input_0")) + self.get_buffer("bias_0")
         return (drive,) if spans is None else (drive, spans)
 
-    drive_of_one = drive  # of a single step it is one product, with the bias in it
+    def drive_of_one(self, step: Tensor, span: Tensor | None) -> Carry:
+        return self.drive(step, span)  # without the axis of time it is one product, with the bias in it
 
     def step(self, state: Tensor, drive: Tensor, span: Tensor | None = None) -> Tensor:
         states = list(state.split(self.sizes, dim=1))
