@@ -55,10 +55,10 @@ def _feed(size: str) -> dict[str, NDArray[np.float32]]:
     shape = WHOLE if size == "whole" else (CROP,) * 3
     scan = np.full((1, *shape), -1000, np.float32)
     corner = [at - CROP // 2 if size == "whole" else 0 for at in POINT]
-    place = tuple(slice(at, at + CROP) for at in corner)
-    scan[(0, *place)] = np.random.default_rng(0).normal(-300, 400, (CROP,) * 3)
-    centre = np.float32([[at + CROP // 2 for at in corner]])
-    return {"scan": scan, "spacing": np.float32([SPACING]), "centre": centre}
+    z, y, x = (slice(at, at + CROP) for at in corner)
+    scan[0, z, y, x] = np.random.default_rng(0).normal(-300, 400, (CROP,) * 3)
+    centre = np.array([[at + CROP // 2 for at in corner]], np.float32)
+    return {"scan": scan, "spacing": np.array([SPACING], np.float32), "centre": centre}
 
 
 def _file() -> bytes:

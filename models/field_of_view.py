@@ -5,7 +5,7 @@ alone.  Only the voxels that the filter reaches are touched: time and memory go 
 scan.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -47,7 +47,8 @@ def region(scan: Tensor, spacing: Tensor, centre: Tensor, size: tuple[int, ...],
     `own`.  centre: (batch, 3), the voxel in the middle of the field of view, counted from 0 and in fractions, inside
     the scan or not; NaN stands for the middle of the scan.
     """
-    place, weights = torch.arange(len(scan), device=scan.device), []  # place: of the voxels in the flattened scans
+    # The exporter would take len(scan) for a constant.
+    place, weights = torch.arange(scan.shape[0], device=scan.device), []  # place: of the voxels in the flattened scans
     for axis, length in enumerate(scan.shape[1:]):
         given, middle = spacing[:, axis : axis + 1], centre[:, axis : axis + 1]
         middle = torch.where(torch.isnan(middle), (length - 1) / 2, middle)
@@ -56,8 +57,8 @@ def region(scan: Tensor, spacing: Tensor, centre: Tensor, size: tuple[int, ...],
         points = middle + offset * step  # (batch, size), in voxels
         reach = torch.clamp(step, min=1.0)
         # As many voxels for each scan of a batch, whatever its point: the most that any of them needs.
-        count = torch.floor((size[axis] - 1) * step + 2 * reach).max() + 1
-        count = torch.minimum(count.clamp(min=1), torch.full_like(count, length)).to(torch.int64).item()
+        most = (torch.floor((size[axis] - 1) * step + 2 * reach).max() + 1).clamp(min=1)
+        count = cast(int, torch.minimum(most, torch.full_like(most, length)).to(torch.int64).item())
         torch._check(count >= 1)
         torch._check(count <= length)
         first = torch.ceil(points[:, :1] - reach).clamp(min=0)
@@ -65,7 +66,7 @@ def region(scan: Tensor, spacing: Tensor, centre: Tensor, size: tuple[int, ...],
         voxels = first + torch.arange(count, device=scan.device)  # (batch, count)
         near = torch.relu(1 - (voxels[:, None].to(scan.dtype) - points[..., None]).abs() / reach[..., None])
         weights.append(near / _sum_of_triangle(points, reach)[..., None])
-        place = place[..., None] * length + voxels.reshape(len(scan), *[1] * axis, count)
+        place = place[..., None] * length + voxels.reshape(scan.shape[0], *[1] * axis, count)
     slices, rows, columns = weights
     voxels = scan.flatten().index_select(0, place.flatten()).reshape(place.shape)
     return Region(voxels, (slices, rows, columns))

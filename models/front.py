@@ -51,9 +51,9 @@ class Front(nn.Module):
     """Maps raw pixels (batch, *any size), colour images (batch, rows, columns, 3), to the network's input
     (batch, channels, *contract.size).
 
-    With a `contract.spacing` that is what a field of view of fixed extent around a point shows; spacing and centre of
-    `forward` and `violation` are (batch, 3), as of `models.field_of_view.region`, and NaN where they are not given.
-    What lies outside the scan is 0, the low end of a window.
+    With a `contract.spacing` that is what a field of view of fixed extent around a point shows; spacing and centre are
+    (batch, 3), as of `models.field_of_view.region`, and NaN where they are not given.  What lies outside the scan is 0,
+    the low end of a window.
     """
 
     def __init__(self, contract: InputContract):
@@ -68,12 +68,25 @@ class Front(nn.Module):
         largest: Tensor | None = None,
     ) -> Tensor:
         """largest: (batch,) the largest pixel of the whole scan, if `scan` is only a part of it."""
-        if self.contract.values == "features":
+        return self.shown(self.look(scan, spacing, centre), largest)
+
+    def look(self, scan: Tensor, spacing: Tensor | None = None, centre: Tensor | None = None) -> Tensor | Region:
+        """What there is to see of the scans: all of them, or what the fields of view reach."""
+        if self.contract.spacing is None:
             return scan
-        if self.contract.spacing is not None:
-            pixels = self._seen(self.region(scan, spacing, centre))
+        default = torch.full((scan.shape[0], 3), torch.nan, dtype=scan.dtype, device=scan.device)
+        spacing, centre = (default if given is None else given for given in (spacing, centre))
+        return region(scan, spacing, centre, self.contract.size, self.contract.spacing)
+
+    def shown(self, seen: Tensor | Region, largest: Tensor | None = None) -> Tensor:
+        """`forward`, of what there is to see."""
+        if self.contract.values == "features":
+            assert isinstance(seen, Tensor)  # noqa: S101 (for mypy)
+            return seen
+        if isinstance(seen, Region):
+            pixels = self._in_view(seen)
         else:
-            pixels = self._to_unit_range(scan, largest)
+            pixels = self._to_unit_range(seen, largest)
             for axis, size in enumerate(self.contract.size, start=1):
                 pixels = resampled(pixels, axis, size)
         if self.contract.values == "mask":
@@ -83,45 +96,38 @@ class Front(nn.Module):
             return pixels
         return (pixels - self.contract.mean) / self.contract.std
 
-    def violation(self, scan: Tensor, spacing: Tensor | None = None, centre: Tensor | None = None) -> Tensor:
-        """How far the raw pixels are from what the contract allows, (batch,): 0 for legal ones.
+    def violation(self, seen: Tensor | Region) -> Tensor:
+        """How far the raw pixels that there are to see are from what the contract allows, (batch,): 0 for legal ones.
 
         The mean distance to the nearest legal value, relative to the range: a mask holds 0 and its maximum; grey values
         are not negative; Hounsfield units and relative values may be anything.  A scan of one value shows nothing:
-        violation 1.  With a `contract.spacing`: of the voxels that the field of view reaches.
+        violation 1.
         """
-        axes = tuple(range(1, scan.dim()))
-        if self.contract.values == "features":
-            return torch.zeros_like(scan.mean(axes))
-        if self.contract.spacing is not None:
-            part = self.region(scan, spacing, centre)
-            scan, reached = part.voxels, part.reached
-            least = torch.where(reached, scan, torch.inf).amin(axes)
-            largest = torch.where(reached, scan, -torch.inf).amax(axes, keepdim=True)
-            share = reached.to(scan.dtype) / reached.sum(axes, keepdim=True).clamp(min=1)
-            mean = (self._distance(scan, largest) * share).sum(axes)
+        if isinstance(seen, Region):
+            pixels, reached = seen.voxels, seen.reached
+            axes: tuple[int, ...] = (1, 2, 3)
+            least = torch.where(reached, pixels, torch.inf).amin(axes)
+            largest = torch.where(reached, pixels, -torch.inf).amax(axes, keepdim=True)
+            share = reached.to(pixels.dtype) / reached.sum(axes, keepdim=True).clamp(min=1)
+            mean = (self._distance(pixels, largest) * share).sum(axes)
         else:
-            least, largest = scan.amin(axes), scan.amax(axes, keepdim=True)
-            mean = self._distance(scan, largest).mean(axes)
+            axes = tuple(range(1, seen.dim()))
+            if self.contract.values == "features":
+                return torch.zeros_like(seen.mean(axes))
+            least, largest = seen.amin(axes), seen.amax(axes, keepdim=True)
+            mean = self._distance(seen, largest).mean(axes)
         return torch.where(largest.flatten() > least, mean, 1.0)
 
-    def region(self, scan: Tensor, spacing: Tensor | None, centre: Tensor | None) -> Region:
-        """What the field of view reaches."""
-        assert self.contract.spacing is not None  # noqa: S101 (for mypy)
-        default = torch.full((len(scan), 3), torch.nan, dtype=scan.dtype, device=scan.device)
-        spacing, centre = (default if given is None else given for given in (spacing, centre))
-        return region(scan, spacing, centre, self.contract.size, self.contract.spacing)
-
-    def _seen(self, part: Region) -> Tensor:
-        """What a field of view shows, in 0..1."""
+    def _in_view(self, seen: Region) -> Tensor:
+        """What fields of view show, in 0..1."""
+        axes = (1, 2, 3)
         if self.contract.values != "relative":
-            axes = (1, 2, 3)
-            largest = None if self.contract.window else torch.where(part.reached, part.voxels, 0.0).amax(axes)
-            return part.resampled(self._to_unit_range(part.voxels, largest))
-        inside = part.inside
-        values, count = part.resampled(part.voxels), inside.sum((1, 2, 3), keepdim=True).clamp(min=1e-6)
-        centred = values - inside * values.sum((1, 2, 3), keepdim=True) / count
-        deviation = (centred.square().sum((1, 2, 3), keepdim=True) / count).sqrt().clamp(min=1e-6)
+            largest = None if self.contract.window else torch.where(seen.reached, seen.voxels, 0.0).amax(axes)
+            return seen.resampled(self._to_unit_range(seen.voxels, largest))
+        inside = seen.inside
+        values, count = seen.resampled(seen.voxels), inside.sum(axes, keepdim=True).clamp(min=1e-6)
+        centred = values - inside * values.sum(axes, keepdim=True) / count
+        deviation = (centred.square().sum(axes, keepdim=True) / count).sqrt().clamp(min=1e-6)
         return (centred / (2 * DEVIATIONS * deviation) + 0.5 * inside).clamp(0.0, 1.0)
 
     def _distance(self, scan: Tensor, largest: Tensor) -> Tensor:

@@ -68,7 +68,9 @@ def main() -> None:
     truth = dataset.labels["test"]
 
     started = time.perf_counter()
-    subprocess.run([*command, _write_nifti(dataset.scans["test"][0], arguments.out)], check=True, capture_output=True)
+    subprocess.run(
+        [*command, _write_nifti(np.asarray(dataset.scans["test"][0]), arguments.out)], check=True, capture_output=True
+    )
     process_seconds = time.perf_counter() - started
 
     latency = statistics.median(prediction["milliseconds"]["run"] for prediction in predictions)

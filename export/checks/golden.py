@@ -34,7 +34,7 @@ def golden(model: CompleteModel) -> dict[str, NDArray[np.float32]]:
     """
     contract = model.front.contract
     other = tuple(max(1, round(n * share)) for n, share in zip(contract.size, OTHER_SIZE, strict=False))
-    arrays = {}
+    arrays: dict[str, NDArray[np.float32]] = {}
     for suffix, count, size in (("", 2, contract.size), (OTHER, 1, other)):
         scan = synthetic(contract, count, size, wide=suffix == OTHER)
         feed = {"scan": scan} | _where(contract, size, suffix == OTHER)
@@ -50,14 +50,12 @@ def _where(contract: InputContract, size: tuple[int, ...], other: bool) -> dict[
     """Spacing and centre of the scans of one case; nothing where a model reads whole scans."""
     if contract.spacing is None:
         return {}
-    own, middle = np.float32(contract.spacing), (np.float32(size) - 1) / 2
+    own, middle = np.array(contract.spacing, np.float32), (np.array(size, np.float32) - 1) / 2
     if other:
-        return {
-            "spacing": own[None] * np.float32([1.6, 0.7, 0.9]),
-            "centre": middle[None] * np.float32([0.2, 0.4, 1.9]),
-        }
-    nowhere = np.full(3, np.nan, np.float32)
-    return {"spacing": np.stack([nowhere, own]), "centre": np.stack([nowhere, middle + np.float32([1, -2.5, 0.25])])}
+        near_a_corner = middle * np.array([0.2, 0.4, 1.9], np.float32)
+        return {"spacing": (own * np.array([1.6, 0.7, 0.9], np.float32))[None], "centre": near_a_corner[None]}
+    nowhere, beside = np.full(3, np.nan, np.float32), middle + np.array([1, -2.5, 0.25], np.float32)
+    return {"spacing": np.stack([nowhere, own]), "centre": np.stack([nowhere, beside])}
 
 
 def synthetic(contract: InputContract, count: int, size: tuple[int, ...], wide: bool = False) -> NDArray[np.float32]:

@@ -159,11 +159,10 @@ def _other_batches(scans: Scans, contract: InputContract) -> Iterator[Feed]:
         yield from ({"scan": enlarged}, {"scan": reduced})
         return
     nowhere = np.full((2, 3), np.nan, np.float32)
-    yield {"scan": enlarged, "spacing": first["spacing"][:2] / 2, "centre": nowhere}
+    yield {"scan": enlarged, "spacing": first["spacing"][:2] / np.float32(2), "centre": nowhere}
     yield {"scan": reduced, "spacing": nowhere, "centre": nowhere}
-    shape = np.float32(enlarged.shape[1:])
+    shape, own = np.array(enlarged.shape[1:]), np.array([contract.spacing, contract.spacing[::-1]])
     for spacing in ((0.6, 1.7, 0.9), (5.0, 0.7, 2.5)):
-        corners = np.stack([np.zeros(3, np.float32), shape - 1]), np.stack([-shape, shape * (0.1, 0.9, 0.5)])
-        for centre in corners:
-            stretched = np.float32(spacing) * np.float32([contract.spacing, contract.spacing[::-1]])
-            yield {"scan": enlarged, "spacing": stretched, "centre": np.float32(centre)}
+        corners, outside = np.stack([0 * shape, shape - 1]), np.stack([-shape, shape * (0.1, 0.9, 0.5)])
+        for centre in (corners, outside):
+            yield {"scan": enlarged, "spacing": (own * spacing).astype(np.float32), "centre": centre.astype(np.float32)}

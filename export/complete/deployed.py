@@ -42,13 +42,14 @@ class CompleteModel(nn.Module):
         self.register_buffer("temperature", torch.tensor(temperature))  # a buffer, so that the file names it
 
     def forward(self, scan: Tensor, spacing: Tensor | None = None, centre: Tensor | None = None) -> dict[str, Tensor]:
+        seen = self.front.look(scan, spacing, centre)
         with _recorded_states(self.network) as states:
-            decision = self.network.decide(self.front(scan, spacing, centre))
+            decision = self.network.decide(self.front.shown(seen))
         logits = decision.logits / self.temperature
         outputs = {
             "logits": logits,
             "probabilities": self.probabilities(logits),
-            "ood": self.ood(decision.activations) + VIOLATION_WEIGHT * self.front.violation(scan, spacing, centre),
+            "ood": self.ood(decision.activations) + VIOLATION_WEIGHT * self.front.violation(seen),
         }
         if decision.slice_logits is not None:
             outputs["slice_logits"] = decision.slice_logits / self.temperature

@@ -7,9 +7,11 @@ import onnxruntime
 import pytest
 import torch
 
-from liquidlens import models
+from liquidlens import export, models
 from liquidlens.errors import LiquidLensError
+from liquidlens.export import triton
 from liquidlens.export.checks import cost, golden, parity
+from liquidlens.export.checks.audit import audit
 from liquidlens.export.complete import ood
 from liquidlens.export.complete.deployed import CompleteModel
 from liquidlens.export.graph.int8 import to_int8_static
@@ -207,3 +209,32 @@ def test_the_contract_is_written_where_it_says_something():
     assert "spacing" not in plain
     written = adapter.dump_json(HU)
     assert adapter.validate_json(written) == HU
+
+
+def test_the_bundle_says_what_it_sees(nodule_bundle, tmp_path):
+    contract = nodule_bundle.manifest.input
+    assert contract.spacing == (1.2, 1.2, 1.2)
+    assert '"spacing":[1.2,1.2,1.2]' in (nodule_bundle.path / "model.json").read_text()
+    card = (nodule_bundle.path / "CARD.md").read_text()
+    assert "a field of view of 33.6 × 33.6 × 33.6 mm (28 × 28 × 28 voxels of 1.2 × 1.2 × 1.2 mm)" in card  # noqa: RUF001
+    assert '{"scan": scan, "spacing": spacing, "centre": centre}' in card
+    assert "Every scan is resized" not in card
+    for path in nodule_bundle.path.glob("*.onnx"):
+        assert audit(path).problems == ()
+    document = nodule_bundle.document
+    assert set(document.parity) == {"loop", "unrolled"}
+    assert max(max(found.values()) for found in document.golden.values()) <= 1e-4
+    config = triton.config(nodule_bundle.model, "nodule")
+    assert [line.strip() for line in config.splitlines() if line.startswith("  name:")][:3] == [
+        'name: "scan"',
+        'name: "spacing"',
+        'name: "centre"',
+    ]
+    assert config.count("dims: [3]") == 2
+
+
+def test_a_run_is_not_exported_slice_by_slice(nodule_run, tmp_path):
+    options = export.Options(profiles=("step",), precisions=())
+    with pytest.raises(LiquidLensError, match="export it without this profile"):
+        export.export(nodule_run.path, tmp_path / "out", options)
+    assert not (tmp_path / "out").exists()

@@ -49,6 +49,10 @@ def tensors(*where) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(np.float32(spacings)), torch.from_numpy(np.float32(centres))
 
 
+def violation(front: Front, scan: torch.Tensor, *where: torch.Tensor) -> torch.Tensor:
+    return front.violation(front.look(scan, *where))
+
+
 @pytest.mark.parametrize(("first", "second"), list(itertools.pairwise(WHERE)))
 def test_hounsfield_units_equal_the_definition(scans, first, second):
     """Two scans of a batch, each with its own place; outside is air."""
@@ -72,7 +76,11 @@ def test_no_scan_of_a_batch_changes_another(scans, where):
         pixels = torch.from_numpy(np.abs(scans))
         together, alone = tensors(where, other), tensors(where)
         assert torch.allclose(front(pixels, *together)[:1], front(pixels[:1], *alone), atol=1e-6)
-        assert torch.allclose(front.violation(pixels, *together)[:1], front.violation(pixels[:1], *alone), atol=1e-6)
+        assert torch.allclose(
+            front.violation(front.look(pixels, *together))[:1],
+            front.violation(front.look(pixels[:1], *alone)),
+            atol=1e-6,
+        )
 
 
 def test_nan_is_the_own_spacing_and_the_middle(scans):
@@ -109,7 +117,7 @@ def test_masks_are_cut_again():
     small = Front(contract)(ball * 7.0, torch.full((1, 3), 0.5))
     assert set(small.unique().tolist()) == {0.0, 1.0}
     assert abs(small.sum() - ball.sum() / 8) < 0.05 * ball.sum() / 8, "a volume in cubic millimetres"
-    assert Front(contract).violation(ball * 7.0).tolist() == [0]
+    assert violation(Front(contract), ball * 7.0).tolist() == [0]
 
 
 def test_relative_values_go_by_the_field_of_view():
@@ -131,15 +139,15 @@ def test_violation_is_that_of_what_is_seen(scans):
     shape = torch.zeros(1, 30, 45, 50)
     shape[:, 10:20, 15:25, 20:30] = 1
     shape[:, :, :, 44:] = torch.from_numpy(scans[:1, :, :, 44:])
-    near, far, empty = (Front(mask).violation(shape, *tensors((OWN, at))).item() for at in (
+    near, far, empty = (violation(Front(mask), shape, *tensors((OWN, at))).item() for at in (
         (15, 20, 25), (15, 20, 44), (3, 3, 4)
     ))  # fmt: skip
     assert (near, empty) == (0, 1)
     assert far > 0.1
     grey = InputContract("grey", SIZE, spacing=OWN)
-    assert Front(grey).violation(torch.from_numpy(scans)).min() > 0.5
+    assert violation(Front(grey), torch.from_numpy(scans)).min() > 0.5
     outside = tensors((OWN, (500, 20, 20)))
-    assert Front(grey).violation(torch.from_numpy(np.abs(scans[:1])), *outside).item() == 1
+    assert violation(Front(grey), torch.from_numpy(np.abs(scans[:1])), *outside).item() == 1
 
 
 def test_spacings_that_no_scan_has_do_no_harm(scans):

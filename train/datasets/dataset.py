@@ -35,9 +35,17 @@ class Placed(NamedTuple):
     spacing: NDArray[np.float32]
     centre: NDArray[np.float32]
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.pixels.shape
+
+    @property
+    def ndim(self) -> int:
+        return self.pixels.ndim
+
 
 #: n scans: an array (n, ...), or a sequence of arrays that may differ in size, or of volumes with their places.
-Scans = NDArray[Any] | Sequence[NDArray[Any]] | Sequence[Placed]
+Scans = NDArray[Any] | Sequence[NDArray[Any] | Placed]
 
 Item = TypeVar("Item")
 
@@ -47,20 +55,20 @@ class DataUnavailableError(LiquidLensError):
 
 
 @dataclass(frozen=True, eq=False)
-class Decoded(Sequence[NDArray[Any]], Generic[Item]):
+class Decoded(Sequence[NDArray[Any] | Placed], Generic[Item]):
     """A sequence that decodes item i when it is asked for, so that a large set need not fit into memory decoded."""
 
     items: Sequence[Item]
-    decode: Callable[[Item], NDArray[Any]]
+    decode: Callable[[Item], NDArray[Any] | Placed]
 
     def __len__(self) -> int:
         return len(self.items)
 
     @overload
-    def __getitem__(self, index: int) -> NDArray[Any]: ...
+    def __getitem__(self, index: int) -> NDArray[Any] | Placed: ...
     @overload
     def __getitem__(self, index: slice) -> "Decoded[Item]": ...
-    def __getitem__(self, index: int | slice) -> "NDArray[Any] | Decoded[Item]":
+    def __getitem__(self, index: int | slice) -> "NDArray[Any] | Placed | Decoded[Item]":
         if isinstance(index, slice):
             return Decoded(self.items[index], self.decode)
         return self.decode(self.items[index])
@@ -158,8 +166,6 @@ class Dataset:
     @property
     def volumes(self) -> bool:
         """Whether the scans are volumes, and not images or feature maps."""
-        if self.spacing is not None:
-            return True
         return self.values != "features" and self.channels == 1 and self.scans["train"][0].ndim == 3
 
     @property

@@ -49,7 +49,7 @@ def _feed(scan: NDArray | Placed, contract: InputContract) -> Feed:
     return {
         "scan": scan.pixels[view.reached],
         "spacing": scan.spacing,
-        "centre": np.float32(view.centre) - [part.start for part in view.reached],
+        "centre": np.array(view.centre) - [part.start for part in view.reached],
     }
 
 
