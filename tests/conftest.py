@@ -10,7 +10,9 @@ import onnx
 import pytest
 
 from liquidlens import export, train
+from liquidlens.imaging.phantoms.nodules import write_lung_nodules
 from liquidlens.manifest import KEY, metadata
+from liquidlens.train.datasets import Reading
 from liquidlens.train.run import RunFolder
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
@@ -50,6 +52,33 @@ def liquid_bundle(liquid_run: RunFolder, tmp_path_factory: pytest.TempPathFactor
     """Its fp32 files, in all profiles."""
     options = export.Options(profiles=("unrolled", "step"), precisions=())
     return export.export(liquid_run.path, tmp_path_factory.mktemp("bundle"), options)
+
+
+@pytest.fixture(scope="session")
+def nodule_table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 generated lung nodules as NIfTI, with their masks, in a table."""
+    return write_lung_nodules(tmp_path_factory.mktemp("nodules") / "set", 24)
+
+
+@pytest.fixture(scope="session")
+def nodule_run(nodule_table: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A liquid model of a field of view of 34 mm around them, trained for an epoch."""
+    return train.train(
+        "LiqExp1N2",
+        str(nodule_table),
+        "quick",
+        changes={"max_epochs": 1},
+        runs=tmp_path_factory.mktemp("runs"),
+        progress=False,
+        reading=Reading(values="hu", window=(-1000, 400), spacing=(1.2, 1.2, 1.2)),
+    )
+
+
+@pytest.fixture(scope="session")
+def nodule_bundle(nodule_run: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> export.Bundle:
+    """Its fp32 files."""
+    options = export.Options(profiles=("unrolled",), precisions=())
+    return export.export(nodule_run.path, tmp_path_factory.mktemp("bundle"), options)
 
 
 def changed_metadata(bundle: export.Bundle, change: Callable[[dict], dict[str, str]]) -> onnx.ModelProto:

@@ -57,6 +57,16 @@ Window = Annotated[
 ]
 
 
+Spacing = Annotated[
+    str | None,
+    typer.Option(
+        help="Millimetres between the voxels that the network sees of a volume, 1 or 1,0.7,0.7: a field of view around "
+        "the point or the mask of the table, or the middle; by default whole scans are resized.",
+        metavar="MM",
+    ),
+]
+
+
 def reading_of(
     columns: list[str] | None,
     labels: str,
@@ -64,6 +74,7 @@ def reading_of(
     values: str | None = None,
     window: str | None = None,
     folds: int | None = None,
+    spacing: str | None = None,
 ) -> "Reading":
     """What a person said about a table or a folder.  Raises LiquidLensError for what makes no sense."""
     import pydantic
@@ -76,6 +87,9 @@ def reading_of(
     ends = numbers(window, float, "--window") if window is not None else None
     if ends is not None and len(ends) != 2:
         raise LiquidLensError(f"--window is two numbers, as in -1000,400, not {window!r}.")
+    steps = numbers(spacing, float, "--spacing") if spacing is not None else None
+    if steps is not None and len(steps) not in (1, 3):
+        raise LiquidLensError(f"--spacing is one number of millimetres or three, as in 1,0.7,0.7, not {spacing!r}.")
     try:
         return Reading(
             columns={meaning.strip(): name.strip() for meaning, _, name in pairs},
@@ -83,6 +97,7 @@ def reading_of(
             positive=positive,
             values=values,  # type: ignore[arg-type]  # what it may be, the model says
             window=ends and tuple(ends),  # type: ignore[arg-type]
+            spacing=steps and tuple(steps * (3 // len(steps))),  # type: ignore[arg-type]
             folds=folds,
         )
     except pydantic.ValidationError as error:

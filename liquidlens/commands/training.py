@@ -17,6 +17,7 @@ from liquidlens.commands.options import (
     RecipeName,
     Runs,
     SkipBad,
+    Spacing,
     Values,
     Window,
     parsed_changes,
@@ -67,6 +68,7 @@ def train(
     positive: Positive = "",
     values: Values = None,
     window: Window = None,
+    spacing: Spacing = None,
     data_root: DataRoot = None,
     runs: Runs = Path("runs"),
     skip_bad: SkipBad = False,
@@ -75,7 +77,7 @@ def train(
     from liquidlens import models
     from liquidlens.train import asked, datasets
 
-    reading = reading_of(columns, labels, positive, values, window, folds)
+    reading = reading_of(columns, labels, positive, values, window, folds, spacing)
     fields = parsed_changes(changes, epochs)
     chosen = data is not None
     if data is None:
@@ -160,7 +162,10 @@ def _print_input(folder: "RunFolder") -> None:
     window = f" with the window {contract.window[0]:g},{contract.window[1]:g}" if contract.window else ""
     colour = "colour" if contract.channels == 3 else contract.values
     size = " x ".join(map(str, contract.size))
-    console.print(f"Values: {colour}{window}, resized to {size}. Classes: {', '.join(recipe.labels)}.", soft_wrap=True)
+    seen = f"resized to {size}"
+    if contract.extent is not None:
+        seen = f"a field of view of {' x '.join(f'{mm:g}' for mm in contract.extent)} mm in {size} voxels"
+    console.print(f"Values: {colour}{window}, {seen}. Classes: {', '.join(recipe.labels)}.", soft_wrap=True)
     if recipe.task == "classes" and len(recipe.labels) == 2:
         named = recipe.reading.positive or recipe.reading.labels
         hint = "" if named else ", the last in the alphabet; --positive names another"

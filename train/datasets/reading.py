@@ -1,5 +1,6 @@
 """How a person wants a table of scans, or a folder of them, to be read: part of every run's recipe."""
 
+import math
 from typing import Literal, Self
 
 import pydantic
@@ -16,6 +17,8 @@ class Reading(pydantic.BaseModel):
         each finding: those columns.
     positive: the class that sensitivity is about, the last one of two.
     values, window: what the pixels mean, and of "hu" which Hounsfield units become 0 and 1.
+    spacing: millimetres between the voxels of the network's input: of volumes, what lies in a field of view of this
+        scale around the row's point, its mask, or the middle of the scan.  None: whole scans are resized.
     folds, fold: cross-validation, and which of its folds is tested, from 0; without a fold all scans are in every
         split: what the final model is trained on.
     """
@@ -27,6 +30,7 @@ class Reading(pydantic.BaseModel):
     positive: str = ""
     values: ValuesChoice | None = None
     window: tuple[float, float] | None = None
+    spacing: tuple[float, float, float] | None = None
     folds: int | None = pydantic.Field(default=None, ge=2, le=20)
     fold: int | None = pydantic.Field(default=None, ge=0)
 
@@ -34,6 +38,8 @@ class Reading(pydantic.BaseModel):
     def _fits(self) -> Self:
         if self.fold is not None and (self.folds is None or self.fold >= self.folds):
             raise ValueError(f"there is no fold {self.fold}")
+        if self.spacing is not None and not all(0 < step < math.inf for step in self.spacing):
+            raise ValueError("a spacing is one length in millimetres, or three, above 0")
         if self.window is not None:
             if self.values not in (None, "hu"):
                 raise ValueError(f"a window is of Hounsfield units, and the values are {self.values}")

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from liquidlens.errors import LiquidLensError
-from liquidlens.train.datasets.dataset import SPLITS, Dataset, Decoded, Origin, md5_of
+from liquidlens.train.datasets.dataset import SPLITS, Dataset, Decoded, Origin, Placed, Scans, md5_of
 from liquidlens.train.datasets.reading import Reading
-from liquidlens.train.datasets.table.facts import Facts, colours_of, facts_of, greys_of, pixels_of
+from liquidlens.train.datasets.table.facts import Facts, colours_of, facts_of, greys_of, pixels_of, where_of
 from liquidlens.train.datasets.table.rows import Listed, Row
 from liquidlens.train.datasets.table.splits import members_of
 from liquidlens.train.datasets.table.values import Values, about_depths, check_values, values_of
@@ -85,22 +85,43 @@ class Collection:
         given = [row.split for row in self.rows]
         members = members_of(labels, names, patients, given, reading, str(self.where))
         decode = {"colour": colours_of, "grey": greys_of}.get(values.choice, pixels_of)
+        if reading.spacing is not None:
+            self._check_spacings()
+
+            def decode_placed(i: int) -> Placed:
+                return Placed(decode(self.rows[i].source), *where_of(self.facts[i]))
+
+            scans: dict[str, Scans] = {split: Decoded(members[split].tolist(), decode_placed) for split in SPLITS}
+        else:
+            scans = {split: Decoded([self.rows[i].source for i in members[split]], decode) for split in SPLITS}
         return Dataset(
             name=name,
             label_names=names,
             values="grey" if values.choice == "colour" else values.choice,
             md5=md5_of(self._identity(i).encode() for i in range(len(self.rows))),
-            scans={split: Decoded([self.rows[i].source for i in members[split]], decode) for split in SPLITS},
+            scans=scans,
             labels={split: labels[members[split]] for split in SPLITS},
             task=self.listed.task,
             channels=3 if values.choice == "colour" else 1,
             window=values.window,
-            notes=(*self.notes, *self._said(values), *self.about_patients()),
+            spacing=reading.spacing,
+            notes=(*self.notes, *self._said(values, reading), *self.about_patients()),
             origins={
                 split: tuple(Origin(self.rows[i].name, self.patients[i][0], self.facts[i]) for i in members[split])
                 for split in SPLITS
             },
         )
+
+    def _check_spacings(self) -> None:
+        """Raise LiquidLensError, naming the scan, if one is no volume or does not say how large it is."""
+        for row, each in zip(self.rows, self.facts, strict=True):
+            if len(each.shape) != 3:
+                raise LiquidLensError(f"{row.source} is an image, and --spacing is for volumes: leave it out.")
+            if each.spacing is None:
+                raise LiquidLensError(
+                    f"{row.source} does not say how far its voxels are apart, which --spacing has to know: save it as "
+                    "NIfTI or DICOM, whose headers do, or leave --spacing out."
+                )
 
     def _identity(self, i: int) -> str:
         row = self.rows[i]
@@ -108,14 +129,14 @@ class Collection:
         said = (row.name, *row.labels, self.patients[i][0], row.split or "", self.facts[i].digest, *map(repr, point))
         return "\0".join((*said, "\n"))
 
-    def _said(self, values: Values) -> list[str]:
+    def _said(self, values: Values, reading: Reading) -> list[str]:
         """What is said about the values."""
         notes = about_depths(self.facts) if values.choice in ("grey", "relative") else []
         if values.why:
             window = f" with the window {values.window[0]:g},{values.window[1]:g}" if values.window else ""
             notes.append(f"Read as {values.choice}{window}: {values.why}. --values says otherwise.")
-        if any(row.point or row.point_mm for row in self.rows):
-            notes.append("The table's points are checked, and not used: whole scans are resized.")
+        if reading.spacing is None and any(row.point or row.point_mm for row in self.rows):
+            notes.append("The table's points are not used, for whole scans are resized: --spacing 1 looks around them.")
         return notes
 
     def about_patients(self) -> list[str]:

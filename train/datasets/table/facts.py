@@ -145,5 +145,10 @@ def colours_of(source: Path) -> NDArray[np.float32]:
     return imaging.read(source, colour=True).pixels
 
 
+def where_of(each: Facts) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Spacing of a volume, and where in it to look, for `train.datasets.Placed`."""
+    return np.array(each.spacing, np.float32), np.array(each.centre or (np.nan,) * 3, np.float32)
+
+
 def _numbers(numbers: tuple[float, ...], between: str = " x ") -> str:
     return between.join(f"{round(number, 1):g}" for number in numbers)
