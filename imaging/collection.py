@@ -13,13 +13,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+import numpy as np
+
 from liquidlens.errors import LiquidLensError, reading
 from liquidlens.imaging.budget import DEFAULT, Budget, size_of
 from liquidlens.imaging.formats.archives import Member, open_folder, open_zip
 from liquidlens.imaging.formats.arrays import chosen, item_of, members, stored
 from liquidlens.imaging.formats.items import Collection, Item, in_arrays, in_stack, single, whole
 from liquidlens.imaging.formats.kinds import Kind
-from liquidlens.imaging.read import item_name, kind_of_file, kind_of_member, read_file
+from liquidlens.imaging.read import item_name, kind_of_file, kind_of_member, read, read_file
 from liquidlens.imaging.request import Request
 from liquidlens.imaging.scan import Scan
 
@@ -35,6 +37,9 @@ class Place:
         of an .npz archive, which stands for its items; nothing stands for all that the place holds.
     series: only the DICOM files that lie in the folder itself, not in its subfolders, are meant.
     first, step, end: only the scans with the numbers of ``range(first, end, step)``; None is the number of all scans.
+    at, at_mm, mask: where to look in a volume, for models that see a part of it: at a voxel (slice, row, column), a
+        point of the patient (x, y, z), or the centroid of a segmentation, a file as `imaging.read` takes it; the first
+        that is given counts.
     """
 
     path: str
@@ -43,9 +48,21 @@ class Place:
     first: int = 0
     step: int = 1
     end: int | None = None
+    at: Sequence[float] | None = None
+    at_mm: Sequence[float] | None = None
+    mask: str = ""
 
     def __str__(self) -> str:
         return named(self.path, self.selection)
+
+    @property
+    def where(self) -> str:
+        """Where to look, as text; empty for the middle."""
+        if self.at is not None:
+            return ",".join(f"{number:g}" for number in self.at)
+        if self.at_mm is not None:
+            return ",".join(f"{number:g}" for number in self.at_mm) + " mm"
+        return f"mask {self.mask}" if self.mask else ""
 
 
 @dataclass(frozen=True)
@@ -101,19 +118,40 @@ def each(place: Place, budget: Budget = DEFAULT, *, axes: int, colour: bool = Fa
             return
         for number in numbers:
             item = collection.item(number)
-            read = functools.partial(_found, place.path, item, number, collection.length)
+            read = functools.partial(_found, place, item, number, collection.length, budget)
             yield Next(number, collection.length, item.name, read)
 
 
-def _found(path: str, item: Item, number: int, of: int) -> Found:
+def _found(place: Place, item: Item, number: int, of: int, budget: Budget) -> Found:
     digest = None
     try:
-        with reading(named(path, item.name), item.kind):
+        with reading(named(place.path, item.name), item.kind):
             digest, decode = item.load()
-            scan: Scan | LiquidLensError = decode()
+            scan: Scan | LiquidLensError = _pointed(decode(), place, budget)
     except LiquidLensError as error:
         scan = error
     return Found(number, of, item.name, digest, scan)
+
+
+def _pointed(scan: Scan, place: Place, budget: Budget) -> Scan:
+    """The scan, to be looked at where its place says.  Raises LiquidLensError if that lies outside of it."""
+    if place.at is not None:
+        return scan.pointed(place.at)
+    if place.at_mm is not None:
+        return scan.pointed(scan.voxel_at(place.at_mm))
+    return scan.pointed(centroid(scan, read(place.mask, budget))) if place.mask else scan
+
+
+def centroid(scan: Scan, mask: Scan) -> tuple[float, ...]:
+    """The middle of a segmentation of a scan, what is above half of its maximum, in voxels of the scan.  Raises
+    LiquidLensError if it is of another size, or empty."""
+    if mask.pixels.shape != scan.pixels.shape:
+        there, here = (" x ".join(map(str, each.pixels.shape)) for each in (mask, scan))
+        raise LiquidLensError(f"the mask is of {there}, and its scan of {here}; a mask lies in the space of its scan.")
+    inside = mask.pixels > 0.5 * mask.pixels.max()
+    if not inside.any():
+        raise LiquidLensError("the mask is empty.")
+    return tuple(float(where.mean()) for where in np.nonzero(inside))
 
 
 def _open(place: Place, request: Request, axes: int, files: ExitStack) -> Collection:

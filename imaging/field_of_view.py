@@ -50,7 +50,7 @@ class FieldOfView:
         )
 
     @property
-    def positions(self) -> tuple[NDArray[np.float64], ...]:
+    def positions(self) -> tuple[NDArray[np.floating], ...]:
         """Where its points lie along each axis, in voxels; they may lie outside of the volume."""
         return tuple(
             at + (np.arange(points) - (points - 1) / 2) * step

@@ -1,7 +1,7 @@
 """The scan: what a person brings, as pixels and geometry, and nothing about the patient."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -29,6 +29,8 @@ class Scan:
     oriented: whether the file says how the patient lies in a volume, so that its sides may be named.
     affine: of such a volume the 3 x 4 matrix from (slice, row, column, 1) to the patient's coordinates (x, y, z) in
         millimetres, DICOM's: to the left, to the back, to the head (LPS); None otherwise.
+    centre: of a volume the place to look at (slice, row, column), counted from 0 and in fractions, for models that see
+        a part of it; None: its middle.  `pointed` gives one.
     notes: sentences for the person who reads the scan: what was changed, chosen or assumed.
 
     Raises LiquidLensError if the pixels are empty, not 2D or 3D, or not finite.
@@ -41,6 +43,7 @@ class Scan:
     window: tuple[float, float] | None = None
     oriented: bool = False
     affine: Affine | None = None
+    centre: tuple[float, float, float] | None = None
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -65,3 +68,16 @@ class Scan:
         matrix = np.array(self.affine)
         slice_, row, column = np.linalg.solve(matrix[:, :3], np.asarray(point, float) - matrix[:, 3])
         return float(slice_), float(row), float(column)
+
+    def pointed(self, place: Sequence[float]) -> "Scan":
+        """The same scan, to be looked at around a place (slice, row, column).  Raises LiquidLensError if this is no
+        volume, or the place lies outside of it."""
+        shape = self.pixels.shape
+        if len(shape) != 3 or len(place) != 3:
+            raise LiquidLensError("a place has a slice, a row and a column, and lies in a volume.")
+        if not all(-0.5 <= at < length - 0.5 for at, length in zip(place, shape, strict=True)):
+            point, size = (" x ".join(f"{number:g}" for number in numbers) for numbers in (place, shape))
+            raise LiquidLensError(
+                f"the point {point} lies outside of the scan of {size} (slices, rows, columns, counted from 0)."
+            )
+        return replace(self, centre=(float(place[0]), float(place[1]), float(place[2])))

@@ -194,6 +194,7 @@ class Worker:
             window=None if window is None else (float(window[0]), float(window[1])),
             oriented=rest["oriented"] is True,
             affine=_affine(rest["affine"]),
+            centre=None if rest["centre"] is None else _three(*map(float, rest["centre"])),
             notes=tuple(map(str, notes)),
         )
 
@@ -205,6 +206,10 @@ def _affine(lines: list | None) -> Affine | None:
     if not len(x) == len(y) == len(z) == 4:
         raise ValueError("no matrix")
     return x, y, z
+
+
+def _three(first: float, second: float, third: float) -> tuple[float, float, float]:
+    return first, second, third
 
 
 def _cause(code: int | None, timed_out: bool, budget: Budget) -> str:

@@ -21,7 +21,7 @@ from typing import Any
 from liquidlens.errors import LiquidLensError
 from liquidlens.imaging.collection import Place
 from liquidlens.serve.batch import tables
-from liquidlens.serve.batch.engine import Options, predict
+from liquidlens.serve.batch.engine import Options, columns_of, predict
 from liquidlens.serve.batch.inputs import Inputs
 from liquidlens.serve.batch.job import State, Summary, is_done, job_of, journal_of, parts_of
 from liquidlens.serve.batch.journal import Job, lock, opened
@@ -102,7 +102,7 @@ def run(
                 shutil.rmtree(folder)
             raise
         joined = (row for file in files for row in tables.rows(file))
-        tables.write(out, tables.columns(predictor.manifest.labels), summary.watch(joined))
+        tables.write(out, columns_of(predictor), summary.watch(joined))
         shutil.rmtree(folder)
     summary.predicted, summary.seconds = predicted, time.perf_counter() - started
     return summary
@@ -143,7 +143,7 @@ class Judge:
         rows = seen.watch(row for window in windows for row in window.rows)
         # under a name of its own, as an actor that was only believed to be dead may be writing the same part
         written = self._folder / f"{uuid.uuid4().hex}.parquet"
-        tables.write(written, tables.columns(self._predictor.manifest.labels), rows)
+        tables.write(written, columns_of(self._predictor), rows)
         os.replace(written, file_of(self._folder, part))
 
 

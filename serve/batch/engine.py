@@ -128,11 +128,18 @@ def _rows(predictor: Predictor, window: list[_Numbered], batch_size: int | None,
     ]
 
 
+def columns_of(predictor: Predictor) -> dict[str, type]:
+    """The columns of a table of this model's answers."""
+    return columns(predictor.manifest.labels, predictor.manifest.input.spacing is not None)
+
+
 def _row(predictor: Predictor, number: int, place: Place, found: Found, answer: Prediction | LiquidLensError) -> Row:
-    row: Row = dict.fromkeys(columns(predictor.manifest.labels))
+    row: Row = dict.fromkeys(columns_of(predictor))
     row |= {"input": number, "number": found.number, "path": text(place.path), "item": text(found.item)}
     row |= {"sha256": found.sha256, "model": predictor.manifest.model, "model_sha256": predictor.sha256}
     row["task"] = predictor.manifest.task
+    if "at" in row:
+        row["at"] = text(place.where) or None
     if isinstance(answer, LiquidLensError):
         return row | {"error": text(str(answer))}
     return row | {

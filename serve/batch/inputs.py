@@ -4,10 +4,12 @@ import codecs
 import csv
 import glob
 import hashlib
+import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from liquidlens.errors import LiquidLensError
 from liquidlens.imaging.collection import Place
@@ -17,6 +19,8 @@ from liquidlens.imaging.read import exists, split
 #: Standard input as an input: a path per line.
 STDIN = "-"
 LISTS = (".csv", ".parquet")
+#: Columns of a list that say where in a volume to look: a voxel, or a point of the patient in millimetres (LPS).
+POINT, POINT_MM = ("slice", "row", "column"), ("x", "y", "z")
 #: Folders within folders that are searched here; the rest is one place.
 _DEEP = 100
 #: Arrays are split between shards, all other files go to one of them whole: to see that a file holds one scan only, it
@@ -58,22 +62,32 @@ class Inputs:
     fingerprint: the SHA-256 of all of them.
     """
 
-    def __init__(self, sources: Sequence[str], axes: int, lines: Iterable[str] = (), shard: Shard = Shard()):
+    def __init__(
+        self,
+        sources: Sequence[str],
+        axes: int,
+        lines: Iterable[str] = (),
+        shard: Shard = Shard(),
+        pointed: bool = False,
+    ):
         """sources: files, folders, patterns such as ``scans/*.png``, lists (.csv, .parquet, with a column ``path`` and
             perhaps ``item``) and ``-``, which stands for `lines`.
         axes: of the wanted scans, 2 or 3.  Volumes are looked for as DICOM series, images as DICOM files.
         shard: the part of all scans that is meant.
+        pointed: lists also say where in a volume to look, by the columns ``slice``, ``row``, ``column`` (a voxel),
+            ``x``, ``y``, ``z`` (millimetres in the patient) or ``mask``; for models that see a part of it.
 
         Raises LiquidLensError for what does not exist, for a list without paths, and if there is no place of a scan.
         """
         self.shard = shard
-        self._sources, self._axes = list(sources), axes
+        self._sources, self._axes, self._pointed = list(sources), axes, pointed
         self._lines = [line for line in map(str.strip, lines) if line]
         for source in self._sources:
             _check(source)
         digest, count = hashlib.sha256(), 0
         for place in self._places():
-            digest.update(f"{place}\n".encode("utf-8", "surrogateescape"))
+            where = f"{place.where}\n" if place.where else ""
+            digest.update(f"{place}\n{where}".encode("utf-8", "surrogateescape"))
             count += 1
         if not count:
             named = ", ".join("standard input" if source == STDIN else source for source in self._sources)
@@ -99,8 +113,8 @@ class Inputs:
                 for line in self._lines:
                     yield from self._named(line)
             elif _is_list(source):
-                for path in _listed(Path(source)):
-                    yield from self._named(path)
+                for listed in _listed(Path(source), self._pointed):
+                    yield from (replace(place, **listed.where) for place in self._named(listed.source))
             elif not _exists(source):
                 for path in sorted(glob.iglob(source, recursive=True)):
                     if "**" not in source or not os.path.isdir(path):  # what is in a folder matches by itself
@@ -147,7 +161,7 @@ class Inputs:
 def _check(source: str) -> None:
     if source == STDIN or _exists(source):
         if _is_list(source):
-            next(_listed(Path(source)), None)
+            next(_listed(Path(source), pointed=False), None)
     elif not glob.has_magic(source):
         raise LiquidLensError(f"{source}: there is no such file or folder.")
     elif next(glob.iglob(source, recursive=True), None) is None:
@@ -174,22 +188,56 @@ def _kind(entry: os.DirEntry[str]) -> Kind | None:
     return kind
 
 
-def _listed(path: Path) -> Iterator[str]:
-    """The scans that a list names, as `imaging.read` takes them.  Those that do not exist from here are looked for
-    beside the list."""
-    for name, item in _rows(path):
-        beside = path.parent / name
-        here = name if exists(name) or not exists(str(beside)) else str(beside)
-        yield f"{here}#{item}" if item else here
+@dataclass(frozen=True)
+class _Listed:
+    """A scan that a list names, as `imaging.read` takes it, and where in it to look, as of `Place`."""
+
+    source: str
+    where: dict[str, Any]
 
 
-def _rows(path: Path) -> Iterator[tuple[str, str]]:
-    """Paths and items of a list, those of rows without a path left out."""
+def _listed(path: Path, pointed: bool) -> Iterator[_Listed]:
+    """The scans that a list names; pointed: with their points and masks.  Files that do not exist from here are looked
+    for beside the list."""
+    for number, row in enumerate(_rows(path), start=2):
+        name, item, mask = (_text(row, column) for column in ("path", "item", "mask"))
+        if name:
+            where: dict[str, Any] = {}
+            if pointed:
+                at, at_mm = (_point(row, names, f"{path}, row {number}") for names in (POINT, POINT_MM))
+                where = {"at": at, "at_mm": at_mm, "mask": _here(path, mask) if mask else ""}
+            here = _here(path, name)
+            yield _Listed(f"{here}#{item}" if item else here, where)
+
+
+def _here(path: Path, name: str) -> str:
+    beside = path.parent / name
+    return name if exists(name) or not exists(str(beside)) else str(beside)
+
+
+def _text(row: Mapping[str, object], column: str) -> str:
+    value = row.get(column)
+    return "" if value is None or value != value else str(value).strip()  # Parquet has NaN for nothing
+
+
+def _point(row: Mapping[str, object], names: tuple[str, ...], where: str) -> tuple[float, ...] | None:
+    """The numbers in three columns of a row; None if they are empty, or not all there.  Raises LiquidLensError if they
+    are no numbers."""
+    texts = [_text(row, name) for name in names]
+    if not any(texts) or not all(name in row for name in names):
+        return None
     try:
-        for row in _csv(path) if path.suffix.lower() == ".csv" else _parquet(path):
-            name, item = (str(row.get(column) or "").strip() for column in ("path", "item"))
-            if name:
-                yield name, item
+        numbers = tuple(map(float, texts))
+    except ValueError:
+        numbers = (math.nan,)
+    if not all(map(math.isfinite, numbers)):
+        raise LiquidLensError(f"{where}: {', '.join(names)} are three numbers, not {', '.join(map(repr, texts))}.")
+    return numbers
+
+
+def _rows(path: Path) -> Iterator[Mapping[str, object]]:
+    try:
+        yield from _csv(path) if path.suffix.lower() == ".csv" else _parquet(path)
     except LiquidLensError:
         raise
     except Exception as error:  # Parquet's errors have no common class
@@ -212,7 +260,7 @@ def _parquet(path: Path) -> Iterator[dict[str, object]]:
     with parquet.ParquetFile(path) as file:
         names = file.schema_arrow.names
         _check_columns(path, names)
-        columns = [name for name in ("path", "item") if name in names]
+        columns = [name for name in ("path", "item", "mask", *POINT, *POINT_MM) if name in names]
         for batch in file.iter_batches(columns=columns):
             yield from batch.to_pylist()
 

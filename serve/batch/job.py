@@ -9,7 +9,7 @@ from pathlib import Path
 
 from liquidlens.errors import LiquidLensError
 from liquidlens.serve.batch import tables
-from liquidlens.serve.batch.engine import Options, predict, text
+from liquidlens.serve.batch.engine import Options, columns_of, predict, text
 from liquidlens.serve.batch.inputs import Inputs
 from liquidlens.serve.batch.journal import Job, Journal
 from liquidlens.serve.batch.tables import Row
@@ -114,7 +114,7 @@ def run(
             errors += sum(row["error"] is not None for row in window.rows)
             say(State(places, inputs.count, journal.rows, predicted, errors))
         kept = map(tables.with_task, journal.read())
-        tables.write(out, tables.columns(predictor.manifest.labels), summary.watch(kept))
+        tables.write(out, columns_of(predictor), summary.watch(kept))
         journal.remove()
     finally:
         journal.close()
@@ -145,10 +145,10 @@ def is_done(out: Path, job: Job, inputs: Inputs, resume: bool, overwrite: bool) 
 
 def _holds(out: Path, inputs: Inputs) -> bool:
     """Whether a table has rows of these inputs, and of no others."""
-    found = {(row["input"], row["path"]) for row in tables.rows(out)}
-    places = [(number, text(place.path), place.step) for number, place in inputs]
+    found = {(row["input"], row["path"], row.get("at") or "") for row in tables.rows(out)}
+    places = [(number, text(place.path), text(place.where), place.step) for number, place in inputs]
     # Of a short array nothing may be left for a shard.
-    return {place[:2] for place in places if place[2] == 1} <= found <= {place[:2] for place in places}
+    return {place[:3] for place in places if place[3] == 1} <= found <= {place[:3] for place in places}
 
 
 def journal_of(out: Path) -> Path:

@@ -37,7 +37,7 @@ def merge(parts: Sequence[Path], out: Path, overwrite: bool = False) -> Summary:
     summary = Summary()
     joined = heapq.merge(*(tables.rows(part) for part, _ in firsts), key=_place)
     whole = (row | {"shard": "1/1"} for row in _complete(joined))
-    tables.write(out, tables.columns(tables.labels_of(first)), summary.watch(whole))
+    tables.write(out, tables.columns(tables.labels_of(first), "at" in first), summary.watch(whole))
     return summary
 
 

@@ -3,6 +3,8 @@
 input, number            which input of the job it came from, and which scan of that input it is, both from 0
 shard                    the part of the job that this is, ``1/1`` if it has one
 path, item               where it lies: ``path#item`` is what `imaging.read` takes, ``path`` if there is no item
+at                       of models that look at a point alone: where the list says, ``40,120,88`` (a voxel),
+                         ``1,2,3 mm`` (in the patient) or ``mask FILE``; empty for the middle of the scan
 sha256                   of the file, or of what `imaging.collection.Found` names
 label                    what the model predicts
 p_LABEL                  the probability of each label, in the model's order, with seven digits
@@ -58,9 +60,11 @@ _FORMULA = re.compile("'*[=+@\t\r\n\uff1d\uff0b\uff0d\uff20-]")
 Row = dict[str, Any]
 
 
-def columns(labels: Iterable[str]) -> dict[str, type]:
-    """The columns of a table for a model with these labels, and the types of what they hold beside None."""
-    return {**_BEFORE, **{f"p_{label}": float for label in labels}, **_AFTER}
+def columns(labels: Iterable[str], pointed: bool = False) -> dict[str, type]:
+    """The columns of a table for a model with these labels, and the types of what they hold beside None.  pointed: it
+    looks at a point."""
+    at: dict[str, type] = {"at": str} if pointed else {}
+    return {**_BEFORE, **at, **{f"p_{label}": float for label in labels}, **_AFTER}
 
 
 def labels_of(names: Iterable[str]) -> list[str]:
@@ -181,7 +185,7 @@ def _groups(rows: Iterable[Row]) -> Iterator[list[Row]]:
 
 def _checked(path: Path, names: Iterable[str]) -> dict[str, type]:
     names = list(names)
-    kinds = columns(labels_of(names))
+    kinds = columns(labels_of(names), "at" in names)
     if names not in (list(kinds), [name for name in kinds if name != "task"]):
         raise LiquidLensError(f"{path} is not a table of results that `liquidlens batch` wrote.")
     return {name: kinds[name] for name in names}

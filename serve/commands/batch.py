@@ -95,7 +95,8 @@ def batch(
     lines = sys.stdin if STDIN in scans else ()
     if out.exists() and any(Path(source).exists() and out.samefile(source) for source in scans):
         raise LiquidLensError(f"{out} is one of the inputs; name another --out.")
-    inputs = Inputs(scans, len(predictor.manifest.input.size), lines, part)
+    expects = predictor.manifest.input
+    inputs = Inputs(scans, len(expects.size), lines, part, pointed=expects.spacing is not None)
     run = job.run
     if engine == "ray":
         pool = cluster.Cluster(ray_address, actors)

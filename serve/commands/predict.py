@@ -10,7 +10,7 @@ from rich.table import Column, Table
 
 from liquidlens.console import console, fail, show_traceback
 from liquidlens.errors import LiquidLensError
-from liquidlens.serve.commands.options import Device, Limits, Model, Signature, Threads
+from liquidlens.serve.commands.options import At, AtMm, Device, Limits, Model, Signature, Threads, pointed
 
 if TYPE_CHECKING:
     from liquidlens.manifest import Manifest
@@ -32,6 +32,8 @@ def predict(
         bool, typer.Option("--trust", help="Read files of your own faster: without a process of its own for each.")
     ] = False,
     require_signature: Signature = None,
+    at: At = None,
+    at_mm: AtMm = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     out: Annotated[
         Path | None,
@@ -42,6 +44,11 @@ def predict(
     if out is not None:
         if trust:
             raise LiquidLensError("--trust is for scans on the screen; for a table, give --out alone.")
+        if at is not None or at_mm is not None:
+            raise LiquidLensError(
+                "--at and --at-mm are of one scan on the screen; for a table, give a list of scans with the columns "
+                "slice, row, column or x, y, z."
+            )
         from liquidlens.serve.commands.batch import batch
 
         batch(
@@ -59,6 +66,11 @@ def predict(
     from liquidlens.imaging.budget import parse_budget
     from liquidlens.serve.predict import Predictor
 
+    if len(scans) > 1 and (at is not None or at_mm is not None):
+        raise LiquidLensError(
+            f"A point is of one scan, and {len(scans)} are given; `batch` takes a list with the columns slice, row, "
+            "column or x, y, z."
+        )
     budget = parse_budget(limits or ())
     predictor = Predictor(model, device, threads, require_signature)
     colour = predictor.manifest.input.channels == 3
@@ -68,6 +80,7 @@ def predict(
         try:
             started = time.perf_counter()
             scan = (read if trust else read_safely)(source, budget, colour=colour)
+            scan = pointed(scan, source, predictor.manifest, at, at_mm)
             reading = 1000 * (time.perf_counter() - started)
             row = predictor.predict(scan, name=source).to_json()
             row["milliseconds"] = {"read": reading, **row["milliseconds"]}

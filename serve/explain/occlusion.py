@@ -17,7 +17,7 @@ from liquidlens.errors import LiquidLensError
 from liquidlens.imaging import Scan
 from liquidlens.manifest import Manifest, Wiring
 from liquidlens.serve.predict.predictor import Predictor
-from liquidlens.serve.predict.presentation import on_grid, positions, presented, resized
+from liquidlens.serve.predict.presentation import grid_of, positions, resized, view_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +25,8 @@ class Occlusion:
     """How much each part of a scan speaks for a label.
 
     map: (slices, rows, columns) or (rows, columns) of the scan, by how much the log-odds of the label fall if what is
-        here is hidden, averaged over the patches that cover it.  Below 0: what is here speaks against the label.
+        here is hidden, averaged over the patches that cover it.  Below 0: what is here speaks against the label.  0
+        beyond a field of view.
     baseline, hidden: the label's calibrated probability for the whole scan, and with the patch hidden that lowers it
         most.
     patch, stride: size of a patch and the distance between two, in points of the model's grid.
@@ -106,7 +107,7 @@ def occlusion(
     Raises LiquidLensError as `on_grid` does, if there is no such label, and if the answer is not a number.
     """
     manifest = predictor.manifest
-    pixels = on_grid(manifest, presented(manifest, scan))
+    pixels = grid_of(manifest, scan)
     size = manifest.input.size
     share = 4 if len(size) == 3 else 8
     patch = _extent(patch, size, share, "patch")
@@ -137,7 +138,7 @@ def occlusion(
     for place in places:
         covered[place] += 1
     return Occlusion(
-        map=resized((drops / covered).astype(np.float32), scan.pixels.shape[: len(size)]),
+        map=_in_scan(manifest, scan, (drops / covered).astype(np.float32)),
         label=manifest.labels[which],
         baseline=float(metrics.sigmoid(whole)),
         hidden=float(metrics.sigmoid(lowest)),
@@ -155,7 +156,7 @@ def slices(predictor: Predictor, scan: Scan, target: str | None = None) -> Slice
     Raises LiquidLensError as `on_grid` does, and if there is no such label.
     """
     manifest = predictor.manifest
-    outputs = predictor.run(on_grid(manifest, presented(manifest, scan))[None])
+    outputs = predictor.run(grid_of(manifest, scan)[None])
     if "slice_logits" not in outputs:
         return None
     which = _target(manifest, outputs["probabilities"][0], target)
@@ -168,7 +169,7 @@ def slices(predictor: Predictor, scan: Scan, target: str | None = None) -> Slice
         label=manifest.labels[which],
         probabilities=metrics.probabilities(logits, manifest.task == "multi-label"),
         contribution=decisive / len(logits),
-        positions=positions(scan.pixels.shape[0], len(logits)),
+        positions=_slices_at(manifest, scan, len(logits)),
     )
 
 
@@ -178,14 +179,28 @@ def trace(predictor: Predictor, scan: Scan) -> list[NeuronTrace]:
     Raises LiquidLensError as `on_grid` does.
     """
     manifest = predictor.manifest
-    outputs = predictor.run(on_grid(manifest, presented(manifest, scan))[None])
+    outputs = predictor.run(grid_of(manifest, scan)[None])
     found = []
     for wiring in manifest.wiring:
         states = outputs[wiring.output][0]
         by_slice = len(manifest.input.size) == 3 and len(states) == manifest.input.size[0]
-        where = positions(scan.pixels.shape[0], len(states)) if by_slice else None
+        where = _slices_at(manifest, scan, len(states)) if by_slice else None
         found.append(NeuronTrace(states, wiring, where))
     return found
+
+
+def _in_scan(manifest: Manifest, scan: Scan, values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Values of the points of the model's grid as those of the scan's pixels, 0 beyond a field of view."""
+    view = view_of(manifest, scan)
+    if view is not None:
+        return view.laid_back(values)
+    return resized(values, scan.pixels.shape[: len(manifest.input.size)])
+
+
+def _slices_at(manifest: Manifest, scan: Scan, points: int) -> NDArray[np.float64]:
+    """Where the slices of the model's grid lie among the scan's own, not beyond its ends."""
+    view, length = view_of(manifest, scan), scan.pixels.shape[0]
+    return positions(length, points) if view is None else view.positions[0].clip(0, length - 1)
 
 
 def _target(manifest: Manifest, probabilities: NDArray[np.float32], label: str | None) -> int:

@@ -15,20 +15,23 @@ from numpy.typing import NDArray
 
 from liquidlens.serve.predict import devices
 
+#: By name: ``scan``, and of a model with a spacing ``spacing`` and ``centre``.
+Inputs = dict[str, NDArray[np.float32]]
 Outputs = dict[str, NDArray[np.float32]]
 
 
-def run(session: Any, names: Sequence[str], scans: NDArray[np.float32]) -> Outputs:
+def run(session: Any, names: Sequence[str], inputs: Inputs) -> Outputs:
     """The outputs `names` for a batch of scans.  On a GPU only these are copied back."""
     if session.get_providers()[0] == devices.CPU:
-        return dict(zip(names, session.run(names, {"scan": scans}), strict=True))
-    return run_bound(session, names, scans, "cuda")
+        return dict(zip(names, session.run(names, inputs), strict=True))
+    return run_bound(session, names, inputs, "cuda")
 
 
-def run_bound(session: Any, names: Sequence[str], scans: NDArray[np.float32], memory: str) -> Outputs:
-    """`run` with input and outputs in the `memory` ``cuda`` or ``cpu``."""
+def run_bound(session: Any, names: Sequence[str], inputs: Inputs, memory: str) -> Outputs:
+    """`run` with inputs and outputs in the `memory` ``cuda`` or ``cpu``."""
     binding = session.io_binding()
-    binding.bind_ortvalue_input("scan", onnxruntime.OrtValue.ortvalue_from_numpy(scans, memory, 0))
+    for name, values in inputs.items():
+        binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(values, memory, 0))
     for name in names:
         binding.bind_output(name, memory)
     session.run_with_iobinding(binding)

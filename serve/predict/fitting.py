@@ -1,6 +1,6 @@
 """Which scans a model may judge: its input contract and what it was trained on, held against what a scan says."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -75,6 +75,11 @@ def notes(manifest: Manifest, scan: Scan) -> tuple[str, ...]:
         found.append(f"Grey values from {window[0]:g} to {window[1]:g} were taken for black to white.")
     if values == "hu" and scan.units != "HU":
         found.append("The file does not say what its values are: they were taken for Hounsfield units.")
+    own, extent = manifest.input.spacing, manifest.input.extent
+    if own is not None and scan.spacing is None:
+        found.append(f"The file does not say how far its voxels are apart: {_by(own)} mm was taken, the model's own.")
+    if extent is not None and scan.centre is None:
+        found.append(f"No point was given: the model looked at {_by(extent)} mm around the middle of the scan.")
     if values == "mask" and not _is_shape(scan):
         found.append("The scan holds more than two values: the model was trained on segmented shapes alone.")
     elif values != "mask" and known is not None and _modality(scan) is None:
@@ -98,6 +103,10 @@ def offered(manifests: Mapping[str, Manifest], scan: Scan) -> list[str]:
     """The names of the models that read a scan, those that it fits best first."""
     reads = [name for name, manifest in manifests.items() if refusal(manifest, scan) is None]
     return sorted(reads, key=lambda name: doubts(manifests[name], scan))
+
+
+def _by(lengths: Iterable[float]) -> str:
+    return " x ".join(f"{length:g}" for length in lengths)
 
 
 def _modality(scan: Scan) -> str | None:

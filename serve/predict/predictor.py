@@ -23,7 +23,7 @@ from liquidlens.files import beside
 from liquidlens.imaging import Scan
 from liquidlens.manifest import Manifest
 from liquidlens.serve.predict import devices, fitting, pretrained
-from liquidlens.serve.predict.bounded_run import Outputs, Replay, run
+from liquidlens.serve.predict.bounded_run import Inputs, Outputs, Replay, run
 from liquidlens.serve.predict.prediction import Prediction, conclude
 from liquidlens.serve.predict.presentation import presented
 from liquidlens.signing import verified
@@ -153,21 +153,43 @@ class Predictor:
         """How many scans of this shape make one run, if nobody says otherwise."""
         return SCANS_ON_GPU if self.device != "cpu" else max(1, min(SCANS, PIXELS // math.prod(shape)))
 
-    def run(self, scans: NDArray, beside: bool = False) -> Outputs:
+    def run(
+        self, scans: NDArray, spacing: NDArray | None = None, centre: NDArray | None = None, beside: bool = False
+    ) -> Outputs:
         """The outputs by name for raw scans of one size: (batch, slices, rows, columns), (batch, rows, columns), or
-        (batch, rows, columns, 3) in colour.  Raises LiquidLensError if ONNX Runtime cannot run them.
+        (batch, rows, columns, 3) in colour.
 
-        beside: other runs are made meanwhile, so this one takes one thread; large ones wait for each other instead.
+        spacing, centre: (batch, 3), of a model that looks at a field of view: millimetres between slices, rows,
+        columns, and the voxel in its middle, counted from 0; NaN or None is the model's own spacing, and the middle of
+        the scan.  beside: other runs are made meanwhile, so this one takes one thread; large ones wait for each other
+        instead.  Raises LiquidLensError if the model takes no spacing or centre, and if ONNX Runtime cannot run them.
         """
         scans = np.ascontiguousarray(scans, np.float32)
+        inputs = {"scan": scans, **self._where(len(scans), spacing=spacing, centre=centre)}
         try:
             if beside and scans.size < LARGE:
-                return run(self._narrow, self._names, scans)
+                return run(self._narrow, self._names, inputs)
             with self._one_after_the_other if beside else contextlib.nullcontext():
                 replay = self._replay(scans.shape)
-                return run(self.session, self._names, scans) if replay is None else replay.run(scans)
+                return run(self.session, self._names, inputs) if replay is None else replay.run(scans)
         except Exception as error:  # ONNX Runtime raises a dozen unrelated types
             raise LiquidLensError(f"ONNX Runtime cannot run {self.path} ({first_line(error)}).") from error
+
+    def _where(self, batch: int, **given: NDArray | None) -> Inputs:
+        """The further inputs of a model that looks at a field of view."""
+        if self.manifest.input.spacing is None:
+            if any(values is not None for values in given.values()):
+                raise LiquidLensError(
+                    f"{self.manifest.model} reads scans as wholes: it takes no spacing and no centre."
+                )
+            return {}
+        inputs = {}
+        for name, values in given.items():
+            inputs[name] = np.full((batch, 3), np.nan, np.float32)
+            inputs[name][:] = np.nan if values is None else values
+        if (inputs["spacing"] <= 0).any() or np.isinf(inputs["spacing"]).any():
+            raise LiquidLensError("A spacing is three lengths in millimetres, above 0.")
+        return inputs
 
     def _read(self, given: Given, name: str) -> Scan:
         """The scan that was given.  Raises LiquidLensError if it cannot be read, or is not what the model reads."""
@@ -198,7 +220,8 @@ class Predictor:
         if self.manifest.profile == "step":
             raise LiquidLensError("it reads one slice at a time (profile step); give the bundle's model.onnx.")
         self._names = [output.name for output in self.session.get_outputs()]
-        self.replays = device == "cuda" and self.manifest.profile == "unrolled"
+        # A field of view has as many voxels as its spacing says: no fixed shapes that could be recorded.
+        self.replays = device == "cuda" and self.manifest.profile == "unrolled" and self.manifest.input.spacing is None
         self._last_shape: tuple[int, ...] = ()
         self._new_replay = functools.lru_cache(REPLAYS)(functools.partial(self._record, device))
         self._warm_up()
@@ -234,7 +257,7 @@ class Predictor:
             return None
 
     def _record(self, device: devices.Device, shape: tuple[int, ...]) -> Replay:
-        outputs = run(self.session, self._names, np.zeros(shape, np.float32))
+        outputs = run(self.session, self._names, {"scan": np.zeros(shape, np.float32)})
         return Replay(self._content, device, self.session.get_inputs()[0].shape, shape, outputs)
 
     def _check(self, scan: Scan, name: str) -> None:
@@ -248,9 +271,10 @@ class Predictor:
         """Judge scans of one shape that passed `_check`, in one run.  beside: as of `run`."""
         pixels = [presented(self.manifest, scan) for scan in scans]
         batch = np.stack(pixels) if len(scans) > 1 else pixels[0][None]
+        where = _places(scans) if self.manifest.input.spacing is not None else {}
         prepared = time.perf_counter()
         try:
-            outputs = self.run(batch, beside)
+            outputs = self.run(batch, **where, beside=beside)
         except LiquidLensError as error:
             if len(scans) == 1:
                 return [error]
@@ -272,6 +296,14 @@ class Predictor:
 
 def _cut(group: list[int], size: int) -> Iterator[list[int]]:
     return (group[first : first + size] for first in range(0, len(group), size))
+
+
+def _places(scans: Sequence[Scan]) -> Inputs:
+    """Spacing and centre of scans, NaN where they do not say."""
+    return {
+        name: np.array([getattr(scan, name) or (np.nan,) * 3 for scan in scans], np.float32)
+        for name in ("spacing", "centre")
+    }
 
 
 def check_sum(path: Path, found: str) -> None:

@@ -2,7 +2,9 @@
 
 Explanations run a model hundreds of times with small changes to a scan.  On the grid a scan is as small as the
 network's input, whatever its size was, and the answer is the same to rounding: resizing to the size at hand changes
-nothing.  The front itself is in the graph (and in ``models/front.py``); a test compares the two.
+nothing.  Of a model with a spacing the grid is its field of view.  (Relative values are an exception at the borders of
+a scan: on the grid, what lies outside of the scan counts for mean and deviation as well.)  The front itself is in the
+graph (and in ``models/front.py``); a test compares the two.
 """
 
 from collections.abc import Sequence
@@ -13,7 +15,8 @@ from numpy.typing import NDArray
 from liquidlens.errors import LiquidLensError
 from liquidlens.imaging import Scan
 from liquidlens.imaging.display import displayed
-from liquidlens.manifest import Manifest
+from liquidlens.imaging.field_of_view import FieldOfView
+from liquidlens.manifest import InputContract, Manifest
 
 #: Where the front cuts a resized mask.
 HALF = 0.5 + 1e-4
@@ -23,6 +26,34 @@ def presented(manifest: Manifest, scan: Scan) -> NDArray[np.float32]:
     """The pixels that a model's file is given for a scan: its own, or of models of grey values, which learnt from
     pictures, as `imaging.display` shows them."""
     return displayed(scan) if manifest.input.values == "grey" else scan.pixels
+
+
+def view_of(manifest: Manifest, scan: Scan) -> FieldOfView | None:
+    """Where a model looks in a volume; None if it reads scans as wholes."""
+    if manifest.input.spacing is None or scan.pixels.ndim != 3:
+        return None
+    return FieldOfView.of(manifest.input, scan.pixels.shape, scan.spacing, scan.centre)
+
+
+def grid_of(manifest: Manifest, scan: Scan) -> NDArray[np.float32]:
+    """What a model sees of a scan as pixels of the input contract's size, as of `on_grid`."""
+    view = view_of(manifest, scan)
+    pixels = presented(manifest, scan)
+    return on_grid(manifest, pixels) if view is None else _in_view(manifest.input, view, pixels[view.reached])
+
+
+def _in_view(contract: InputContract, view: FieldOfView, part: NDArray[np.float32]) -> NDArray[np.float32]:
+    if contract.window is not None:
+        return view.seen(part.clip(*contract.window), contract.window[0])
+    largest = part.max()
+    if contract.values == "mask":
+        return (view.seen((part > 0.5 * largest).astype(np.float32)) > HALF).astype(np.float32)
+    if contract.values == "relative":
+        shown, inside = view.seen(part), view.seen(np.ones_like(part))
+        centred = shown - inside * shown.sum() / max(inside.sum(), 1e-6)
+        deviation = max(float(np.sqrt(np.square(centred).sum() / max(inside.sum(), 1e-6))), 1e-6)
+        return centred / deviation + 3 * inside
+    return view.seen((part * np.float32(255 / 65535) if largest > 255 else part).clip(0, 255))
 
 
 def on_grid(manifest: Manifest, pixels: NDArray[np.float32]) -> NDArray[np.float32]:

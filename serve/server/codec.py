@@ -1,4 +1,4 @@
-"""One inference request of the Open Inference Protocol: its bytes, the tensor in them, and the bytes of the answer.
+"""One inference request of the Open Inference Protocol: its bytes, the tensors in them, and the bytes of the answer.
 
 Whatever is wrong with a request is an HTTPException with one sentence.
 """
@@ -17,6 +17,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from liquidlens.errors import LiquidLensError
+from liquidlens.imaging.field_of_view import FieldOfView
+from liquidlens.manifest import InputContract
+from liquidlens.serve.predict.bounded_run import Inputs
 from liquidlens.serve.predict.predictor import Predictor
 
 VERSION = "1"
@@ -29,6 +32,8 @@ JSON_BYTES, JSON_LISTS = 4 * 2**20, 100_000
 #: Scans in one request, and pixels at any stage of resizing them: a few bytes must not ask for all memory.
 MAX_BATCH = 64
 MAX_PIXELS = 2**28
+#: Voxels that the fields of view of one request reach, each of which takes some 50 bytes on the way.
+MAX_REACHED = 2**25
 
 logger = logging.getLogger(__name__)
 
@@ -92,26 +97,44 @@ def answer(name: str, predictor: Predictor, content: bytes | bytearray, header_l
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise HTTPException(400, f"The request is not understood: {where or 'JSON'}: {first['msg']}.") from error
-    scans = _scans(name, predictor, inference, binary)
+    inputs = _inputs(name, predictor, inference, binary)
     wanted = _wanted(name, predictor, inference)
     try:
-        outputs = predictor.run(scans)
+        outputs = predictor.run(inputs["scan"], inputs.get("spacing"), inputs.get("centre"))
     except LiquidLensError as error:
         logger.exception("inference failed")
-        shape = " x ".join(map(str, scans.shape))
+        shape = " x ".join(map(str, inputs["scan"].shape))
         raise HTTPException(500, f"{name} cannot compute an answer for a tensor of {shape}.") from error
     if not all(np.isfinite(values).all() for values in outputs.values()):
         raise HTTPException(400, "The values are too large, the model's answer is not a number.")
     return _encoded(name, inference.id, outputs, wanted)
 
 
-def _scans(name: str, predictor: Predictor, inference: _Inference, binary: memoryview) -> NDArray[np.float32]:
-    """The input ``scan`` of a request, checked against the model."""
-    if [tensor.name for tensor in inference.inputs] != ["scan"]:
-        raise HTTPException(400, f"{name} has one input, scan.")
-    tensor, expects = inference.inputs[0], predictor.manifest.input
-    if tensor.datatype != "FP32":
-        raise HTTPException(400, f"The input scan is FP32, not {tensor.datatype}.")
+def _inputs(name: str, predictor: Predictor, inference: _Inference, binary: memoryview) -> Inputs:
+    """The inputs of a request, checked against the model: ``scan``, and of one that looks at a field of view also
+    ``spacing`` and ``centre`` where they are given."""
+    expects, given = predictor.manifest.input, [tensor.name for tensor in inference.inputs]
+    known = ("scan",) if expects.spacing is None else ("scan", "spacing", "centre")
+    if "scan" not in given or len(set(given)) < len(given) or not set(given) <= set(known):
+        also = "one input, scan" if len(known) == 1 else "the input scan, and if wanted spacing and centre"
+        raise HTTPException(400, f"{name} has {also}.")
+    inputs = {}
+    for tensor in inference.inputs:
+        if tensor.datatype != "FP32":
+            raise HTTPException(400, f"The input {tensor.name} is FP32, not {tensor.datatype}.")
+        (_check_scan if tensor.name == "scan" else _check_place)(tensor, expects)
+        is_binary = "binary_data_size" in tensor.parameters
+        values, binary = _from_binary(tensor, binary) if is_binary else (_from_json(tensor), binary)
+        if values.size != math.prod(tensor.shape):
+            raise HTTPException(400, f"The shape {list(tensor.shape)} does not have {values.size} values.")
+        inputs[tensor.name] = values.reshape(tensor.shape)
+    if len(binary):
+        raise HTTPException(400, f"{len(binary)} bytes follow the JSON that no binary_data_size tells of.")
+    _check_values(inputs, expects)
+    return inputs
+
+
+def _check_scan(tensor: _Tensor, expects: InputContract) -> None:
     axes = ("batch", *("slices", "rows", "columns")[-len(expects.size) :])
     fits = len(tensor.shape) == len(axes) + (expects.channels == 3) and min(tensor.shape) > 0
     if not fits or (expects.channels == 3 and tensor.shape[-1] != 3):
@@ -121,26 +144,53 @@ def _scans(name: str, predictor: Predictor, inference: _Inference, binary: memor
         raise HTTPException(400, f"A request holds up to {MAX_BATCH} scans, not {tensor.shape[0]}.")
     if _pixels_at_most(tensor.shape, expects.size) > MAX_PIXELS:
         raise HTTPException(413, f"A tensor of {list(tensor.shape)} takes too much memory to resize.")
-    values = _from_binary(tensor, binary) if "binary_data_size" in tensor.parameters else _from_json(tensor, binary)
-    if values.size != math.prod(tensor.shape):
-        raise HTTPException(400, f"The shape {list(tensor.shape)} does not have {values.size} values.")
-    if not np.isfinite(values).all():
+
+
+def _check_place(tensor: _Tensor, expects: InputContract) -> None:
+    if len(tensor.shape) != 2 or tensor.shape[1] != 3 or not 0 < tensor.shape[0] <= MAX_BATCH:
+        raise HTTPException(400, f"The input {tensor.name} is (batch, 3), not {list(tensor.shape)}.")
+
+
+def _check_values(inputs: Inputs, expects: InputContract) -> None:
+    """What a scan holds, and where in it the model is to look; NaN stands for what is not known."""
+    scans, spacing, centre = inputs["scan"], inputs.get("spacing"), inputs.get("centre")
+    if not np.isfinite(scans).all():
         raise HTTPException(400, "Values of the input scan are not finite, or beyond what FP32 holds.")
-    return values.reshape(tensor.shape)
+    for name, values in (("spacing", spacing), ("centre", centre)):
+        if values is not None and len(values) != len(scans):
+            raise HTTPException(400, f"There are {len(scans)} scans, and the input {name} is of {len(values)}.")
+    if spacing is not None and not (np.isnan(spacing) | ((spacing > 0) & np.isfinite(spacing))).all():
+        raise HTTPException(400, "The input spacing is millimetres, above 0.")
+    if (
+        centre is not None
+        and not (np.isnan(centre) | ((centre >= -0.5) & (centre < np.array(scans.shape[1:]) - 0.5))).all()
+    ):
+        raise HTTPException(
+            400, f"The input centre lies in the scan of {list(scans.shape[1:])}, in slices, rows, columns from 0."
+        )
+    if spacing is not None and len(spacing) * max(_reached(scans, mm, expects) for mm in spacing) > MAX_REACHED:
+        raise HTTPException(413, "The voxels are so close to each other that a field of view takes too much memory.")
 
 
-def _from_binary(tensor: _Tensor, binary: memoryview) -> NDArray[np.float32]:
+def _reached(scans: NDArray[np.float32], spacing: NDArray[np.float32], expects: InputContract) -> int:
+    """How many voxels of a scan a field of view is computed from."""
+    reached = FieldOfView.of(expects, scans.shape[1:], spacing, None).reached
+    return math.prod(part.stop - part.start for part in reached)
+
+
+def _from_binary(tensor: _Tensor, binary: memoryview) -> tuple[NDArray[np.float32], memoryview]:
+    """The values of a tensor, and the bytes behind them."""
     size = tensor.parameters["binary_data_size"]
-    if size != len(binary):
+    if type(size) is not int or not 0 <= size <= len(binary):
         raise HTTPException(400, f"binary_data_size is {size!r}, and {len(binary)} bytes follow the JSON.")
     if size % 4:
         raise HTTPException(400, f"binary_data_size is {size}, and a value of FP32 has 4 bytes.")
-    return np.frombuffer(binary, "<f4")
+    return np.frombuffer(binary[:size], "<f4"), binary[size:]
 
 
-def _from_json(tensor: _Tensor, binary: memoryview) -> NDArray[np.float32]:
-    if tensor.data is None or len(binary):
-        raise HTTPException(400, "The input scan needs its values, in `data` or as binary data, not both.")
+def _from_json(tensor: _Tensor) -> NDArray[np.float32]:
+    if tensor.data is None:
+        raise HTTPException(400, f"The input {tensor.name} needs its values, in `data` or as binary data.")
     try:
         values = np.asarray(tensor.data)
     except ValueError as error:  # lists of unequal lengths

@@ -93,7 +93,8 @@ def test_what_is_no_onnx_file_is_said():
 def test_bound_memory_gives_the_same_outputs(content, volumes):
     session = devices.open_session(content, "cpu")
     names = [output.name for output in session.get_outputs()]
-    plain, bound = runs.run(session, names, volumes), runs.run_bound(session, names[:2], volumes, "cpu")
+    feed = {"scan": volumes}
+    plain, bound = runs.run(session, names, feed), runs.run_bound(session, names[:2], feed, "cpu")
     assert list(bound) == names[:2]
     for name in bound:
         np.testing.assert_array_equal(bound[name], plain[name])
@@ -102,7 +103,7 @@ def test_bound_memory_gives_the_same_outputs(content, volumes):
 def test_a_session_for_one_shape_gives_the_same_outputs(content, volumes):
     session = devices.open_session(content, "cpu")
     names = [output.name for output in session.get_outputs()]
-    plain = runs.run(session, names, volumes)
+    plain = runs.run(session, names, {"scan": volumes})
     replay = runs.Replay(content, "cpu", session.get_inputs()[0].shape, volumes.shape, plain)
     first = replay.run(volumes)
     second = replay.run(volumes[::-1].copy())  # in the same memory: the first answers must not change
