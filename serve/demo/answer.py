@@ -79,6 +79,10 @@ def facts(case: Case) -> str:
     rows["Modality"] = scan.modality or "not known"
     units = "Hounsfield units" if scan.units == "HU" else "as stored"
     rows["Values"] = f"{scan.pixels.min():.6g} to {scan.pixels.max():.6g}, {units}"
+    if case.view is not None:
+        extent = " × ".join(f"{mm:g}" for mm in case.predictor.manifest.input.extent or ())  # noqa: RUF001
+        place = ", ".join(f"{at:g}" for at in case.view.centre)
+        rows["Looked at"] = f"{extent} mm around the voxel {place} (slice, row, column, counted from 0)"
     if scan.pixels.ndim == 3 and not scan.oriented:
         rows["Orientation"] = "not known; planes are named as if the slices ran from the feet to the head"
     notes = "".join(f"<li>{escape(note)}</li>" for note in case.prediction.notes)

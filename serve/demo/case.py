@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 from liquidlens.errors import LiquidLensError
 from liquidlens.imaging import Scan, read_safely
 from liquidlens.imaging.budget import Budget
+from liquidlens.imaging.field_of_view import FieldOfView
 from liquidlens.manifest import Manifest
 from liquidlens.serve import explain
 from liquidlens.serve.demo.viewer import Window, presets
 from liquidlens.serve.predict import Prediction, Predictor, fitting
+from liquidlens.serve.predict.presentation import view_of
 
 NOTICE = "Research use only. Not a medical device."
 #: Letters of an item's name.
@@ -52,6 +54,20 @@ class Case:
             raise LiquidLensError(f"{name}: {why}{hint and f' {hint}'}")
         return cls(scan, name, model, predictor, predictor.predict(scan, name), presets(scan))
 
+    @property
+    def view(self) -> FieldOfView | None:
+        """Where the model looks in the scan; None if it reads scans as wholes."""
+        return view_of(self.predictor.manifest, self.scan)
+
+    def pointed(self, place: Sequence[float]) -> "Case":
+        """The case judged once more, around another voxel (slice, row, column), and not explained.  Raises
+        LiquidLensError if the model reads scans as wholes, and if the voxel lies outside."""
+        if self.view is None:
+            raise LiquidLensError(f"{self.model} reads scans as wholes, not around a point.")
+        scan = self.scan.pointed(place)
+        prediction = self.predictor.predict(scan, self.name)
+        return replace(self, scan=scan, prediction=prediction, occlusion=None, slices=None, traces=())
+
     def explained(self, progress: Any = None) -> "Case":
         """The case with its explanation.  progress: is called with the patches done and to do."""
         return replace(
@@ -80,6 +96,7 @@ class Case:
                 "modality": self.scan.modality,
                 "units": self.scan.units,
                 "oriented": self.scan.oriented,
+                "centre": self.view and list(self.view.centre),
                 "notes": list(self.scan.notes),
             },
             # A model whose limit is infinite has none, and JSON has no infinity.

@@ -1,5 +1,5 @@
 // A magnified picture keeps its place when it is drawn again, and can be dragged.  Gradio replaces the whole figure, so
-// the place is remembered as the share of the way scrolled.
+// the place is remembered as the share of the way scrolled.  A click on a slice tells where a model is to look.
 (() => {
   const places = new Map();
   const stage = (target) => target instanceof Element && target.closest(".stage[tabindex]");
@@ -37,5 +37,17 @@
     const drag = ({ movementX, movementY }) => box.scrollBy(-movementX, -movementY);
     box.addEventListener("pointermove", drag);
     box.addEventListener("pointerup", () => box.removeEventListener("pointermove", drag), { once: true });
+  });
+
+  // A click on a slice is a place to look at: which plane, and shares of the picture's width and height.
+  document.addEventListener("click", ({ target, clientX, clientY }) => {
+    const stage = target instanceof Element && target.closest(".stage.pointed");
+    const picture = stage && stage.querySelector("img").getBoundingClientRect();
+    const field = stage && stage.closest(".viewer").querySelector(".click textarea, .click input");
+    if (!field) return;
+    const shares = [(clientX - picture.left) / picture.width, (clientY - picture.top) / picture.height];
+    if (shares.some((share) => share < 0 || share >= 1)) return;
+    field.value = `${stage.dataset.stage} ${shares.map((share) => share.toFixed(4)).join(" ")}`;
+    field.dispatchEvent(new Event("input", { bubbles: true }));
   });
 })();

@@ -41,10 +41,12 @@ class Panel:
             self.preset = gr.Dropdown([], label="Window preset", filterable=False, interactive=False, min_width=140)
             self.level = gr.Slider(0, 1, value=0.5, label="Window level", interactive=False, min_width=140)
             self.width = gr.Slider(0, 1, value=1, label="Window width", interactive=False, min_width=140)
+        self.here = gr.Button("Look where the slices cross", visible=False, size="md")
+        self.click = gr.Textbox(visible="hidden", elem_classes="click")  # where a picture was clicked, by page.js
 
     @property
     def components(self) -> list[Any]:
-        return [*self.pictures, *self.sliders, self.preset, self.level, self.width]
+        return [*self.pictures, *self.sliders, self.preset, self.level, self.width, self.here]
 
     def listen(self, case: gr.State, opacity: gr.Slider) -> None:
         """Draw again what a person changes.  opacity: of the overlay, whose slider stands elsewhere."""
@@ -65,11 +67,9 @@ class Panel:
         )
 
     def opened(self, case: Case) -> Changes:
-        """The viewer as a new scan finds it: the middle of each axis, through the first of its windows."""
+        """The viewer as a new scan finds it: the middle of what the model sees, through the first of its windows."""
         name, window = next(iter(case.windows.items()))
-        changes = self.show(
-            case, [1 if plane is None else _length(case, plane) // 2 + 1 for plane in self.planes], window
-        )
+        changes = self.show(case, self.middle(case), window)
         for plane, slider in zip(self.planes, self.sliders, strict=True):
             at = changes[slider]
             if plane is None:
@@ -84,9 +84,16 @@ class Panel:
         free = not viewer.is_mask(case.scan)
         changes[self.preset] = gr.Dropdown(list(case.windows), value=name, interactive=free)
         lowest, highest = min(low, *levels), max(high, *levels)
+        changes[self.here] = gr.Button(visible=case.view is not None)
         changes[self.level] = gr.Slider(lowest, highest, window.level, step=step, interactive=free)
         changes[self.width] = gr.Slider(step, max(widest, step), window.width, step=step, interactive=free)
         return changes
+
+    def middle(self, case: Case) -> list[int]:
+        """The slices, counted from 1, in the middle of the volume, or of the part of it that the model looks at; of an
+        image its zoom, 1."""
+        centre = case.view.centre if case.view else [length // 2 for length in case.scan.pixels.shape]
+        return [1 if plane is None else round(centre[PLANES[plane]]) + 1 for plane in self.planes]
 
     def show(self, case: Case, at: Sequence[float], window: Window, opacity: float = 0) -> Changes:
         """Sliders and pictures at these slices, counted from 1, or at this zoom."""
@@ -123,7 +130,7 @@ def _figure(case: Case, plane: Plane | None, at: float, window: Window, opacity:
     if plane is None:
         return viewer.figure(case.scan, None, 0, window, overlay, opacity, zoom=at)
     index = min(max(int(at), 1), _length(case, plane)) - 1
-    return viewer.figure(case.scan, plane, index, window, overlay, opacity)
+    return viewer.figure(case.scan, plane, index, window, overlay, opacity, view=case.view)
 
 
 def _length(case: Case, plane: Plane) -> int:

@@ -24,6 +24,7 @@ from liquidlens.serve.predict.predictor import Predictor
 
 #: The first look at a new scan, before the person moves a slider.
 OPACITY = 0.7
+GONE = answer.message("The scan was put away, as nobody used it for a while; open it again.")
 PROGRESS = gr.Progress()  # as the default of a handler's argument it tells Gradio to fill that argument
 
 
@@ -48,7 +49,7 @@ class Tab:
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=300):
                 self._build_inputs()
-            with gr.Column(scale=5, min_width=300):
+            with gr.Column(scale=5, min_width=300, elem_classes="viewer"):
                 self._build_viewer()
         self._listen()
 
@@ -136,6 +137,10 @@ class Tab:
             [self.case, self.message, self.download, *self._resettable()],
             **runs | {"show_progress_on": self.explanation},
         )
+        view = [*self.panel.sliders, self.panel.level, self.panel.width]
+        looks = runs | {"trigger_mode": "always_last", "show_progress": "hidden"}
+        self.panel.click.input(self._look, [self.case, self.panel.click, *view], shown, **looks)
+        self.panel.here.click(self._look_here, [self.case, *view], shown, **looks)
         self.step.input(self._draw_step, [self.case, self.step], self.wiring, **DRAWS)
 
     # Opening and judging.
@@ -187,12 +192,19 @@ class Tab:
             return {self.message: answer.message(str(error))}
         return {
             **chosen,
-            self.case: case,
+            **self._answered(case),
+            **self._unexplained(),
+            **self.panel.opened(case),
             self.message: answer.message(elsewhere if is_new else ""),
+        }
+
+    def _answered(self, case: Case) -> Changes:
+        return {
+            self.case: case,
+            self.message: "",
             self.answer: answer.answer(case),
             self.download: answer.download(case),
             self.facts: answer.facts(case),
-            **self._reset(case),
         }
 
     def _offered(self, scan: Scan, model: str) -> tuple[str, Changes]:
@@ -207,10 +219,9 @@ class Tab:
             model = names[0]
         return model, {self.model: gr.Dropdown([*names, *coloured], value=model), self.about: self._about(model)}
 
-    def _reset(self, case: Case) -> Changes:
-        """The viewer and the explanation as a new scan finds them."""
+    def _unexplained(self) -> Changes:
+        """The explanation as a new answer finds it."""
         return {
-            **self.panel.opened(case),
             self.explain: gr.Button(interactive=True),
             self.opacity: gr.Slider(value=OPACITY, interactive=False),
             self.explanation: explanation.INTRODUCTION,
@@ -220,6 +231,30 @@ class Tab:
 
     def _resettable(self) -> list[Any]:
         return [*self.panel.components, self.explain, self.opacity, self.explanation, self.step, self.wiring]
+
+    # Looking elsewhere.
+
+    def _look_here(self, case: Case | None, request: gr.Request, *view: float) -> Changes:
+        return self._look(case, request, None, *view)
+
+    def _look(self, case: Case | None, request: gr.Request, click: str | None, *view: float) -> Changes:
+        """The answer for another part of the scan, and the slices through it.  click: a place in one of the pictures;
+        None: where the slices cross."""
+        if case is None:
+            return {self.message: GONE}
+        *at, level, width = view
+        window = Window(level, width)
+        try:
+            place = [slice_ - 1 for slice_ in at] if click is None else viewer.clicked(case.scan, click, at)
+            with self.work.on(case.scan, request.session_hash):
+                case = case.pointed(place)
+        except LiquidLensError as error:
+            return {self.message: answer.message(str(error))}
+        return {
+            **self._answered(case),
+            **self._unexplained(),
+            **self.panel.show(case, self.panel.middle(case), window),
+        }
 
     # The surface.
 
@@ -251,9 +286,7 @@ class Tab:
         progress: gr.Progress = PROGRESS,
     ) -> Changes:
         if case is None:
-            return {
-                self.message: answer.message("The scan was put away, as nobody used it for a while; open it again.")
-            }
+            return {self.message: GONE}
         try:
             with self.work.on(case.scan, request.session_hash):
                 case = case.explained(

@@ -6,6 +6,8 @@ gives.
 """
 
 import math
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,7 +17,9 @@ from PIL import Image
 
 from liquidlens.drawing.palette import ABOVE, BELOW, rgb
 from liquidlens.drawing.png import data_uri
+from liquidlens.errors import LiquidLensError
 from liquidlens.imaging import Scan
+from liquidlens.imaging.field_of_view import FieldOfView
 from liquidlens.serve.demo.html import escape
 
 Plane = Literal["axial", "coronal", "sagittal"]
@@ -32,6 +36,8 @@ HU_PRESETS = {
     "Brain": (40.0, 80.0),
     "Bone": (400.0, 1800.0),
 }
+_SHARE = r"(0\.[0-9]+|1\.0+)"
+_CLICK = re.compile(f"(axial|coronal|sagittal) {_SHARE} {_SHARE}")
 LONGEST_SIDE = 2048  # pixels; a larger picture costs seconds and shows nothing more on a screen
 SMOOTH_FROM = 96  # a smaller picture is shown as the blocks that it consists of
 
@@ -95,6 +101,21 @@ def proportions(scan: Scan, plane: Plane | None) -> tuple[float, float]:
     return height, width
 
 
+def clicked(scan: Scan, click: str, at: Sequence[float]) -> list[int]:
+    """The voxel (slice, row, column) where a picture was clicked.
+
+    click: a plane, and shares of its picture's width and height from the left and from the top, ``axial 0.25 0.5``.
+    at: the slices that are shown, counted from 1.  Raises LiquidLensError for any other text.
+    """
+    found = _CLICK.fullmatch(click)
+    if found is None or scan.pixels.ndim != 3:
+        raise LiquidLensError("This is no place in a slice; click on one.")
+    across, x, y = PLANES[found[1]], float(found[2]), float(found[3])  # type: ignore[index]
+    shares = [y if across == 0 else 1 - y, x]  # of the other planes the head is up
+    shares.insert(across, (at[across] - 0.5) / scan.pixels.shape[across])
+    return [min(int(share * n), n - 1) for share, n in zip(shares, scan.pixels.shape, strict=True)]
+
+
 def paint(
     pixels: NDArray[np.float32], window: Window, weights: NDArray[np.float32] | None, scale: float, opacity: float
 ) -> NDArray[np.uint8]:
@@ -120,10 +141,12 @@ def figure(
     overlay: NDArray[np.float32] | None = None,
     opacity: float = 0.6,
     zoom: float = 1,
+    view: FieldOfView | None = None,
 ) -> str:
     """One slice of a volume, or an image (plane None), as an HTML figure.
 
     index: the slice, counted from 0.  overlay: values on the scan's voxels, as of `serve.explain.occlusion`.
+    view: where a model looks that sees a part of the volume: drawn, and moved by a click (``page.js``).
     """
     scale = float(np.abs(overlay).max()) if overlay is not None else 0.0
     if plane is None:
@@ -144,12 +167,32 @@ def figure(
     source = data_uri(Image.fromarray(paint(pixels, window, weights, scale, opacity)), compress_level=1)
     looks = "smooth" if min(pixels.shape[:2]) >= SMOOTH_FROM else "blocks"
     letters = _letters(plane) if scan.oriented and plane is not None else ""
+    look = _outline(view, plane, index, share) if view is not None and plane is not None else ""
     return (
-        f'<figure class="slice"><div class="stage" data-stage="{plane or "image"}"'
+        f'<figure class="slice"><div class="stage{" pointed" if look else ""}" data-stage="{plane or "image"}"'
         f"{_scrolled(name) if zoom > 1 else ''}>"
         f'<div class="canvas" style="width:{100 * zoom:.0f}%">'
         f'<img class="{looks}" style="{share}" alt="{escape(name)}" src="{source}">'
-        f"{letters}</div></div><figcaption>{caption}</figcaption></figure>"
+        f"{look}{letters}</div></div><figcaption>{caption}</figcaption></figure>"
+    )
+
+
+def _outline(view: FieldOfView, plane: Plane, index: int, size: str) -> str:
+    """The point that a model looks at as a cross-hair, and the box of what it sees there, over a picture of this size.
+    The box is drawn where the slice goes through it."""
+    across = PLANES[plane]
+    down, right = (axis for axis in range(3) if axis != across)
+    height, width = view.shape[down], view.shape[right]
+    (top, bottom), (left, end) = ((low + 0.5, high + 0.5) for low, high in (view.box[down], view.box[right]))
+    y, x = view.centre[down] + 0.5, view.centre[right] + 0.5
+    if plane != "axial":  # the head is up
+        top, bottom, y = height - bottom, height - top, height - y
+    low, high = view.box[across]
+    box = f'<rect x="{left:.2f}" y="{top:.2f}" width="{end - left:.2f}" height="{bottom - top:.2f}"/>'
+    return (
+        f'<svg class="view" style="{size}" viewBox="0 0 {width} {height}" preserveAspectRatio="none" '
+        'aria-hidden="true">'
+        f'<path d="M0 {y:.2f}H{width}M{x:.2f} 0V{height}"/>{box if low <= index <= high else ""}</svg>'
     )
 
 

@@ -3,6 +3,7 @@
 import http.client
 import importlib.util
 import os
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ import pytest
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 
-from liquidlens.imaging.phantoms import chest_xray
+from liquidlens.imaging.phantoms import chest_xray, nodules
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 CHROMIUM = Path("/usr/bin/chromium")
 #: Software rendering, because the viewers need WebGL and a test machine has no graphics card.
 ARGUMENTS = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+
+ROOT = Path(__file__).parents[2]
+#: Slice, row and column of the nodule in the chest.
+NODULE = (52, 84, 39)
 
 if importlib.util.find_spec("gradio") is None:  # the workshop, whose tests lie above
     collect_ignore_glob = ["*"]
@@ -105,6 +110,40 @@ def server(model: Path) -> Iterator[Callable[..., str]]:
         server.should_exit = True
         thread.join(20)
         assert not thread.is_alive()
+
+
+@pytest.fixture(scope="session")
+def nodule_model(tmp_path_factory) -> Path:
+    """A model that looks at 34 mm around a point of a volume, trained for an epoch: in the workshop, for there is no
+    torch here."""
+    command = ROOT / ".venv" / "bin" / "liquidlens"
+    if not command.is_file():
+        pytest.skip(f"needs the workshop's environment: {command}")
+    folder = tmp_path_factory.mktemp("nodules")
+    learn = ("--recipe", "quick", "--epochs", "1", "--values", "hu", "--window=-1000,400", "--spacing", "1.2")
+    for line in (
+        ("phantom", "lung-nodules", "set", "--scans", "24"),
+        ("train", "LiqExp1N2", "set/nodules.csv", *learn),
+        ("export", "runs", "--out", "bundle", "--variants", ""),
+    ):
+        arguments = [str(next(folder.glob("runs/*/"))) if part == "runs" else part for part in line]
+        done = subprocess.run([command, *arguments], cwd=folder, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "bundle" / "model.onnx"
+
+
+@pytest.fixture(scope="session")
+def chest(tmp_path_factory) -> Path:
+    """A generated volume of lung as NIfTI, in whose corner, and not in the middle, there is a nodule, at `NODULE`."""
+    nodule = nodules.lung_nodule(3)
+    size = np.array((80, 120, 120))
+    pixels = np.full(size, nodules.AIR, np.int16)
+    first = np.array(NODULE) - np.array(nodule.pixels.shape) // 2
+    inside = tuple(slice(at, at + n) for at, n in zip(first, nodule.pixels.shape, strict=True))
+    pixels[inside] = nodule.pixels
+    path = tmp_path_factory.mktemp("chest") / "chest.nii.gz"
+    nodules.write_nifti(path, pixels, nodule.spacing)
+    return path
 
 
 @pytest.fixture(scope="session")

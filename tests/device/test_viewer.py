@@ -9,9 +9,12 @@ import pytest
 from PIL import Image
 
 from liquidlens.drawing.palette import ABOVE, BELOW, rgb
+from liquidlens.errors import LiquidLensError
 from liquidlens.imaging import Scan
+from liquidlens.imaging.field_of_view import FieldOfView
+from liquidlens.manifest import InputContract
 from liquidlens.serve.demo.surface import level_range, surface
-from liquidlens.serve.demo.viewer import Window, cut, figure, is_mask, paint, presets, proportions
+from liquidlens.serve.demo.viewer import PLANES, Window, clicked, cut, figure, is_mask, paint, presets, proportions
 
 
 def volume(**facts) -> Scan:
@@ -39,6 +42,35 @@ def test_letters_stand_only_where_the_file_says_how_the_patient_lies():
     letters = re.findall(r'class="letter (\w+)"[^>]*>(\w)<', figure(volume(oriented=True), "coronal", 0, window))
     assert dict(letters) == {"left": "R", "right": "L", "top": "S", "bottom": "I"}
     assert "letter" not in figure(volume(), "coronal", 0, window)
+
+
+@pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
+def test_a_click_gives_the_voxel_that_is_shown_there(plane):
+    scan, at = volume(), [3, 2, 5]
+    picture = cut(scan.pixels, plane, at[PLANES[plane]] - 1)
+    for row, column in np.ndindex(picture.shape):
+        click = f"{plane} {(column + 0.5) / picture.shape[1]:.4f} {(row + 0.5) / picture.shape[0]:.4f}"
+        assert scan.pixels[tuple(clicked(scan, click, at))] == picture[row, column]
+    assert clicked(scan, "axial 1.0000 0.0000", at) == [2, 0, 5]
+    for wrong in ("", "axial 2 0.1", "axial nan 0.1", "oblique 0.1 0.1", "axial 0.1"):
+        with pytest.raises(LiquidLensError, match="no place in a slice"):
+            clicked(scan, wrong, at)
+
+
+def test_what_a_model_sees_is_drawn_around_its_point():
+    """5 voxels wide, 3 high and 2 deep around row 1 and column 2 of slice 1, in voxels of the picture."""
+    contract = InputContract("grey", (2, 3, 5), spacing=(1, 1, 1))
+    view = FieldOfView.of(contract, (4, 5, 6), None, (1, 1, 2))
+    axial = figure(volume(), "axial", 1, Window(150, 300), view=view)
+    assert '<rect x="0.00" y="0.00" width="5.00" height="3.00"/>' in axial
+    assert 'd="M0 1.50H6M2.50 0V5"' in axial
+    coronal = figure(volume(), "coronal", 1, Window(150, 300), view=view)
+    assert '<rect x="0.00" y="1.50" width="5.00" height="2.00"/>' in coronal, "the head is up"
+    assert 'd="M0 2.50H6M2.50 0V4"' in coronal
+    beyond = figure(volume(), "axial", 3, Window(150, 300), view=view)
+    assert "<rect" not in beyond
+    assert 'd="M0 1.50H6M2.50 0V5"' in beyond
+    assert "<svg" not in figure(volume(), "axial", 1, Window(150, 300))
 
 
 def test_spacing_gives_the_proportions():

@@ -5,6 +5,7 @@ import runtimeWasm from "virtual:runtime-wasm";
 import { audit } from "./model/audit.ts";
 import { conclude, type Output } from "./model/conclude.ts";
 import { slices, traces } from "./model/explain.ts";
+import { fieldOfView, type Place } from "./model/field-of-view.ts";
 import { manifestFrom, sha256, type Manifest } from "./model/manifest.ts";
 import { metadataOf } from "./model/onnx.ts";
 import { assumptions, checkReads, presented } from "./model/present.ts";
@@ -14,6 +15,7 @@ import { Refusal } from "./read/refusal.ts";
 import { product } from "./read/scan.ts";
 import type { Judged, Loaded, RunAnswer, RunRequest, Scan } from "./messages.ts";
 
+const UNKNOWN = { spacing: null, centre: null };
 let model: { session: ort.InferenceSession; manifest: Manifest } | undefined;
 
 /** One request after the other: a model is not to be replaced while another one loads. */
@@ -29,7 +31,7 @@ async function answer(data: RunRequest): Promise<void> {
     if (!ort.env.wasm.wasmBinary) await prepare(); // it failed before; this says why
     answer = data.task === "load"
       ? { id: data.id, loaded: await load(data.file, data.sha256) }
-      : { id: data.id, judged: await judge(data.scan, data.name) };
+      : { id: data.id, judged: await judge(data.scan, data.name, data.centre) };
   } catch (error) {
     const refusal = error instanceof Refusal ? error.message : `ONNX Runtime cannot run this (${firstLine(error)}).`;
     answer = { id: data.id, refusal };
@@ -77,7 +79,7 @@ async function load(file: Blob, expected: string | null): Promise<Loaded> {
 async function warmUp(session: ort.InferenceSession, manifest: Manifest): Promise<void> {
   const colour = manifest.input.channels === 3 ? [3] : [];
   const shape = [...manifest.input.size, ...colour];
-  const outputs = await run(session, new Float32Array(product(shape)), shape);
+  const outputs = await run(session, new Float32Array(product(shape)), shape, manifest.input.spacing ? UNKNOWN : null);
   const wanted = { probabilities: [manifest.labels.length], ood: [] };
   for (const [name, expects] of Object.entries(wanted)) {
     const shapeFound = outputs[name]?.shape.join(" x ") ?? "missing";
@@ -87,30 +89,39 @@ async function warmUp(session: ort.InferenceSession, manifest: Manifest): Promis
   }
 }
 
-async function judge(scan: Scan, name: string): Promise<Judged> {
+async function judge(scan: Scan, name: string, centre: Place | null): Promise<Judged> {
   if (!model) throw new Refusal("no model is loaded.");
   const { session, manifest } = model;
   const started = performance.now();
   checkReads(manifest, scan, name);
   const pixels = presented(manifest, scan);
   const ready = performance.now();
-  const outputs = await run(session, pixels, scan.shape);
+  const where = manifest.input.spacing ? { spacing: scan.spacing, centre } : null;
+  const outputs = await run(session, pixels, scan.shape, where);
   const ended = performance.now();
-  const prediction = conclude(manifest, outputs, assumptions(manifest, scan));
+  const prediction = conclude(manifest, outputs, assumptions(manifest, scan, centre));
+  const view = fieldOfView(manifest.input, scan, centre);
   return {
     prediction,
-    slices: slices(manifest, outputs, prediction, scan.shape[0]!),
+    slices: slices(manifest, outputs, prediction, scan, view),
     traces: traces(manifest, outputs),
+    view,
     milliseconds: { prepare: ready - started, run: ended - ready },
   };
 }
 
+/** where: of a model that sees a part of a scan, what its further inputs hold; null there is what nobody knows. */
 async function run(
   session: ort.InferenceSession,
   pixels: Float32Array,
   shape: readonly number[],
+  where: Record<"spacing" | "centre", readonly number[] | null> | null,
 ): Promise<Record<string, Output>> {
-  const results = await session.run({ scan: new ort.Tensor("float32", pixels, [1, ...shape]) });
+  const inputs: Record<string, ort.Tensor> = { scan: new ort.Tensor("float32", pixels, [1, ...shape]) };
+  for (const [name, given] of Object.entries(where ?? {})) {
+    inputs[name] = new ort.Tensor("float32", Float32Array.from(given ?? [NaN, NaN, NaN]), [1, 3]);
+  }
+  const results = await session.run(inputs);
   const outputs: Record<string, Output> = {};
   for (const [name, tensor] of Object.entries(results)) {
     outputs[name] = { data: tensor.data as Float32Array, shape: tensor.dims.slice(1) };

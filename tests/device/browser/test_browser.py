@@ -18,10 +18,12 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
+from liquidlens.imaging import read
 from liquidlens.imaging.phantoms import vessel3d
 from liquidlens.serve.predict import pretrained
 from liquidlens.serve.predict.predictor import Predictor
 from tests.device.accessibility import violations
+from tests.device.conftest import NODULE
 
 #: By axe-core's rule, what is Gradio's own markup and none of ours to change: the button that takes files is named
 #: "Click to upload or drop files", and says so in other words.
@@ -60,6 +62,17 @@ def page(browser, address) -> Iterator[Page]:
     page.close()
     assert errors == []
     assert strangers == []
+
+
+@pytest.fixture
+def page_of_nodules(browser, server, nodule_model) -> Iterator[Page]:
+    """An open demo whose model looks at a part of a volume; nothing on its console afterwards."""
+    page, errors = browser.new_page(viewport={"width": 1400, "height": 1000}), []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(server(nodule_model))
+    yield page
+    page.close()
+    assert errors == []
 
 
 @pytest.fixture(scope="module")
@@ -218,6 +231,47 @@ def test_each_kind_of_scans_has_a_tab_and_a_scan_is_sent_where_it_fits(page, tmp
     open_scan(page, "CT", file)
     expect(answered(page)).to_contain_text("nodule says of crop.npy")
     expect(visible(page, ".message[role=alert]")).to_have_count(0)
+
+
+def test_a_click_on_a_nodule_moves_what_the_model_sees(page_of_nodules, chest, nodule_model):
+    """From the middle of a chest, of which the model sees 34 mm, to the nodule; then by the keyboard back again."""
+    page, predictor, scan = page_of_nodules, Predictor(nodule_model, "cpu"), read(chest)
+    open_scan(page, "CT", chest)
+    before, middle = answered(page).inner_text(), result(page)
+    assert middle["scan"]["centre"] == [(n - 1) / 2 for n in scan.pixels.shape]
+    boxes = page.locator(".stage svg.view rect")
+    expect(boxes).to_have_count(3)
+    box = boxes.first.get_attribute("x")
+
+    slice_, row, column = NODULE
+    slices, rows, columns = scan.pixels.shape
+    set_number(page, "Axial slice", slice_ + 1)
+    axial = page.get_by_role("img", name=f"Axial slice {slice_ + 1} of {slices}")
+    expect(axial).to_be_visible()
+    size = axial.bounding_box()
+    axial.click(position={"x": size["width"] * (column + 0.5) / columns, "y": size["height"] * (row + 0.5) / rows})
+    expect(page.get_by_role("img", name=f"Sagittal slice {column + 1} of {columns}")).to_be_visible(timeout=30_000)
+    expect(page.get_by_role("img", name=f"Coronal slice {row + 1} of {rows}")).to_be_visible()
+    expect(boxes.first).not_to_have_attribute("x", box)
+    expect(boxes).to_have_count(3)
+    assert answered(page).inner_text() != before
+    pointed = result(page)
+    assert pointed["scan"]["centre"] == list(NODULE)
+    expected = predictor.predict(scan.pointed(NODULE), chest.name)
+    assert pointed["prediction"]["probabilities"] == pytest.approx(expected.probabilities, abs=1e-4)
+    assert pointed["prediction"]["probabilities"] != middle["prediction"]["probabilities"]
+    assert pointed["prediction"]["notes"] == list(expected.notes)
+
+    set_number(page, "Coronal slice", rows // 2)
+    expect(page.get_by_role("img", name=f"Coronal slice {rows // 2} of {rows}")).to_be_visible()
+    here = page.get_by_role("button", name="Look where the slices cross")
+    here.focus()
+    here.press("Enter")
+    place = [slice_, rows // 2 - 1, column]
+    page.get_by_role("tab", name="Scan", exact=True).filter(visible=True).click()
+    expect(visible(page, "table.facts")).to_contain_text(f"around the voxel {', '.join(map(str, place))}")
+    assert result(page)["scan"]["centre"] == place
+    assert violations(page, GRADIO) == []
 
 
 def test_everything_is_reachable_and_named(page, vessel):

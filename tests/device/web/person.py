@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
-from liquidlens.imaging import read
+from liquidlens.imaging import Scan, read
 from liquidlens.serve.explain.occlusion import slices, trace
 from liquidlens.serve.predict.predictor import Predictor
 
@@ -54,10 +54,10 @@ def result(page: Page) -> dict:
     return json.loads(Path(download.value.path()).read_text(encoding="utf-8"))
 
 
-def assert_same_answer(page: Page, model: str, file: Path) -> dict:
-    """Everything that the page found is what Python finds."""
-    predictor, scan = Predictor(model, "cpu"), read(file)
-    expected, found = predictor.predict(scan, file.name).to_json(), result(page)
+def assert_same_answer(page: Page, model: str | Path, given: Path | Scan) -> dict:
+    """Everything that the page found is what Python finds.  given: a file, or a scan, perhaps with a point in it."""
+    predictor, scan = Predictor(model, "cpu"), given if isinstance(given, Scan) else read(given)
+    expected, found = predictor.predict(scan).to_json(), result(page)
     told = found["prediction"]
     assert told["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-4)
     for exact in ("label", "threshold", "abstained", "ood", "ood_threshold"):

@@ -15,10 +15,13 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
+from liquidlens.imaging import read
 from liquidlens.imaging.phantoms import vessel3d
 from liquidlens.serve.predict import pretrained
 from liquidlens.serve.predict.predictor import Predictor
+from liquidlens.serve.web import site
 from tests.device.accessibility import violations
+from tests.device.conftest import NODULE
 from tests.device.web.conftest import loaded
 from tests.device.web.person import answered, assert_same_answer, choose, choose_and_open, drop
 
@@ -291,6 +294,55 @@ def test_slices_window_and_3d_by_keyboard(page, vessel, data_root):
     page.mouse.up()
     page.wait_for_timeout(300)
     assert stage.screenshot() != still
+
+
+def test_a_click_on_a_nodule_moves_what_the_model_sees(context, hosted, tmp_path, nodule_model, chest):
+    """From the middle of a chest, of which the model sees 34 mm, to the nodule; then by the keyboard one slice on."""
+    folder = tmp_path / "site"
+    site.write([nodule_model], folder)
+    page = context.new_page()
+    page.goto(hosted(folder).address)
+    loaded(page)
+    drop(page, chest)
+    answered(page, chest.name)
+    scan, name = read(chest), nodule_model.parent.name
+    assert_same_answer(page, nodule_model, scan)
+    expect(page.locator("#viewer")).to_be_visible()
+    page.get_by_role("radio", name="Axial").check(force=True)
+    box = page.locator("#viewer svg.view rect")
+    expect(box).to_have_count(1)
+    middle = box.bounding_box()
+
+    slice_, row, column = NODULE
+    slices, rows, columns = scan.pixels.shape
+    axial = page.get_by_role("slider", name="Axial slice")
+    axial.evaluate("(slider, value) => { slider.value = value; slider.dispatchEvent(new Event('input')); }", slice_ + 1)
+    canvas = page.locator("#viewer canvas")
+    size = canvas.bounding_box()
+    # The slice fills the canvas along its longer side; both are square voxels here.
+    scale = min(size["width"] / columns, size["height"] / rows)
+    left, top = (size["width"] - scale * columns) / 2, (size["height"] - scale * rows) / 2
+    canvas.click(position={"x": left + scale * (column + 0.5), "y": top + scale * (row + 0.5)})
+    expect(canvas).to_have_attribute(
+        "aria-label",
+        f"Axial slice {slice_ + 1} of {slices}, Coronal slice {row + 1} of {rows}, "
+        f"Sagittal slice {column + 1} of {columns}",
+    )
+    expect(page.locator("#facts")).to_contain_text(f"the voxel {slice_}, {row}, {column}")
+    found = assert_same_answer(page, nodule_model, scan.pointed(NODULE))
+    assert found["scan"]["centre"] == list(NODULE)
+    moved = box.bounding_box()
+    mm = scan.spacing[2]
+    assert moved["width"] == pytest.approx(scale * 33.6 / mm, rel=0.02), "28 voxels of 1.2 mm"
+    assert moved["x"] + moved["width"] / 2 == pytest.approx(size["x"] + left + scale * (column + 0.5), abs=2)
+    assert moved["y"] + moved["height"] / 2 == pytest.approx(size["y"] + top + scale * (row + 0.5), abs=2)
+    assert moved != middle
+
+    axial.focus()
+    axial.press("ArrowRight")
+    expect(page.locator("#facts")).to_contain_text(f"the voxel {slice_ + 1}, {row}, {column}")
+    assert_same_answer(page, nodule_model, scan.pointed((slice_ + 1, row, column)))
+    expect(page.locator("#answer")).to_contain_text(f"{name} says of chest.nii.gz")
 
 
 def test_a_finger_scrolls_the_page_and_turns_the_volume_in_3d(browser, host, vessel):

@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 import subprocess
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +18,10 @@ from liquidlens.errors import LiquidLensError
 from liquidlens.imaging import Scan
 from liquidlens.manifest import Manifest
 from liquidlens.serve.explain.occlusion import positions
+from liquidlens.serve.predict import fitting
 from liquidlens.serve.predict.prediction import conclude
 from liquidlens.serve.predict.predictor import Predictor
-from liquidlens.serve.predict.presentation import presented
+from liquidlens.serve.predict.presentation import presented, view_of
 from liquidlens.serve.web import site
 from liquidlens.words import VALID_INPUT
 from tests.serve.web.test_site import tree
@@ -32,10 +33,11 @@ SCRIPT = """
 import { readFileSync } from "node:fs";
 import { conclude } from "./model/conclude.js";
 import { positions } from "./model/explain.js";
-import { checkReads, presented } from "./model/present.js";
+import { fieldOfView } from "./model/field-of-view.js";
+import { assumptions, checkReads, presented } from "./model/present.js";
 import { VALID_INPUT } from "./model/valid-input.js";
 
-const { manifests, scans, points } = JSON.parse(readFileSync(0, "utf8"));
+const { manifests, scans, points, views } = JSON.parse(readFileSync(0, "utf8"));
 const resultOf = (work) => { try { return work(); } catch (error) { return error.message; } };
 const typed = (outputs) => Object.fromEntries(
   Object.entries(outputs).map(([name, { data, shape }]) => {
@@ -46,6 +48,10 @@ console.log(JSON.stringify({
   scans: scans.map(({ manifest, scan }) => {
     const whole = { ...scan, pixels: Float32Array.from(scan.pixels) };
     return resultOf(() => { checkReads(manifest, whole, "the scan"); return Array.from(presented(manifest, whole)); });
+  }),
+  views: views.map(({ manifest, scan, centre }) => {
+    const whole = { ...scan, pixels: Float32Array.from(scan.pixels) };
+    return { view: fieldOfView(manifest.input, whole, centre), notes: assumptions(manifest, whole, centre) };
   }),
   points: points.map(([length, count]) => positions(length, count)),
   words: VALID_INPUT,
@@ -174,6 +180,31 @@ def presentations() -> tuple[list[dict], list[list[float] | str]]:
     return cases, expected
 
 
+def looked_at() -> tuple[list[dict], list[Scan], Manifest]:
+    """Scans with and without spacing and point, for a model that looks at a part of them."""
+    nodule = Predictor("nodule", "cpu").manifest
+    contract = replace(nodule.input, size=(28, 27, 5), spacing=(1.2, 0.7, 1.05))
+    manifest = nodule.model_copy(update={"input": contract})
+    pixels = np.random.default_rng(0).normal(0, 100, (9, 8, 7)).astype(np.float32)
+    scans = [
+        Scan(pixels, spacing, centre=centre)
+        for spacing in (None, (2.5, 0.7, 0.8))
+        for centre in (None, (0.0, 7.0, 3.0), (8.0, 0.0, 6.0))
+    ]
+    told = {
+        "modality": None,
+        "units": None,
+        "window": None,
+        "shape": list(pixels.shape),
+        "pixels": pixels.ravel().tolist(),
+    }
+    cases = [
+        {"manifest": told_of(manifest), "scan": told | {"spacing": scan.spacing}, "centre": scan.centre}
+        for scan in scans
+    ]
+    return cases, scans, manifest
+
+
 def test_what_stands_before_and_after_the_graph_is_the_same_as_in_python(sources):
     settings = {
         "extends": "./tsconfig.worker.json",
@@ -186,7 +217,8 @@ def test_what_stands_before_and_after_the_graph_is_the_same_as_in_python(sources
     (sources / "compiled" / "cases.mjs").write_text(SCRIPT)
     (manifests, concluded), (scans, shown) = conclusions(), presentations()
     points = [[28, 28], [112, 28], [5, 28], [1, 7], [100, 1]]
-    cases = json.dumps({"manifests": manifests, "scans": scans, "points": points})
+    views, pointed, looking = looked_at()
+    cases = json.dumps({"manifests": manifests, "scans": scans, "points": points, "views": views})
     done = run("node", "cases.mjs", cwd=sources / "compiled", standard_input=cases)
     assert done.returncode == 0, done.stderr[-1000:]
     found = json.loads(done.stdout)
@@ -209,6 +241,12 @@ def test_what_stands_before_and_after_the_graph_is_the_same_as_in_python(sources
     for mine, theirs in zip(found["scans"], shown, strict=True):
         assert isinstance(mine, str) == isinstance(theirs, str)
         assert mine == theirs if isinstance(mine, str) else np.allclose(mine, theirs, atol=1e-4)
+    for mine, scan in zip(found["views"], pointed, strict=True):
+        view = view_of(looking, scan)
+        assert np.allclose(mine["view"]["centre"], view.centre)
+        assert np.allclose(mine["view"]["box"], view.box)
+        assert np.allclose(mine["view"]["slices"], view.positions[0])
+        assert mine["notes"] == list(fitting.notes(looking, scan))
     for mine, (length, count) in zip(found["points"], points, strict=True):
         assert np.allclose(mine, positions(length, count))
     assert found["words"] == VALID_INPUT

@@ -1,5 +1,7 @@
 /** What the file itself puts out beside its answer: a decision per slice, and neurons' states; as `serve.explain.occlusion`. */
 import type { Output, Prediction } from "./conclude.ts";
+import type { Scan } from "../read/scan.ts";
+import type { FieldOfView } from "./field-of-view.ts";
 import type { Manifest, Wiring } from "./manifest.ts";
 
 export interface SliceContribution {
@@ -18,12 +20,13 @@ export interface NeuronTrace {
   readonly wiring: Wiring;
 }
 
-/** What every slice contributes; null where the model does not decide by slice.  length: slices of the scan. */
+/** What every slice contributes; null where the model does not decide by slice. */
 export function slices(
   manifest: Manifest,
   outputs: Readonly<Record<string, Output>>,
   prediction: Prediction,
-  length: number,
+  scan: Scan,
+  view: FieldOfView | null,
 ): SliceContribution | null {
   const logits = outputs["slice_logits"];
   if (!logits) return null;
@@ -37,7 +40,7 @@ export function slices(
     const mean = manifest.task === "multi-label" ? 0 : row.reduce((sum, x) => sum + x, 0) / width;
     return (row[which]! - mean) / count;
   });
-  return { label: manifest.labels[which]!, contribution, positions: positions(length, count) };
+  return { label: manifest.labels[which]!, contribution, positions: positions(scan.shape[0]!, count, view?.slices) };
 }
 
 /** The states of every liquid layer while it read the scan. */
@@ -50,9 +53,8 @@ export function traces(manifest: Manifest, outputs: Readonly<Record<string, Outp
   });
 }
 
-/** Where resized points lie among the original ones, which count from 0, not beyond the ends. */
-export function positions(length: number, points: number): number[] {
-  return Array.from({ length: points }, (_, i) =>
-    Math.min(Math.max(((i + 0.5) * length) / points - 0.5, 0), length - 1),
-  );
+/** Where resized points, or those of a field of view, lie among the original ones, which count from 0, not beyond the ends. */
+export function positions(length: number, points: number, seen?: readonly number[]): number[] {
+  const at = seen ?? Array.from({ length: points }, (_, i) => ((i + 0.5) * length) / points - 0.5);
+  return at.map((place) => Math.min(Math.max(place, 0), length - 1));
 }

@@ -23,6 +23,8 @@ export interface Input {
   readonly size: readonly number[];
   readonly window: readonly [number, number] | null;
   readonly channels: 1 | 3;
+  /** Millimetres between the voxels of `size`: the model looks at a field of view; absent or null: at all of a scan. */
+  readonly spacing?: readonly number[] | null;
 }
 
 export interface Operating {
@@ -119,6 +121,7 @@ function firstFault(manifest: Manifest): string | null {
     ["input.values", ["grey", "hu", "mask", "relative"].includes(manifest.input?.values)],
     ["trained_on", !manifest.trained_on || texts(...values(manifest.trained_on.modalities), manifest.trained_on.body_part)],
     ["input.size", Array.isArray(size) && [2, 3].includes(size.length) && size.every((n) => Number.isInteger(n) && n > 0)],
+    ["input.spacing", !manifest.input?.spacing || (numbers(...values(manifest.input.spacing)) && manifest.input.spacing.length === 3)],
     ["operating.threshold", numbers(manifest.operating?.threshold)],
     ["temperature", numbers(manifest.temperature)],
     ["out_of_distribution.threshold", numbers(manifest.out_of_distribution?.threshold)],

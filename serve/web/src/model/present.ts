@@ -1,6 +1,7 @@
 /** What a model's file is given for a scan: everything before the graph.  The same as `serve.predict.predictor` and `serve.predict.presentation`. */
 import { range, type Scan } from "../read/scan.ts";
 import { Refusal } from "../read/refusal.ts";
+import type { Place } from "./field-of-view.ts";
 import { trainedOn, type Manifest } from "./manifest.ts";
 
 /** What is known of a model before its file is loaded, or from its manifest. */
@@ -47,8 +48,8 @@ export function displayWindow(scan: Scan): readonly [number, number] | null {
   return low < high && (low < 0 || high > 255) ? [low, high] : null;
 }
 
-/** What has to be assumed of a scan that a model reads. */
-export function assumptions({ input, trained_on }: Contract, scan: Scan): string[] {
+/** What has to be assumed of a scan that a model reads.  centre: where it looks, null if nobody said. */
+export function assumptions({ input, trained_on }: Contract, scan: Scan, centre: Place | null): string[] {
   const found: string[] = [];
   const window = displayWindow(scan);
   if (input.values === "grey" && window) {
@@ -57,6 +58,16 @@ export function assumptions({ input, trained_on }: Contract, scan: Scan): string
   }
   if (input.values === "hu" && scan.units !== "HU") {
     found.push("The file does not say what its values are: they were taken for Hounsfield units.");
+  }
+  if (input.spacing) {
+    const by = (lengths: readonly number[]) => lengths.map((length) => Number(length.toPrecision(6))).join(" x ");
+    if (!scan.spacing) {
+      found.push(`The file does not say how far its voxels are apart: ${by(input.spacing)} mm was taken, the model's own.`);
+    }
+    if (!centre) {
+      const extent = by(input.spacing.map((mm, axis) => mm * input.size[axis]!));
+      found.push(`No point was given: the model looked at ${extent} mm around the middle of the scan.`);
+    }
   }
   if (input.values === "mask") {
     if (!isShape(scan)) found.push("The scan holds more than two values: the model was trained on segmented shapes alone.");

@@ -1,5 +1,5 @@
 /** What the page shows of a session: the answer and what moved it, the facts, the scan, and what is being done. */
-import type { Judged, Loaded, Member, Scan } from "../messages.ts";
+import type { FieldOfView, Judged, Loaded, Member, Place, Scan } from "../messages.ts";
 import { Refusal } from "../read/refusal.ts";
 import { answer } from "./answer.ts";
 import { slicesChart, traceChart } from "./charts.ts";
@@ -24,6 +24,8 @@ export interface Opened {
   readonly scan: Scan;
   readonly colour: boolean;
   readonly milliseconds: number;
+  /** Where a person pointed in it. */
+  readonly centre: Place | null;
 }
 
 const PLACES = ["about", "answer", "explanation", "facts", "message", "status", "viewer"] as const;
@@ -35,6 +37,8 @@ export class Display {
   >;
   private readonly stop = byId("stop", HTMLButtonElement);
   private viewer: Promise<Viewer> | undefined;
+  /** Called when a person points at a place of the scan. */
+  onPoint: (place: Place) => void = () => undefined;
   private shown: Scan | undefined;
   /** The address of the result that can be downloaded. */
   private download = "";
@@ -69,9 +73,12 @@ export class Display {
     this.places.explanation.replaceChildren(...drawings);
   }
 
-  showFacts(opened: Opened | undefined, chosen: Chosen | undefined, notes: readonly string[] = []): void {
+  showFacts(opened: Opened | undefined, chosen: Chosen | undefined, judged?: Judged): void {
     const parts: [string, Node[]][] = [];
-    if (opened) parts.push(["Scan", scanFacts(opened.scan, opened.name, notes)]);
+    if (opened) {
+      const { notes } = judged?.prediction ?? { notes: [] };
+      parts.push(["Scan", scanFacts(opened.scan, opened.name, notes, judged?.view?.centre ?? null)]);
+    }
     if (chosen) {
       parts.push(["Model", modelFacts(chosen.model, chosen.loaded)], ["Audit", auditFacts(chosen.model, chosen.loaded)]);
     }
@@ -82,13 +89,16 @@ export class Display {
     );
   }
 
-  async showScan(scan: Scan): Promise<void> {
-    if (this.shown === scan) return;
+  /** view: where the model looks in it, if it sees a part of it. */
+  async showScan(scan: Scan, view: FieldOfView | null): Promise<void> {
+    if (this.shown === scan) return (await this.viewer)?.look(view);
     this.shown = scan;
     await new Promise((resolve) => window.setTimeout(resolve)); // for the answer to be seen
     try {
-      this.viewer ??= import("./viewer.ts").then(({ Viewer }) => new Viewer(this.places.viewer));
-      await (await this.viewer).show(scan);
+      this.viewer ??= import("./viewer.ts").then(
+        ({ Viewer }) => new Viewer(this.places.viewer, (place) => this.onPoint(place)),
+      );
+      await (await this.viewer).show(scan, view);
     } catch (error) {
       console.warn("The scan cannot be drawn:", error);
       if (this.shown !== scan) return; // a newer one is being drawn

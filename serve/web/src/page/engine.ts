@@ -1,5 +1,5 @@
 /** Models and scans between the page and its two workers: what is loaded, and what is loaded again after a worker ended. */
-import type { Judged, Loaded, Member, ReadAnswer, ReadRequest, RunAnswer, RunRequest, Scan } from "../messages.ts";
+import type { Judged, Loaded, Member, Place, ReadAnswer, ReadRequest, RunAnswer, RunRequest, Scan } from "../messages.ts";
 import { LIMITS } from "../read/budget.ts";
 import type { Listed } from "./facts.ts";
 import { Helper } from "./workers.ts";
@@ -62,10 +62,10 @@ export class Engine {
     this.reader.end("stopped.");
   }
 
-  async predict(model: Model, scan: Scan, name: string): Promise<Judged> {
+  async predict(model: Model, scan: Scan, name: string, centre: Place | null): Promise<Judged> {
     if (model !== this.model || this.loadedAfter !== this.runner.ended) await this.load(model);
     const late = `${name}: the model took longer than ${LIMITS.seconds} seconds.`;
-    const { judged } = await this.runner.ask({ task: "predict", scan, name }, LIMITS.seconds, late);
+    const { judged } = await this.runner.ask({ task: "predict", scan, name, centre }, LIMITS.seconds, late);
     return judged!;
   }
 

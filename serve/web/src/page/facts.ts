@@ -1,6 +1,6 @@
 /** What stands behind an answer: the scan's facts, the model's manifest, and what the audit here found. */
 import type { Contract } from "../model/present.ts";
-import type { Loaded, Scan } from "../messages.ts";
+import type { Loaded, Place, Scan } from "../messages.ts";
 import { range } from "../read/scan.ts";
 import { element, figure, table } from "./dom.ts";
 import { isColour } from "./windows.ts";
@@ -30,7 +30,7 @@ export interface Listed {
   readonly dataset: string | null;
 }
 
-export function scanFacts(scan: Scan, name: string, notes: readonly string[]): Node[] {
+export function scanFacts(scan: Scan, name: string, notes: readonly string[], centre: Place | null): Node[] {
   const [low, high] = range(scan.pixels);
   const values = `${figure(low, 6)} to ${figure(high, 6)}, ${scan.units === "HU" ? "Hounsfield units" : "as stored"}`;
   const rows: Rows = [
@@ -43,6 +43,7 @@ export function scanFacts(scan: Scan, name: string, notes: readonly string[]): N
   if (scan.shape.length === 3 && !isColour(scan) && !scan.oriented) {
     rows.push(["Orientation", "not known; planes are named as if the slices ran from the feet to the head"]);
   }
+  if (centre) rows.push(["Looked at", `the voxel ${centre.join(", ")} (slice, row, column, counted from 0)`]);
   const all = [...scan.notes, ...notes];
   const list = all.length ? [element("ul", { class: "notes" }, ...all.map((note) => element("li", {}, note)))] : [];
   return [table(rows), ...list];
@@ -53,6 +54,9 @@ export function modelFacts(listed: Listed, { manifest, bytes, sha256 }: Loaded):
   const share = (value: number) => value.toFixed(3);
   const count = (value: number | null) => (value === null ? "not printed" : value.toLocaleString("en-US"));
   const axes = input.size.length === 3 ? "slices × rows × columns" : "rows × columns";
+  const points = `${input.size.join(" × ")} (${axes})`;
+  const extent = input.spacing?.map((mm, axis) => figure(mm * input.size[axis]!, 4)).join(" × ");
+  const seen = extent ? `${extent} mm around a point, as ${points}` : points;
   const figures = (split: "val" | "test") =>
     FIGURES.flatMap(([name, words]) => {
       const value = metrics[split]?.[name];
@@ -62,7 +66,7 @@ export function modelFacts(listed: Listed, { manifest, bytes, sha256 }: Loaded):
     ["Model", `${manifest.model} (${manifest.paper})`],
     ["Labels", manifest.labels.join(" / ")],
     ["Reads", `${{ grey: "grey values", hu: "Hounsfield units", mask: "a mask", relative: "values without a unit" }[input.values]}, any size`],
-    ["Resized in the file to", `${input.size.join(" × ")} (${axes})`],
+    [input.spacing ? "Looks at" : "Resized in the file to", seen],
     ["Threshold", `${share(operating.threshold)}: ${operating.rule}`],
     ["Temperature", figure(manifest.temperature, 4)],
     ["Parameters, published", count(parameters.published)],

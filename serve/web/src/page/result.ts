@@ -23,6 +23,7 @@ export function result(name: string, model: string, { manifest }: Loaded, scan: 
       modality: scan.modality,
       units: scan.units,
       oriented: scan.oriented,
+      centre: judged.view && judged.view.centre,
       notes: scan.notes,
     },
     prediction: {

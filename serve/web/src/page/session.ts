@@ -1,5 +1,5 @@
 /** What a visitor has at hand, a model and a scan, and the work on them: loading, reading, judging. */
-import type { Member, Scan } from "../messages.ts";
+import type { FieldOfView, Member, Place, Scan } from "../messages.ts";
 import { Refusal } from "../read/refusal.ts";
 import { doubts } from "../model/present.ts";
 import { byId, element } from "./dom.ts";
@@ -25,7 +25,9 @@ export class Session {
   constructor(
     private readonly engine: Engine,
     private readonly display: Display,
-  ) {}
+  ) {
+    display.onPoint = (place) => void this.point(place);
+  }
 
   /** Load a model, and let it judge the scan that is open. */
   async choose(name: string): Promise<void> {
@@ -76,7 +78,8 @@ export class Session {
       }
       const scan = await this.engine.read(members, selection, colour);
       if (!isNewest()) return;
-      this.opened = { members, selection, name, scan, colour, milliseconds: performance.now() - started };
+      const milliseconds = performance.now() - started;
+      this.opened = { members, selection, name, scan, colour, milliseconds, centre: null };
       isRead = true;
       if (this.selection() === selection) this.item.value = ""; // it is not the next file's; unread, it stays
     });
@@ -85,6 +88,13 @@ export class Session {
     if (best !== undefined && best !== this.select.value) await this.choose(best);
     else if (isRead && isMissing) await this.choose(this.select.value);
     else await this.judge();
+  }
+
+  /** Look at another place of the scan, if the model sees a part of it. */
+  async point(centre: Place): Promise<void> {
+    if (!this.opened || !this.chosen?.loaded.manifest.input.spacing) return;
+    this.opened = { ...this.opened, centre };
+    await this.judge();
   }
 
   /** The same files once more, for another item. */
@@ -122,18 +132,20 @@ export class Session {
   }
 
   private async judgeAndShow(of: Opened, by: Chosen, isNewest: () => boolean): Promise<void> {
-    this.display.clearAnswer();
+    let view: FieldOfView | null = null;
+    if (!of.centre) this.display.clearAnswer(); // one that follows a point takes the place of the one before
     try {
-      const judged = await this.engine.predict(by.model, of.scan, of.name);
+      const judged = await this.engine.predict(by.model, of.scan, of.name, of.centre);
       if (!isNewest()) return;
       this.display.showAnswer(judged, of, by);
-      this.display.showFacts(this.opened, this.chosen, judged.prediction.notes);
+      this.display.showFacts(this.opened, this.chosen, judged);
+      view = judged.view;
     } catch (error) {
       if (!isNewest()) return;
       this.display.showFacts(this.opened, this.chosen);
       this.display.showError(error instanceof Refusal ? new Refusal(error.message + this.hint(of.scan, by)) : error);
     }
-    await this.display.showScan(of.scan); // after the answer, which takes less time
+    await this.display.showScan(of.scan, view); // after the answer, which takes less time
   }
 
   /**

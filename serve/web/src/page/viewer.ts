@@ -1,9 +1,10 @@
 /** The viewer: slices along three axes, an image, or the volume in 3D, drawn by NiiVue. */
-import { DRAG_MODE, MULTIPLANAR_TYPE, Niivue, SHOW_RENDER, SLICE_TYPE } from "@niivue/niivue";
-import type { Scan } from "../messages.ts";
+import { DRAG_MODE, MULTIPLANAR_TYPE, SHOW_RENDER, SLICE_TYPE } from "@niivue/niivue";
+import type { FieldOfView, Place, Scan } from "../messages.ts";
 import { product } from "../read/scan.ts";
 import { element } from "./dom.ts";
 import { asNifti } from "./nifti-file.ts";
+import { Outlined } from "./outline.ts";
 import { isColour, isMask, presets, type Window } from "./windows.ts";
 
 /** A smaller picture is shown as the blocks that it consists of. */
@@ -29,7 +30,7 @@ type View = keyof typeof VIEWS;
 
 /** Draws one scan at a time into `place`. */
 export class Viewer {
-  private readonly niivue: Niivue;
+  private readonly niivue: Outlined;
   private readonly canvas = element("canvas", { tabindex: -1, role: "img" });
   private readonly controls = element("div", { class: "controls" });
   private readonly ready: Promise<unknown>;
@@ -38,9 +39,14 @@ export class Viewer {
   private last = Promise.resolve();
   private view: View = "All views";
   private sliders: HTMLInputElement[] = [];
+  private looked: FieldOfView | null = null;
 
-  constructor(private readonly place: HTMLElement) {
-    this.niivue = new Niivue({
+  /** point: is told where a person clicks or moves the slices, if the model sees a part of the scan. */
+  constructor(
+    private readonly place: HTMLElement,
+    private readonly point: (place: Place) => void,
+  ) {
+    this.niivue = new Outlined({
       logLevel: "error",
       loadingText: "",
       dragAndDropEnabled: false,
@@ -63,19 +69,40 @@ export class Viewer {
       cycleClipPlaneHotKey: "",
       scrollRequiresFocus: true,
     });
-    const stages = element("div", { class: "stages" }, this.canvas);
+    const stages = element("div", { class: "stages" }, this.canvas, this.niivue.frame);
     this.leaveSwipesToThePage(stages);
     this.place.replaceChildren(stages, this.controls);
     this.ready = this.niivue.attachToCanvas(this.canvas);
     this.niivue.onLocationChange = () => this.follow();
+    this.canvas.addEventListener("click", () => this.pointAt());
+    this.controls.addEventListener("change", ({ target }) => {
+      if (this.sliders.some((slider) => slider === target)) this.pointAt();
+    });
   }
 
-  /** Show a scan, after those before it; not if another one was asked for in the meantime. */
-  show(scan: Scan): Promise<void> {
+  /** Show a scan, after those before it; not if another one was asked for in the meantime.  view: as of `look`. */
+  show(scan: Scan, view: FieldOfView | null): Promise<void> {
     this.newest = scan;
-    const draw = () => (scan === this.newest ? this.draw(scan) : undefined);
+    this.looked = view;
+    const draw = async () => {
+      if (scan !== this.newest) return;
+      await this.draw(scan);
+      this.look(this.looked);
+    };
     this.last = this.last.then(draw, draw);
     return this.last;
+  }
+
+  /** Show where the model looks in the scan; null: it reads scans as wholes. */
+  look(view: FieldOfView | null): void {
+    this.looked = view;
+    this.niivue.outline(view, this.scan?.shape ?? []);
+  }
+
+  /** Where the slices cross is where the model is to look. */
+  private pointAt(): void {
+    const places = this.places();
+    if (this.looked && places.some((place, axis) => place !== this.looked!.centre[axis])) this.point(places);
   }
 
   /** One finger on slices scrolls the page, as anywhere else on it; NiiVue would take it. In 3D it turns the volume. */
@@ -95,6 +122,7 @@ export class Viewer {
   private async draw(scan: Scan): Promise<void> {
     await this.ready;
     this.scan = scan;
+    this.niivue.outline(null, []);
     this.place.hidden = false;
     const isVolume = !isColour(scan) && scan.shape.length === 3;
     for (const volume of [...this.niivue.volumes]) this.niivue.removeVolume(volume);
