@@ -2,7 +2,7 @@
 
 from liquidlens.imaging.budget import Budget
 from liquidlens.imaging.read import read
+from liquidlens.imaging.safely import read_safely
 from liquidlens.imaging.scan import Scan
-from liquidlens.imaging.worker import read_safely
 
 __all__ = ["Budget", "Scan", "read", "read_safely"]

@@ -4,8 +4,7 @@ The decoders of compressed images are large C libraries, and what they are fed c
 itself before it opens a file and answers through a pipe: a line of JSON, then the pixels.  Nothing is unpickled and
 nothing is left on disk.
 
-`read_safely` starts a worker afresh for each scan: no thread of the caller, no state of an earlier scan.
-`imaging.readers` keeps its workers from file to file, as starting one takes longer than reading most scans.
+`imaging.safely` asks for single scans; `imaging.readers` for all that lie in many places.
 """
 
 import contextlib
@@ -22,13 +21,12 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 
 from liquidlens.errors import LiquidLensError
-from liquidlens.imaging.budget import DEFAULT, Budget
+from liquidlens.imaging.budget import Budget
 from liquidlens.imaging.collection import Found, Place, each
 from liquidlens.imaging.read import read
 from liquidlens.imaging.request import fill
@@ -41,29 +39,6 @@ _FITS = 4096
 #: Bytes of a line that a worker may answer, and letters of an error: some name all that an archive holds.
 _LINE = 2**20
 _SENTENCE = 2**16
-
-
-def read_safely(source: str | Path, budget: Budget = DEFAULT, *, colour: bool = False) -> Scan:
-    """`imaging.read` in a worker process, within the time and memory of `budget` as well.
-
-    Takes up to a second more than `read`, to start Python and its libraries.  Memory and processor time are limited
-    where the system can (Linux; macOS in part), wall-clock time everywhere.  Raises LiquidLensError as `read` does, and
-    if the worker died.
-    """
-    worker = Worker(budget)
-    timer = threading.Timer(budget.seconds, worker.time_out)
-    timer.start()
-    try:
-        worker.ask({"source": str(source), "colour": colour})
-        scan = worker.found(worker.started() or Started(0, 1, "")).scan
-    except WorkerError as death:
-        raise LiquidLensError(f"{source}: {death}") from None
-    finally:
-        timer.cancel()
-        worker.end()
-    if isinstance(scan, LiquidLensError):
-        raise scan
-    return scan
 
 
 class Started(NamedTuple):
@@ -83,7 +58,7 @@ class Worker:
     ends.  Answers come in the order of questions."""
 
     def __init__(self, budget: Budget):
-        self._budget, self._timed_out = budget, False
+        self._budget, self.timed_out = budget, False
         self._since: float | None = None  # when the wait for an answer began
         self._lock = threading.RLock()  # of these two
         self._unsent: deque[bytes] = deque()
@@ -101,7 +76,7 @@ class Worker:
 
     def ask(self, question: dict[str, Any]) -> None:
         """Ask for ``{"source", "colour"}``, which is answered as `imaging.read` does; or for ``{"place", "axes",
-        "colour"}``, which is answered for each scan as `imaging.collection.each` does, and then by None.  The next
+        "colour"}``, which is answered for each scan as `imaging.collection.each` does; either then by None.  The next
         question may be asked before the last one is answered.  A worker that died says so when it is to answer."""
         self._unsent.append(json.dumps(question).encode())
         self._send()
@@ -131,7 +106,7 @@ class Worker:
     def time_out(self) -> None:
         """End the process from another thread, as its time is over."""
         with self._lock:
-            self._timed_out = True
+            self.timed_out = True
             self._process.kill()
 
     def watch(self) -> None:
@@ -167,14 +142,14 @@ class Worker:
             yield
             with self._lock:
                 self._since = None
-                if self._timed_out:  # the answer came too late
+                if self.timed_out:  # the answer came too late
                     raise TimeoutError
         except Exception:  # cut off, or made up by what took the worker over
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(1)  # it may be about to die, and then says of what
             code = self._process.poll()
             self.end()
-            raise WorkerError(_cause(code, self._timed_out, self._budget)) from None
+            raise WorkerError(_cause(code, self.timed_out, self._budget)) from None
 
     def _line(self) -> Any:
         return json.loads(self._answers.readline(_LINE))
@@ -279,7 +254,7 @@ def _main() -> None:
         if "source" in question:
             _announce(answers, Started(0, 1, ""))
             _write(answers, None, _read(question["source"], budget, question["colour"]))
-            answers.flush()
+            _announce(answers, None)
             continue
         place = Place(**question.pop("place"))
         for number, of, item, read_next in each(place, budget, **question):

@@ -66,6 +66,11 @@ Spacing = Annotated[
     ),
 ]
 
+NoCache = Annotated[
+    bool,
+    typer.Option("--no-cache", help="Keep nothing of your own scans for the next start, and look for nothing there."),
+]
+
 
 def reading_of(
     columns: list[str] | None,

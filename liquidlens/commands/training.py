@@ -13,6 +13,7 @@ from liquidlens.commands.options import (
     Columns,
     DataRoot,
     Labels,
+    NoCache,
     Positive,
     RecipeName,
     Runs,
@@ -72,11 +73,15 @@ def train(
     data_root: DataRoot = None,
     runs: Runs = Path("runs"),
     skip_bad: SkipBad = False,
+    no_cache: NoCache = False,
 ) -> None:
     """Train one model on one dataset, or on a table or folder of your own scans; an interrupted run goes on."""
     from liquidlens import models
     from liquidlens.train import asked, datasets
+    from liquidlens.train.datasets import cache
 
+    if no_cache:
+        cache.turn_off()
     reading = reading_of(columns, labels, positive, values, window, folds, spacing)
     fields = parsed_changes(changes, epochs)
     chosen = data is not None

@@ -6,13 +6,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from liquidlens.commands.options import Columns, DataRoot, Labels, Positive, SkipBad, Values, Window, reading_of
+from liquidlens.commands.options import (
+    Columns,
+    DataRoot,
+    Labels,
+    NoCache,
+    Positive,
+    SkipBad,
+    Values,
+    Window,
+    reading_of,
+)
 from liquidlens.console import console, fail, print_columns, printable
 from liquidlens.errors import LiquidLensError
 from liquidlens.files import replacing
 
 if TYPE_CHECKING:
     from liquidlens.train.datasets import Reading
+    from liquidlens.train.datasets.cache import Cache
 
 
 def list_models(
@@ -66,10 +77,20 @@ def data(
     window: Window = None,
     data_root: DataRoot = None,
     skip_bad: SkipBad = False,
+    no_cache: NoCache = False,
+    clear_cache: Annotated[
+        bool, typer.Option("--clear-cache", help="Remove all that is kept of your own scans, and do nothing else.")
+    ] = False,
 ) -> None:
     """List the datasets and where each was found, draw one, or say what there is to know about your own scans."""
     from liquidlens.train import datasets
+    from liquidlens.train.datasets import cache
 
+    if clear_cache:
+        _clear(cache.opened())
+        return
+    if no_cache:
+        cache.turn_off()
     if name is None:
         print_columns(
             ("dataset", "size", "classes", "licence", "where"),
@@ -93,6 +114,14 @@ def data(
     console.print(f"{dataset.name}: {counts}. Contact sheet: {picture}", soft_wrap=True)
     if note:
         console.print(note, soft_wrap=True)
+
+
+def _clear(cache: "Cache | None") -> None:
+    if cache is None:
+        console.print("There is no cache.")
+        return
+    entries, size = cache.clear()
+    console.print(f"{cache.folder}: {entries:,} entries of {size / 1e6:,.1f} MB were removed.", soft_wrap=True)
 
 
 def _report(name: str, out: Path | None, data_root: Path | None, reading: "Reading") -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from liquidlens.errors import LiquidLensError
 from liquidlens.imaging import Budget, read, read_safely
+from liquidlens.imaging.safely import Reader
 from tests.imaging.dicoms import enhanced, image, phantom, save
 
 
@@ -101,3 +102,30 @@ def test_relative_paths_mean_the_callers_folder(tmp_path, monkeypatch):
     (tmp_path / "numpy.py").write_text("raise SystemExit('imported from the current folder')")
     monkeypatch.chdir(tmp_path)
     assert read_safely("scan.npy").pixels.shape == (2, 3)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
+def test_a_reader_keeps_its_worker_and_outlives_it(tmp_path, monkeypatch):
+    """The interpreter is replaced by one that dies of one of the scans."""
+    for i in range(5):
+        np.save(tmp_path / f"{i}.npy", np.full((2, 3), i))
+    (tmp_path / "dies.py").write_text(
+        "import os, sys\n"
+        "from liquidlens.imaging import worker\n"
+        "read = worker._read\n"
+        "worker._read = lambda source, *rest: os.abort() if source.endswith('2.npy') else read(source, *rest)\n"
+        "print(os.getpid(), file=open(sys.argv[0] + '.started', 'a'))\n"
+        "worker._main()\n"
+    )
+    program = tmp_path / "python"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{tmp_path}/dies.py"\n')
+    program.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(program))
+    with Reader() as reader:
+        assert [reader.read(tmp_path / f"{i}.npy").pixels[0, 0] for i in (0, 1)] == [0, 1]
+        with pytest.raises(LiquidLensError, match=r"2\.npy: the reader crashed on this file \(SIGABRT\)"):
+            reader.read(tmp_path / "2.npy")
+        with pytest.raises(LiquidLensError, match=r"none\.npy: there is no such file"):
+            reader.read(tmp_path / "none.npy")
+        assert [reader.read(tmp_path / f"{i}.npy").pixels[0, 0] for i in (3, 4)] == [3, 4]
+    assert len((tmp_path / "dies.py.started").read_text().split()) == 2

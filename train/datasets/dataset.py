@@ -56,10 +56,15 @@ class DataUnavailableError(LiquidLensError):
 
 @dataclass(frozen=True, eq=False)
 class Decoded(Sequence[NDArray[Any] | Placed], Generic[Item]):
-    """A sequence that decodes item i when it is asked for, so that a large set need not fit into memory decoded."""
+    """A sequence that decodes item i when it is asked for, so that a large set need not fit into memory decoded.
+
+    keys: for each item a text that is another one where anything else is decoded: what is made of the item may be kept
+    under it (see `train.datasets.cache`).  Empty if nothing is to be kept.
+    """
 
     items: Sequence[Item]
     decode: Callable[[Item], NDArray[Any] | Placed]
+    keys: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.items)
@@ -70,7 +75,7 @@ class Decoded(Sequence[NDArray[Any] | Placed], Generic[Item]):
     def __getitem__(self, index: slice) -> "Decoded[Item]": ...
     def __getitem__(self, index: int | slice) -> "NDArray[Any] | Placed | Decoded[Item]":
         if isinstance(index, slice):
-            return Decoded(self.items[index], self.decode)
+            return Decoded(self.items[index], self.decode, self.keys[index])
         return self.decode(self.items[index])
 
 
@@ -166,7 +171,10 @@ class Dataset:
     @property
     def volumes(self) -> bool:
         """Whether the scans are volumes, and not images or feature maps."""
-        return self.values != "features" and self.channels == 1 and self.scans["train"][0].ndim == 3
+        if self.values == "features" or self.channels != 1:
+            return False
+        own = self.origins.get("train")
+        return (len(own[0].facts.shape) if own else self.scans["train"][0].ndim) == 3
 
     @property
     def synthetic(self) -> bool:
@@ -175,7 +183,10 @@ class Dataset:
 
 def picked(scans: Scans, items: NDArray[np.int64]) -> Scans:
     """The scans at these places; what is decoded when asked for stays so."""
-    return scans[items] if isinstance(scans, np.ndarray) else Decoded(items.tolist(), scans.__getitem__)
+    if isinstance(scans, np.ndarray):
+        return scans[items]
+    keys = keys_of(scans)
+    return Decoded(items.tolist(), scans.__getitem__, [keys[i] for i in items] if keys else ())
 
 
 def joined(first: Scans, second: Scans) -> Scans:
@@ -183,7 +194,17 @@ def joined(first: Scans, second: Scans) -> Scans:
     if isinstance(first, np.ndarray) and isinstance(second, np.ndarray):
         return np.concatenate([first, second])
     count = len(first)
-    return Decoded(range(count + len(second)), lambda i: first[i] if i < count else second[i - count])
+    keys = [keys_of(scans) for scans in (first, second)]
+    return Decoded(
+        range(count + len(second)),
+        lambda i: first[i] if i < count else second[i - count],
+        [*keys[0], *keys[1]] if all(keys) else (),
+    )
+
+
+def keys_of(scans: Scans) -> Sequence[str]:
+    """See `Decoded`; empty for others."""
+    return scans.keys if isinstance(scans, Decoded) else ()
 
 
 def md5_of_file(path: Path) -> str:

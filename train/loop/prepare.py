@@ -1,5 +1,6 @@
 """From raw scans to what a network reads: the front of `models.front`, batch by batch."""
 
+import dataclasses
 import math
 import os
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,9 @@ from liquidlens.imaging.field_of_view import FieldOfView
 from liquidlens.manifest import InputContract
 from liquidlens.models.front import Front
 from liquidlens.train.datasets import Scans
-from liquidlens.train.datasets.dataset import Placed
+from liquidlens.train.datasets.cache import key_of, opened
+from liquidlens.train.datasets.dataset import Placed, keys_of
+from liquidlens.train.datasets.readers import each
 
 CHUNK = 64
 #: The inputs of a file, by name: ``scan``, and of a model with a spacing ``spacing`` and ``centre``.
@@ -74,7 +77,38 @@ def prepare(scans: Scans, contract: InputContract) -> Tensor:
             f"{memory / 1e9:.0f} GB: choose a smaller --size, or fewer scans with --set subset=1000."
         )
     front = Front(contract)
+    if keys_of(scans):
+        return _prepared_and_kept(scans, contract, front)
     return torch.cat([front(**tensors(feed)) for feed in feeds(scans, contract)])
+
+
+def _prepared_and_kept(scans: Scans, contract: InputContract, front: Front) -> Tensor:
+    """One's own scans, one by one: read are those alone that were not prepared like this before."""
+    cache = opened()
+    keys = [key_of("prepared", key, dataclasses.asdict(contract)) for key in keys_of(scans)]
+    inputs = torch.empty(len(scans), *contract.input_shape)
+    missing = []
+    for i, key in enumerate(keys):
+        known = _array(cache.get(key), contract.input_shape) if cache else None
+        if known is None:
+            missing.append(i)
+        else:
+            inputs[i] = torch.from_numpy(known)
+
+    def prepared(i: int) -> Tensor:
+        return front(**tensors(_stacked([_feed(scans[i], contract)])))[0]
+
+    for i, made in zip(missing, each(missing, prepared, "reading scans"), strict=True):
+        inputs[i] = made
+        if cache:
+            cache.put(keys[i], made.numpy().astype("<f4").tobytes())
+    return inputs
+
+
+def _array(content: bytes | None, shape: tuple[int, ...]) -> NDArray[np.float32] | None:
+    if content is None or len(content) != 4 * math.prod(shape):
+        return None
+    return np.frombuffer(content, "<f4").reshape(shape).astype(np.float32)
 
 
 def _memory() -> int:

@@ -1,8 +1,6 @@
 """One's own scans, read once: what the files hold, whose they are, and the datasets that can be made of them."""
 
 import re
-import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,9 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from liquidlens.errors import LiquidLensError
-from liquidlens.train.datasets.dataset import SPLITS, Dataset, Decoded, Origin, Placed, Scans, md5_of
+from liquidlens.imaging.read import split as source_and_item
+from liquidlens.train.datasets.cache import key_of
+from liquidlens.train.datasets.dataset import SPLITS, Dataset, Decoded, Origin, Placed, md5_of
 from liquidlens.train.datasets.reading import Reading
-from liquidlens.train.datasets.table.facts import Facts, colours_of, facts_of, greys_of, pixels_of, where_of
+from liquidlens.train.datasets.table.facts import Facts, colours_of, greys_of, pixels_of, where_of
+from liquidlens.train.datasets.table.inquiry import ask
 from liquidlens.train.datasets.table.rows import Listed, Row
 from liquidlens.train.datasets.table.splits import members_of
 from liquidlens.train.datasets.table.values import Values, about_depths, check_values, values_of
@@ -88,18 +89,23 @@ class Collection:
         if reading.spacing is not None:
             self._check_spacings()
 
-            def decode_placed(i: int) -> Placed:
-                return Placed(decode(self.rows[i].source), *where_of(self.facts[i]))
+        def decoded(i: int) -> NDArray[Any] | Placed:
+            pixels = decode(self.rows[i].source)
+            return pixels if reading.spacing is None else Placed(pixels, *where_of(self.facts[i]))
 
-            scans: dict[str, Scans] = {split: Decoded(members[split].tolist(), decode_placed) for split in SPLITS}
-        else:
-            scans = {split: Decoded([self.rows[i].source for i in members[split]], decode) for split in SPLITS}
+        def key(i: int) -> str:
+            each, item = self.facts[i], source_and_item(str(self.rows[i].source))[1]
+            place = () if reading.spacing is None else (each.spacing, each.centre)
+            return key_of(decode.__name__, each.content, each.storage.kind, item, *place)
+
         return Dataset(
             name=name,
             label_names=names,
             values="grey" if values.choice == "colour" else values.choice,
             md5=md5_of(self._identity(i).encode() for i in range(len(self.rows))),
-            scans=scans,
+            scans={
+                split: Decoded(members[split].tolist(), decoded, [key(i) for i in members[split]]) for split in SPLITS
+            },
             labels={split: labels[members[split]] for split in SPLITS},
             task=self.listed.task,
             channels=3 if values.choice == "colour" else 1,
@@ -159,13 +165,13 @@ class Collection:
         return notes
 
 
-def collect(where: Path, listed: Listed, skip_bad: bool = False, read: Callable[[Row], Facts] = facts_of) -> Collection:
+def collect(where: Path, listed: Listed, skip_bad: bool = False) -> Collection:
     """Read every scan that is listed.
 
     Raises LiquidLensError, unless `skip_bad`, for the first one that cannot be read, and if images and volumes are
     mixed or a class has no readable scan.
     """
-    collection = survey(where, listed, read)
+    collection = survey(where, listed)
     if collection.failures and not skip_bad:
         sentence = collection.failures[0][1]
         raise LiquidLensError(f"{sentence} Mend or remove it, or leave out such files with --skip-bad.")
@@ -184,17 +190,15 @@ def collect(where: Path, listed: Listed, skip_bad: bool = False, read: Callable[
     return collection
 
 
-def survey(where: Path, listed: Listed, read: Callable[[Row], Facts] = facts_of) -> Collection:
+def survey(where: Path, listed: Listed) -> Collection:
     """Read every scan that is listed, and keep the sentences about those that cannot be read."""
     rows, facts, failures = [], [], []
-    for number, row in enumerate(listed.rows, 1):
-        try:
-            facts.append(read(row))
+    for row, found in zip(listed.rows, ask(listed.rows, where.name), strict=True):
+        if isinstance(found, LiquidLensError):
+            failures.append((row, str(found)))
+        else:
+            facts.append(found)
             rows.append(row)
-        except LiquidLensError as error:
-            failures.append((row, str(error)))
-        if number % 500 == 0:
-            print(f"{where.name}: {number:,} of {len(listed.rows):,} scans were read.", file=sys.stderr)
     notes = (*listed.notes, *(sentence for _, sentence in failures))
     return Collection(where, listed, tuple(rows), tuple(facts), tuple(failures), notes)
 

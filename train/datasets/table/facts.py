@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from liquidlens import imaging
 from liquidlens.errors import LiquidLensError
 from liquidlens.imaging.display import display_window, displayed
 from liquidlens.imaging.scan import Scan
 from liquidlens.imaging.storage import Storage, storage
+from liquidlens.train.datasets.cache import content_of
+from liquidlens.train.datasets.readers import read
 from liquidlens.train.datasets.table.rows import Row
 
 
@@ -32,7 +33,8 @@ class Facts:
     shape, spacing, modality, units: as of `imaging.Scan`.  low, high, mean: of its values.  whole: whether all are
     whole numbers; binary: whether they are 0 and one other number alone; coloured: whether it is shown in colours.
     windowed: whether the file says, or its kind, which values are to be seen as black and white.
-    digest: the SHA-256 of its pixels.  point: the place (voxels from 0) that its row names, in either way.
+    digest: the SHA-256 of its pixels.  content: a digest of its file or files.
+    point: the place (voxels from 0) that its row names, in either way.
     """
 
     shape: tuple[int, ...]
@@ -47,6 +49,7 @@ class Facts:
     coloured: bool
     windowed: bool
     digest: str
+    content: str
     storage: Storage
     mask: MaskFacts | None = None
     point: tuple[float, ...] | None = None
@@ -61,9 +64,10 @@ def facts_of(row: Row) -> Facts:
     """Read one scan, and its mask.  Raises LiquidLensError, naming the row, if it cannot be read, if the mask is of
     another size or empty, and if the point lies outside."""
     try:
-        scan = imaging.read(row.source)
+        scan = read(row.source)
         stored = storage(row.source)
-        mask = imaging.read(row.mask) if row.mask is not None else None
+        content = content_of(row.source)
+        mask = read(row.mask) if row.mask is not None else None
     except LiquidLensError as error:
         raise LiquidLensError(f"{row.where}: {error}" if row.where else str(error)) from error
     pixels = scan.pixels
@@ -81,6 +85,7 @@ def facts_of(row: Row) -> Facts:
         coloured=any("Colour was turned to grey" in note for note in scan.notes),
         windowed=display_window(scan) is not None,
         digest=hashlib.sha256(repr(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest(),
+        content=content,
         storage=stored,
         mask=None if mask is None else _mask_facts(row, scan, mask),
         point=_point(row, scan),
@@ -132,17 +137,17 @@ def _mask_facts(row: Row, scan: Scan, mask: Scan) -> MaskFacts:
 
 def pixels_of(source: Path) -> NDArray[np.float32]:
     """The pixels of a scan: (rows, columns) or (slices, rows, columns)."""
-    return imaging.read(source).pixels
+    return read(source).pixels
 
 
 def greys_of(source: Path) -> NDArray[np.float32]:
     """The same as grey values 0..255 or 0..65535, through the window that the file wants, if any."""
-    return displayed(imaging.read(source))
+    return displayed(read(source))
 
 
 def colours_of(source: Path) -> NDArray[np.float32]:
     """The pixels of a colour image, (rows, columns, 3)."""
-    return imaging.read(source, colour=True).pixels
+    return read(source, colour=True).pixels
 
 
 def where_of(each: Facts) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
