@@ -84,11 +84,19 @@ class Training(BaseModel):
     #: to `shift` whole pixels (loop.augment).  "scanner": moved and scaled like that, turned by up to `turn` degrees,
     #: volumes also by right angles, mirrored, and with other exposure, contrast, shading, sharpness and noise, as much
     #: as `intensity` says (loop.scanner).  "truong-2022": that paper's list for chest images (loop.radiograph).
+    #: Where the network's voxels have a size in mm, "jitter" goes by the fields from `shift_mm` on (loop.volume).
     augmentation: Literal["none", "jitter", "mirror", "scanner", "truong-2022"] = "none"
     shift: float = Field(default=2.0, ge=0)
     scale: float = Field(default=0.1, ge=0, lt=1)
     turn: float = Field(default=0.0, ge=0, le=180)
     intensity: float = Field(default=0.0, ge=0, le=2)
+    #: Moved by up to so many mm along each axis, turned by up to so many degrees about the axis of slices or any axis.
+    shift_mm: float = Field(default=3.0, ge=0)
+    rotation: float = Field(default=15.0, ge=0, le=180)
+    rotation_axes: Literal["slices", "all"] = "slices"
+    #: Normal noise of up to this deviation, in values of 0 to 1; each end of the window moved by up to this part of it.
+    noise: float = Field(default=0.02, ge=0)
+    window_jitter: float = Field(default=0.05, ge=0, lt=0.5)
     #: Start liquid models at the share of each class: see `train.loop.initialise`.
     initialise_from_labels: bool = False
     #: After every epoch, measure the training scans in evaluation mode, too.

@@ -15,7 +15,7 @@ def ball(center, size=28, radius=6.0):
 def fixed(monkeypatch, *values):
     """Instead of random numbers: the scale's, then the shift's along columns, rows and slices."""
     draws = iter([torch.tensor([[values[0]]]), torch.tensor([values[1:]]), torch.zeros(1, 1, 1, 1, 1)])
-    monkeypatch.setattr(augment, "_uniform", lambda *shape: next(draws))
+    monkeypatch.setattr(augment, "uniform", lambda *shape: next(draws))
 
 
 def test_nothing_moves_without_shift_and_scale():

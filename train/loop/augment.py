@@ -17,13 +17,13 @@ def jitter(inputs: Tensor, mask: bool, shift: float, scale: float) -> Tensor:
     """
     batch, axes = len(inputs), inputs.dim() - 2
     size = torch.tensor(inputs.shape[2:]).flip(0)  # affine_grid counts the last axis first
-    matrix = torch.diag_embed((1 + scale * _uniform(batch, 1)).expand(batch, axes))
-    move = shift * _uniform(batch, axes) * 2 / size  # in units of half the image
+    matrix = torch.diag_embed((1 + scale * uniform(batch, 1)).expand(batch, axes))
+    move = shift * uniform(batch, axes) * 2 / size  # in units of half the image
     grid = F.affine_grid(torch.cat([matrix, move[..., None]], 2), list(inputs.shape), align_corners=False)
     moved = F.grid_sample(inputs, grid.to(inputs), align_corners=False)
     if not mask:
         return moved
-    cut = 0.5 + SURFACE * _uniform(batch, *[1] * (axes + 1))
+    cut = 0.5 + SURFACE * uniform(batch, *[1] * (axes + 1))
     return (moved > cut.to(moved)).to(moved.dtype)
 
 
@@ -45,6 +45,6 @@ def _mirrored(scan: Tensor, shift: int) -> Tensor:
     return padded
 
 
-def _uniform(*shape: int) -> Tensor:
+def uniform(*shape: int) -> Tensor:
     """Uniform in -1..1."""
     return 2 * torch.rand(*shape) - 1

@@ -26,6 +26,7 @@ from liquidlens.train.loop.lightning import ProgressBar, pl
 from liquidlens.train.loop.losses import class_weights, loss_of
 from liquidlens.train.loop.module import TrainingModule, loader
 from liquidlens.train.loop.prepare import prepare
+from liquidlens.train.loop.volume import wide
 from liquidlens.train.recipes import Training, settings_for
 from liquidlens.train.run import RunFolder, RunMetrics, RunRecipe, WeightsMetrics
 from liquidlens.words import counted
@@ -89,7 +90,7 @@ def train_on(
 ) -> RunFolder:
     """Train a recipe on its dataset into a folder that does not hold another run; conclude: gives ``metrics.json``."""
     settings = resolved.training
-    inputs, labels = splits(dataset, resolved)
+    inputs, labels = splits(dataset, resolved, augmented=True)
     folder.path.mkdir(parents=True, exist_ok=True)
     if not (folder.path / "recipe.json").is_file():  # a run that goes on keeps the versions it began with
         folder.write_json("recipe.json", resolved)
@@ -165,11 +166,22 @@ def evaluate(model: models.Classifier, inputs: Tensor, labels: Tensor, batch_siz
     return [(model(batch.to(device)).cpu(), truth) for batch, truth in batches]
 
 
-def splits(dataset: Dataset, recipe: RunRecipe) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Prepared inputs and labels of each split, as many and such as the recipe takes."""
+def splits(dataset: Dataset, recipe: RunRecipe, augmented: bool = False) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Prepared inputs and labels of each split, as many and such as the recipe takes.
+
+    augmented: "train" is what augmentation starts from, which may show more of a scan than the network sees; where the
+    recipe measures these scans, "seen" is what it sees.
+    """
     scans, truth = raw_splits(dataset, recipe)
     same = recipe.training.validate_on_test
-    inputs = {split: prepare(scans[split], recipe.input) for split in scans if not (same and split == "val")}
+    contracts = dict.fromkeys(SPLITS, recipe.input)
+    if augmented:
+        contracts["train"] = wide(recipe.input, recipe.training)
+    inputs = {split: prepare(scans[split], contracts[split]) for split in scans if not (same and split == "val")}
+    if augmented and recipe.training.measure_training:
+        as_seen = contracts["train"] == recipe.input
+        inputs["seen"] = inputs["train"] if as_seen else prepare(scans["train"], recipe.input)
+        truth["seen"] = truth["train"]
     labels = {split: torch.from_numpy(truth[split]) for split in truth}
     return (inputs | {"val": inputs["test"]} if same else inputs), labels
 
@@ -234,7 +246,7 @@ def _run_trainer(
         )
         held = _held(inputs, labels, trainer.strategy.root_device)
         train_loader = loader(*held["train"], batch_size, module.seed if settings.shuffle else None)
-        measured = ("val", "train") if settings.measure_training else ("val",)
+        measured = ("val", "seen") if settings.measure_training else ("val",)
         val_loaders = [loader(*held[split], evaluation) for split in measured]
         try:
             trainer.fit(module, train_loader, val_loaders, ckpt_path=_resume_from(recorder.folder), weights_only=True)
@@ -250,7 +262,7 @@ def _held(
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """Inputs and labels for training, by split: on the device that trains if they take no more than half of what is
     free there, since small networks would wait for every batch that is copied."""
-    splits = ("train", "val")
+    splits = [split for split in ("train", "val", "seen") if split in inputs]
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         if 2 * sum(inputs[split].nbytes for split in splits) > free:

@@ -17,6 +17,7 @@ from liquidlens.train.loop.evaluate import Batches, epoch_figures
 from liquidlens.train.loop.lightning import pl
 from liquidlens.train.loop.losses import loss_of, soft_cross_entropy
 from liquidlens.train.loop.scanner import another_scanner
+from liquidlens.train.loop.volume import VolumeAugmentation
 from liquidlens.train.recipes import Training
 
 
@@ -102,6 +103,8 @@ class TrainingModule(pl.LightningModule):
 
     def _augmentation(self, seed: int) -> Callable[[Tensor], Tensor] | None:
         settings = self.training_settings
+        if settings.augmentation == "jitter" and self.contract.spacing is not None:
+            return VolumeAugmentation(self.contract, settings)
         if settings.augmentation == "jitter":
             return lambda inputs: jitter(inputs, self.contract.values == "mask", settings.shift, settings.scale)
         if settings.augmentation == "mirror":
