@@ -11,12 +11,14 @@ import argparse
 import http.client
 import itertools
 import json
+import os
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -36,14 +38,39 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", nargs="?", help="a file or the name of a pretrained model; by default the first one")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--before", help="a folder with an older package (pip install --target), which takes turns")
     arguments = parser.parse_args()
     if arguments.model is None and not pretrained.names():
         parser.error("there are no pretrained models here; name an exported .onnx file")
     path = pretrained.find(arguments.model or pretrained.names()[0])
     console = Console(highlight=False)
-    bodies = requests_of(Predictor(path).manifest, np.random.default_rng(arguments.seed))
-    command = [sys.executable, "-m", "liquidlens", "serve", str(path), "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+    before, now = [], []
+    for _ in range(arguments.rounds):
+        if arguments.before:
+            console.print("The older package:")
+            before.append(measure(path, arguments.seed, console, arguments.before))
+        now.append(measure(path, arguments.seed, console))
+    if before:
+        ratio = np.median([one.slow for one in now]) / np.median([one.slow for one in before])
+        console.print(f"p95 against that of the older package: {ratio:.2f}x")
+    sys.exit(1 if any(one.errors or one.growth > 0.1 for one in now) else 0)
+
+
+class Figures(NamedTuple):
+    """slow: milliseconds, p95.  growth: of the memory, from the first look to the second."""
+
+    errors: list[str]
+    slow: float
+    growth: float
+
+
+def measure(path: Path, seed: int, console: Console, package: str | None = None) -> Figures:
+    """Start a server of the `package` in that folder, by default of this one, and send all requests."""
+    bodies = requests_of(Predictor(path).manifest, np.random.default_rng(seed))
+    command = [sys.executable, "-m", "liquidlens", "serve", str(path.absolute()), "--port", "0"]
+    own = {} if package is None else {"cwd": package, "env": {**os.environ, "PYTHONPATH": package}}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **own) as server:
         try:
             address = _address_of(server)
             target = f"/v2/models/{pretrained.name_of(path)}/infer"
@@ -63,7 +90,7 @@ def main() -> None:
         f"memory of the server: {memory[0] / 2**20:.0f} MiB after {FIRST} requests, {memory[1] / 2**20:.0f} MiB after "
         f"{ALL} ({growth:+.1%})"
     )
-    sys.exit(1 if errors or growth > 0.1 else 0)
+    return Figures(errors, float(slow), growth)
 
 
 def requests_of(manifest: Manifest, rng: np.random.Generator) -> Iterator[tuple[bytes, int]]:

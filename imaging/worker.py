@@ -34,8 +34,9 @@ from liquidlens.imaging.scan import Affine, Scan
 
 #: One thread each: the pools of NumPy's libraries would only take address space.
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-#: Bytes that every system's pipes hold.
-_FITS = 4096
+#: Bytes that every system's pipes hold, and that those for scans hold where the system lets them: with the usual 64 KiB
+#: a worker waits for its caller several times a scan.
+_FITS, _WIDE = 4096, 2**20
 #: Bytes of a line that a worker may answer, and letters of an error: some name all that an archive holds.
 _LINE = 2**20
 _SENTENCE = 2**16
@@ -71,6 +72,10 @@ class Worker:
             env=os.environ | _ENVIRONMENT,
             process_group=None if sys.platform == "win32" else 0,  # Ctrl-C is for the caller, who ends its workers
         )
+        with contextlib.suppress(ImportError, AttributeError, OSError):  # another system, or its limit
+            import fcntl
+
+            fcntl.fcntl(self._process.stdout, fcntl.F_SETPIPE_SZ, _WIDE)  # type: ignore[arg-type,attr-defined]
         self._questions, self._answers = cast(BinaryIO, self._process.stdin), cast(BinaryIO, self._process.stdout)
         self._write(json.dumps(asdict(budget)).encode())
 
