@@ -2,8 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 
-import numpy as np
-
 from liquidlens.imaging import Scan
 from liquidlens.imaging.display import display_window
 from liquidlens.manifest import Manifest
