@@ -2,6 +2,7 @@
 
 import base64
 import re
+from collections.abc import Iterable
 
 from liquidlens.manifest import Manifest
 from liquidlens.serve.demo.case import Case
@@ -18,11 +19,15 @@ def about(manifest: Manifest) -> str:
     wanted = re.sub(r"[*](.+)[*]", r"<b>\1</b>", VALID_INPUT["colour" if contract.channels == 3 else contract.values])
     auc = manifest.metrics.get("test", {}).get("auc")
     quality = f", test AUC {auc:.3f}" if auc is not None and auc == auc else ""
-    known = f" Trained on {escape(str(manifest.trained_on))}." if manifest.trained_on else ""
+    more = ""
+    if contract.extent is not None:
+        more += f" Of a larger scan it looks at {by(contract.extent)} mm around the point that you click."
+    if manifest.trained_on is not None:
+        more += f" Trained on {escape(str(manifest.trained_on))}."
     return (
         f'<p class="about"><b>{escape(manifest.model)}</b> on {escape(manifest.provenance.dataset)}: '
         f"{escape(' / '.join(manifest.labels))}; {manifest.parameters.trainable:,} parameters{quality}.<br>"
-        f"{wanted}{known}</p>"
+        f"{wanted}{more}</p>"
     )
 
 
@@ -80,13 +85,19 @@ def facts(case: Case) -> str:
     units = "Hounsfield units" if scan.units == "HU" else "as stored"
     rows["Values"] = f"{scan.pixels.min():.6g} to {scan.pixels.max():.6g}, {units}"
     if case.view is not None:
-        extent = " × ".join(f"{mm:g}" for mm in case.predictor.manifest.input.extent or ())  # noqa: RUF001
         place = ", ".join(f"{at:g}" for at in case.view.centre)
-        rows["Looked at"] = f"{extent} mm around the voxel {place} (slice, row, column, counted from 0)"
+        rows["Looked at"] = (
+            f"{by(case.predictor.manifest.input.extent or ())} mm around the voxel {place} (slice, row, column, from 0)"
+        )
     if scan.pixels.ndim == 3 and not scan.oriented:
         rows["Orientation"] = "not known; planes are named as if the slices ran from the feet to the head"
     notes = "".join(f"<li>{escape(note)}</li>" for note in case.prediction.notes)
     return table(rows) + (f'<ul class="notes">{notes}</ul>' if notes else "")
+
+
+def by(lengths: Iterable[float]) -> str:
+    """Lengths along several axes."""
+    return " × ".join(f"{length:g}" for length in lengths)  # noqa: RUF001
 
 
 def table(rows: dict[str, str]) -> str:

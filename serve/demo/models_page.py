@@ -90,10 +90,11 @@ def facts(predictor: Predictor) -> dict[str, dict[str, str]]:
 
 def _contract(manifest: Manifest) -> dict[str, str]:
     expects, operating, limit = manifest.input, manifest.operating, manifest.out_of_distribution
-    size = " × ".join(map(str, expects.size))  # noqa: RUF001
+    size = answer.by(expects.size)
+    seen = f"{answer.by(expects.extent)} mm around a point, as {size}" if expects.extent else f"resized to {size}"
     window = f", window {expects.window[0]:g} to {expects.window[1]:g}" if expects.window else ""
     rows = {
-        "Reads": f"{expects.values} values{window}, resized to {size}",
+        "Reads": f"{expects.values} values{window}, {seen}",
         "Labels": ", ".join(manifest.labels),
         "Temperature": f"{manifest.temperature:.4g}",
         "Unlike the training data": f"above {limit.threshold:.4g}, as {1 - limit.quantile:.1%} of validation scans",

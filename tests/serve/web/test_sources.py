@@ -191,18 +191,9 @@ def looked_at() -> tuple[list[dict], list[Scan], Manifest]:
         for spacing in (None, (2.5, 0.7, 0.8))
         for centre in (None, (0.0, 7.0, 3.0), (8.0, 0.0, 6.0))
     ]
-    told = {
-        "modality": None,
-        "units": None,
-        "window": None,
-        "shape": list(pixels.shape),
-        "pixels": pixels.ravel().tolist(),
-    }
-    cases = [
-        {"manifest": told_of(manifest), "scan": told | {"spacing": scan.spacing}, "centre": scan.centre}
-        for scan in scans
-    ]
-    return cases, scans, manifest
+    told = {"modality": None, "units": None, "window": None, "shape": pixels.shape, "pixels": pixels.ravel().tolist()}
+    cases = [{"scan": told | {"spacing": scan.spacing}, "centre": scan.centre} for scan in scans]
+    return [{"manifest": told_of(manifest), **case} for case in cases], scans, manifest
 
 
 def test_what_stands_before_and_after_the_graph_is_the_same_as_in_python(sources):

@@ -43,7 +43,7 @@ export function scanFacts(scan: Scan, name: string, notes: readonly string[], ce
   if (scan.shape.length === 3 && !isColour(scan) && !scan.oriented) {
     rows.push(["Orientation", "not known; planes are named as if the slices ran from the feet to the head"]);
   }
-  if (centre) rows.push(["Looked at", `the voxel ${centre.join(", ")} (slice, row, column, counted from 0)`]);
+  if (centre) rows.push(["Looked at", `the voxel ${centre.join(", ")} (slice, row, column, from 0)`]);
   const all = [...scan.notes, ...notes];
   const list = all.length ? [element("ul", { class: "notes" }, ...all.map((note) => element("li", {}, note)))] : [];
   return [table(rows), ...list];
