@@ -113,6 +113,15 @@ def result(page: Page) -> dict:
     return json.loads(Path(download.value.path()).read_text())
 
 
+def save_picture(page: Page, name: str) -> None:
+    """The whole page as a picture, where pictures are asked for."""
+    folder = os.environ.get("LIQUIDLENS_PICTURES")
+    if folder:
+        page.evaluate("scrollTo(0, 0)")
+        taken = Image.open(io.BytesIO(page.screenshot(full_page=True)))
+        taken.convert("RGB").quantize(256).save(Path(folder) / f"demo-{name}.png", optimize=True)
+
+
 def set_number(page: Page, label: str, value: float) -> None:
     """Type into the number beside a slider, as a person with a keyboard does."""
     box = page.get_by_label(f"number input for {label}").filter(visible=True)
@@ -262,6 +271,8 @@ def test_a_click_on_a_nodule_moves_what_the_model_sees(page_of_nodules, chest, n
     assert pointed["prediction"]["probabilities"] != middle["prediction"]["probabilities"]
     assert pointed["prediction"]["notes"] == list(expected.notes)
 
+    save_picture(page, "point-light")
+
     set_number(page, "Coronal slice", rows // 2)
     expect(page.get_by_role("img", name=f"Coronal slice {rows // 2} of {rows}")).to_be_visible()
     here = page.get_by_role("button", name="Look where the slices cross")
@@ -299,16 +310,12 @@ def test_every_tab_fits(page, address, look, xray):
     width, height = LOOKS[look]
     page.set_viewport_size({"width": width, "height": height})
     page.goto(f"{address}?__theme={'dark' if look == 'dark' else 'light'}")
-    folder = os.environ.get("LIQUIDLENS_PICTURES")
 
     def picture(name: str) -> None:
         assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{name} is wider than the page"
         expect(page.get_by_text("Research use only. Not a medical device.")).to_be_in_viewport()
         assert violations(page, GRADIO) == [], name
-        if folder:
-            page.evaluate("scrollTo(0, 0)")
-            taken = Image.open(io.BytesIO(page.screenshot(full_page=True)))
-            taken.convert("RGB").quantize(256).save(Path(folder) / f"demo-{name}-{look}.png", optimize=True)
+        save_picture(page, f"{name}-{look}")
 
     expect(page.get_by_role("tab", name="X-ray", exact=True)).to_be_visible()
     picture("start")

@@ -13,7 +13,7 @@ import nibabel
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from liquidlens.imaging import read
 from liquidlens.imaging.phantoms import vessel3d
@@ -26,6 +26,16 @@ from tests.device.web.conftest import loaded
 from tests.device.web.person import answered, assert_same_answer, choose, choose_and_open, drop
 
 LOOKS = {"light": (1400, 1000), "dark": (1400, 1000), "phone": (360, 780)}
+
+
+def save_picture(page: Page, name: str) -> None:
+    """The whole page as a picture, where pictures are asked for."""
+    folder = os.environ.get("LIQUIDLENS_PICTURES")
+    if folder:
+        page.wait_for_timeout(500)
+        page.evaluate("scrollTo(0, 0)")
+        taken = Image.open(io.BytesIO(page.screenshot(full_page=True)))
+        taken.convert("RGB").quantize(256).save(Path(folder) / f"web-{name}.png", optimize=True)
 
 
 def test_a_dropped_vessel_has_the_answer_of_the_predictor(page, vessel):
@@ -343,6 +353,10 @@ def test_a_click_on_a_nodule_moves_what_the_model_sees(context, hosted, tmp_path
     expect(page.locator("#facts")).to_contain_text(f"the voxel {slice_ + 1}, {row}, {column}")
     assert_same_answer(page, nodule_model, scan.pointed((slice_ + 1, row, column)))
     expect(page.locator("#answer")).to_contain_text(f"{name} says of chest.nii.gz")
+    page.get_by_role("radio", name="All views").check(force=True)
+    expect(box).to_have_count(3)
+    assert violations(page) == []
+    save_picture(page, "point-light")
 
 
 def test_a_finger_scrolls_the_page_and_turns_the_volume_in_3d(browser, host, vessel):
@@ -408,17 +422,12 @@ def test_the_page_fits(browser, host, look, vessel, xray):
     page = context.new_page()
     page.goto(f"{host.address}?model=vessel")
     loaded(page)
-    folder = os.environ.get("LIQUIDLENS_PICTURES")
 
     def picture(name: str) -> None:
         assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{name} is wider than the page"
         expect(page.get_by_text("Research use only. Not a medical device.")).to_be_in_viewport()
         assert violations(page) == [], name
-        if folder:
-            page.wait_for_timeout(500)
-            page.evaluate("scrollTo(0, 0)")
-            taken = Image.open(io.BytesIO(page.screenshot(full_page=True)))
-            taken.convert("RGB").quantize(256).save(Path(folder) / f"web-{name}-{look}.png", optimize=True)
+        save_picture(page, f"{name}-{look}")
 
     picture("start")
     page.locator("#files").set_input_files(vessel)
