@@ -13,6 +13,7 @@ import multiprocessing
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection
 
 from rich.console import Console
@@ -60,10 +61,11 @@ class _Way:
 
 def _serve(prepare: Callable[[str], Callable[[], object]], model: str, end: Connection) -> None:
     work = prepare(model)
-    while end.recv():
-        started = time.perf_counter()
-        work()
-        end.send(time.perf_counter() - started)
+    with suppress(EOFError):  # all is measured
+        while end.recv():
+            started = time.perf_counter()
+            work()
+            end.send(time.perf_counter() - started)
 
 
 def _before(model: str) -> Callable[[], object]:

@@ -40,30 +40,19 @@ class Erosions(nn.Module):
 
 
 class PooledErosions(nn.Module):
-    """The same by max-pooling the negative, of volumes with values from 0 on: a third of the time in ONNX Runtime, four
-    times as long in torch.
-
-    Slices that hold nothing, and whose neighbours hold nothing, are left out meanwhile: what stays keeps its
-    neighbours, and nothing is left of the others.
-    """
+    """The same by max-pooling the negative: a third of the time in ONNX Runtime, four times as long in torch."""
 
     def __init__(self, erosions: Erosions):
         super().__init__()
         self.rounds = erosions.rounds
 
     def forward(self, volumes: Tensor) -> Tensor:
-        empty = volumes.amax((0, 1, 3, 4)) == 0  # (slices,), in all volumes
-        first_empty = empty & (empty.cumsum(0) == 1)
-        kept = first_empty | (F.max_pool1d((~empty).to(volumes)[None, None], 3, 1, 1)[0, 0] > 0)
-        place = kept.cumsum(0) - 1
-        row = torch.where(kept, place, (place * first_empty).sum())
-
-        left = [-volumes[:, 0].index_select(1, kept.nonzero()[:, 0])]
+        left = [-volumes[:, 0]]
         for _ in range(self.rounds):
             along = [_most(left[-1], axis) for axis in (1, 2, 3)]
             planes = [_most(along[1], 1), _most(along[2], 1), _most(along[2], 2)]
             left += [_most_of(along), _most_of(planes), _most(planes[2], 1)]
-        return (-torch.stack(left, 2)).index_select(1, row)
+        return torch.stack([-volume for volume in left], 2)
 
 
 def _least(volumes: Tensor, axis: int) -> Tensor:

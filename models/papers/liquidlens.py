@@ -20,7 +20,7 @@ from liquidlens.models.decision import Classifier, Decision
 from liquidlens.models.entry import Entry
 from liquidlens.models.layers.erosions import Erosions
 from liquidlens.models.layers.sequences import TWINS, both_ways, passed, twin_of
-from liquidlens.models.layers.slices import of_distinct
+from liquidlens.models.layers.slices import of_distinct, without_empty
 
 PAPER = "liquidlens"
 INPUT_SHAPE = (1, 28, 28, 28)
@@ -124,9 +124,11 @@ class LiquidLens(Classifier):
         spans = None
         if self.uneven:
             inputs, spans = _with_a_third_missing(inputs, self.training)
+        inputs, place = without_empty(inputs)
         volumes = self.erosions(inputs)
         amounts = volumes.mean((3, 4))  # (batch, slices, channels)
         features = self.encoder(volumes.flatten(0, 1), amounts.flatten(0, 1)).unflatten(0, amounts.shape[:2])
+        amounts, features = amounts.index_select(1, place), features.index_select(1, place)
         area = amounts[..., :1] + SOME**2
         area = area / area.sum(1, keepdim=True)
         whole = torch.cat([(features * area).sum(1), features.amax(1), _shares(amounts.mean(1))], 1)

@@ -24,8 +24,8 @@ from liquidlens.serve.batch.tables import Row, columns
 from liquidlens.serve.predict.prediction import Prediction
 from liquidlens.serve.predict.predictor import Predictor
 
-#: Scans per window, or more if a batch is to have more: scans of mixed shapes find others of their shape.
-_SCANS = 128
+#: Scans per window, or batches if somebody says how large they are: scans of mixed shapes find others of their shape.
+_SCANS, _BATCHES = 128, 4
 #: Bytes of scans per window.  A large CT is a window of its own.
 _BYTES = 64 * 2**20
 #: Windows that are run at once: while the rows of one are made, the other one keeps the cores at work.
@@ -86,7 +86,7 @@ def predict(
     with ThreadPoolExecutor(max_workers=_AT_ONCE) as model:
         under_way: deque[tuple[list[_Numbered], Future[list[Row]]]] = deque()
         # Meanwhile the next window is gathered, and the last one is kept by the caller.
-        for window in _windows(found, max(_SCANS, options.batch_size or 0)):
+        for window in _windows(found, _BATCHES * options.batch_size if options.batch_size else _SCANS):
             under_way.append((window, model.submit(_rows, predictor, window, options.batch_size, shard)))
             if len(under_way) > _AT_ONCE:
                 yield _window(*under_way.popleft())
