@@ -100,6 +100,7 @@ def bare(predictor: Predictor, scans: int) -> float:
     size = predictor.together(phantoms.shape[1:])
     batches = [phantoms[i : i + size] for i in range(0, DIFFERENT - size + 1, size)] * (scans // DIFFERENT)
     with ThreadPoolExecutor(predictor.lanes) as lanes:
+        list(lanes.map(partial(predictor.run, beside=True), batches[: 4 * predictor.lanes]))  # each opens its session
         started = time.perf_counter()
         list(lanes.map(partial(predictor.run, beside=True), batches))
         return len(batches) * size / (time.perf_counter() - started)

@@ -168,7 +168,7 @@ class Predictor:
         inputs = {"scan": scans, **self._where(len(scans), spacing=spacing, centre=centre)}
         try:
             if beside and scans.size < LARGE:
-                return run(self._narrow, self._names, inputs)
+                return run(self._narrow(), self._names, inputs)
             with self._one_after_the_other if beside else contextlib.nullcontext():
                 replay = self._replay(scans.shape)
                 return run(self.session, self._names, inputs) if replay is None else replay.run(scans)
@@ -215,7 +215,7 @@ class Predictor:
         self.nodes = devices.nodes(self.session)
         self.device = devices.describe(device)
         self.lanes = (threads or usable_cores()) if device == "cpu" else 1
-        self._one_after_the_other = threading.Lock()
+        self._one_after_the_other, self._own = threading.Lock(), threading.local()
         self.manifest = Manifest.from_metadata(self.session.get_modelmeta().custom_metadata_map)
         if self.manifest.profile == "step":
             raise LiquidLensError("it reads one slice at a time (profile step); give the bundle's model.onnx.")
@@ -240,10 +240,11 @@ class Predictor:
     def _pool(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(self.lanes)
 
-    @functools.cached_property
     def _narrow(self) -> Any:
-        """A session whose runs take one thread."""
-        return devices.open_session(self._content, "cpu", threads=1)
+        """A session for the runs of this thread, which take no other: in one for all, runs get in each other's way."""
+        if not hasattr(self._own, "session"):
+            self._own.session = devices.open_session(self._content, "cpu", threads=1)
+        return self._own.session
 
     def _replay(self, shape: tuple[int, ...]) -> Replay | None:
         """The CUDA graph for scans of this shape, made when a shape comes twice in a row; None if there is none."""
