@@ -1,0 +1,35 @@
+"""What glibc keeps of freed memory, in a process of its own: these are settings of the whole process."""
+
+import subprocess
+import sys
+
+import pytest
+
+HELD = """
+import numpy as np
+from liquidlens.serve.predict import memory
+
+def held():  # MiB
+    return int(open("/proc/self/statm").read().split()[1]) * 4096 / 2**20
+
+memory.share_heaps()
+memory.keep_freed()
+before = held()
+blocks = [np.ones(2**17) for _ in range(32)]  # 1 MiB each
+del blocks
+print(held() - before)
+block = np.ones(40 * 2**17)
+del block
+print(held() - before)
+memory.give_back()
+print(held() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's")
+def test_small_blocks_are_kept_until_they_are_given_back_and_large_ones_never():
+    done = subprocess.run([sys.executable, "-c", HELD], capture_output=True, text=True, check=True)
+    small, large, given_back = map(float, done.stdout.split())
+    assert small > 24
+    assert large < small + 8
+    assert given_back < 8
