@@ -252,7 +252,15 @@ def test_our_own_networks_stand_beside_the_printed_ones(tmp_path):
     ]
     timed = {"model": "LiquidLens-S+uneven+timespans", "recipe": "liquidlens", "best_test_auc": 0.8}
     rows.append(line("liquidlens", dataset="vesselmnist3d", **timed))
+    rows += [
+        line("liquidlens", dataset="pneumoniamnist", model=model, recipe="liquidlens-x")
+        for model in ("LiquidLens-X+mean@28x28", "LiquidLens-X@28x28", "LiquidLens-X")  # the last is not in the study
+    ]
     page, _ = written(tmp_path, "liquidlens", rows)
+    assert [row[:2] for row in cells_of(page, "x-rays")] == [
+        ["pneumoniamnist", "liquid layers (LTC)"],
+        ["pneumoniamnist", "nothing: each row alone"],
+    ]
     assert [row[:1] + row[4:5] for row in cells_of(page, "uneven")] == [
         ["all slices", "0.910 ± 0.014"],
         ["a third left out, with time spans", "0.800"],

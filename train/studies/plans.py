@@ -76,6 +76,10 @@ LIQUID = (
 #: As the published source runs them: over the samples of a batch.  The printed figures are of these runs.
 SOURCE_LAYOUT = ("LSTMExp5N2", "RNNExp5N5", "RNNExp5N6", "LSTMExp5N3", "LSTMExp5N4")
 HSE_DATASETS = ("adrenalmnist3d", "vesselmnist3d")
+#: Of our own networks for X-rays: data and size of the input.
+XRAYS: tuple[tuple[str, tuple[int, ...] | None], ...] = (("chestxray224", None), ("pneumoniamnist", (28, 28)))
+#: What stands in for the liquid layers of LiquidLens-X: nothing, and as many parameters of something else.
+XRAY_TWINS: tuple[tuple[str, ...], ...] = ((), ("mean",), ("gru",), ("rnn",), ("cfc",))
 #: The paper's third dataset, and other nodules, whose results are not to be compared with the published ones.
 NODULES, OTHER_NODULES = "nodulemnist3d", "lidc-nodule3d"
 
@@ -186,13 +190,18 @@ PLANS = {
         reported="best_test_accuracy",
         figures=("best_test_f1", "best_test_dice"),
     ),
-    # our own, on the data of hse-2024
+    # our own: masks, on the data of hse-2024; X-rays
     "liquidlens": Plan(
         (
             *_each(("LiquidLens-S", "LiquidLens-CNN"), HSE_DATASETS),
             *_each(["LiquidLens-S"], HSE_DATASETS, flags=("uneven",)),
             *_each(["LiquidLens-S"], HSE_DATASETS, flags=("uneven", "timespans")),
             *_each(["LiquidLens-M"], HSE_DATASETS),
+            *(
+                Trial("LiquidLens-X", data, "liquidlens-x", flags=twin, size=size)
+                for data, size in XRAYS
+                for twin in XRAY_TWINS
+            ),
         ),
         reported="best_test_auc",
         figures=("best_test_ece_calibrated", "best_test_selective_accuracy"),

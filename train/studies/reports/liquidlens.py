@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from liquidlens import models
-from liquidlens.train.studies.plans import COMPACT, HSE_DATASETS
+from liquidlens.train.studies.plans import COMPACT, HSE_DATASETS, XRAYS
 from liquidlens.train.studies.published import MEDMNIST_BENCHMARK, Printed, published
 from liquidlens.train.studies.reports.markdown import NOTHING, Tables, ours, table, theirs
 from liquidlens.train.studies.reports.rows import Summary
@@ -22,6 +22,16 @@ UNEVEN = {
 }
 
 
+#: What passes the rows of LiquidLens-X.
+TWINS = {
+    "": "liquid layers (LTC)",
+    "cfc": "closed-form liquid layers (CfC)",
+    "gru": "GRU",
+    "rnn": "simple recurrent network",
+    "mean": "nothing: each row alone",
+}
+
+
 def _comparison(runs: list[Summary]) -> str:
     rows = [(f"**{model}**", *_own(model, runs)) for model in dict.fromkeys(run.name for run in _whole(runs))]
     return table(("network", "parameters", "seeds", *FIGURES), [*rows, *_printed()])
@@ -33,9 +43,26 @@ def _uneven(runs: list[Summary]) -> str:
     return table(("slices", "seeds", *FIGURES), rows)
 
 
+def _xrays(runs: list[Summary]) -> str:
+    found = {(run.dataset, "".join(run.network.flags)): run for run in runs if run.network.model == "LiquidLens-X"}
+    there = [found[data, twin] for data, _ in XRAYS for twin in TWINS if (data, twin) in found]
+    header = ("dataset", "its rows are passed by", "parameters", "seeds", "AUC", "accuracy", "ECE")
+    rows = [
+        (
+            run.dataset,
+            TWINS["".join(run.network.flags)],
+            f"{run.parameters:,}",
+            run.seeds,
+            *(ours(run, column) for column in (AUC, ACCURACY, ECE)),
+        )
+        for run in there
+    ]
+    return table(header, rows) if rows else "No run yet."
+
+
 def _whole(runs: list[Summary]) -> list[Summary]:
     """Runs on whole volumes."""
-    return [run for run in runs if not run.network.flags]
+    return [run for run in runs if not run.network.flags and run.dataset in HSE_DATASETS]
 
 
 def _own(model: str, runs: list[Summary]) -> tuple[object, ...]:
@@ -71,6 +98,7 @@ TABLES: Tables = {
     "comparison": _comparison,
     "certainty": _certainty,
     "uneven": _uneven,
+    "x-rays": _xrays,
 }
 #: Tables of `liquidlens search`.
 SEARCHES = ("liquidlens-s",)
