@@ -19,7 +19,7 @@ ROOMS := imaging models serve train export
 PIP_QUIET := -qq --disable-pip-version-check
 
 .PHONY: help demo test lint docs wheel train study tables export audit predict batch serve doctor bench bench-ncps bench-training bench-batch bench-web gpu-check \
-	pretrained web web-page zoo-check attacks fuzz siege sbom pip-audit environments clean
+	pretrained web web-page wheelhouse zoo-check attacks fuzz siege sbom pip-audit environments clean
 .DEFAULT_GOAL := help
 
 help:  ## Show these targets.
@@ -36,7 +36,7 @@ $(DEVICE): pyproject.toml constraints/device.txt constraints/device-hashes.txt c
 	rm -rf .venv-serve && $(PYTHON) -m venv .venv-serve
 	.venv-serve/bin/pip install $(PIP_QUIET) --require-hashes --no-deps \
 		-r constraints/device-hashes.txt -r constraints/onnxruntime-$(ORT)-hashes.txt
-	.venv-serve/bin/pip install $(PIP_QUIET) -c constraints/device.txt -e '.[serve,triton,ray,dev-device,$(ORT)]'
+	.venv-serve/bin/pip install $(PIP_QUIET) -c constraints/device.txt -e '.[serve,node,triton,ray,dev-device,$(ORT)]'
 	touch $@
 
 environments:  ## Make both environments, side by side.
@@ -150,6 +150,16 @@ docs: $(WORKSHOP)  ## Write the tables of commands, options and settings in docs
 wheel: $(TOOLS)  ## Build wheel and source distribution: dist/
 	rm -rf dist
 	.venv-tools/bin/python -m build --no-isolation --outdir dist .
+
+# For machines without a network.  Hashes are looked at here and again where it is installed.
+ARCH ?= x86_64
+MANYLINUX := $(foreach glibc,5 12 17 24 26 27 28 31 34,--platform manylinux_2_$(glibc)_$(ARCH)) --platform manylinux2014_$(ARCH)
+wheelhouse: wheel  ## Collect the wheels of server and node: wheelhouse/, ARCH=x86_64 or aarch64, ORT=cpu
+	rm -rf wheelhouse && mkdir wheelhouse
+	cat constraints/device-hashes.txt constraints/onnxruntime-$(ORT)-hashes.txt > wheelhouse/requirements.txt
+	.venv-tools/bin/python -m pip download $(PIP_QUIET) --require-hashes --no-deps --only-binary :all: --python-version 3.11 \
+		$(MANYLINUX) --dest wheelhouse -r wheelhouse/requirements.txt
+	cp dist/*.whl wheelhouse/
 
 need-%:
 	@: $(or $($*),$(error $* is missing; `make help` shows how to give it))
