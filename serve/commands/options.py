@@ -32,6 +32,7 @@ Signature = Annotated[
     Path | None,
     typer.Option(help="A public key: refuse models that its owner has not signed.", metavar="KEY.pub"),
 ]
+JsonLog = Annotated[bool, typer.Option("--json-log", help="Write the log as JSON, one object a line.")]
 At = Annotated[
     str | None,
     typer.Option(

@@ -7,7 +7,7 @@ import typer
 
 from liquidlens.console import console
 from liquidlens.errors import LiquidLensError
-from liquidlens.serve.commands.options import Device, Limits, Models, Signature
+from liquidlens.serve.commands.options import Device, JsonLog, Limits, Models, Signature
 
 
 def serve(
@@ -37,6 +37,7 @@ def serve(
     root_path: Annotated[str, typer.Option(help="The path under which a proxy offers this server, as in /lens.")] = "",
     require_signature: Signature = None,
     open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open the demo in a browser.")] = False,
+    json_log: JsonLog = False,
 ) -> None:
     """Serve models to people (a demo in the browser) and to programs (the Open Inference Protocol)."""
     from liquidlens.imaging.budget import parse_budget
@@ -65,4 +66,4 @@ def serve(
     )
     from liquidlens.serve.server.app import run  # seconds, which a wrong name need not wait for
 
-    run(models or [], settings, lambda line: console.print(line, soft_wrap=True), open_page)
+    run(models or [], settings, lambda line: console.print(line, soft_wrap=True), open_page, json_log)

@@ -8,7 +8,7 @@ import re
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,7 @@ class Predictor:
     nodes: how many nodes of the graph each of ONNX Runtime's providers runs.
     lanes: how many runs `predict_many` makes side by side: on the CPU as many as there are threads, each on one.
     replays: whether scans are run as CUDA graphs once their shape comes again: on CUDA, in the profile ``unrolled``.
+    on_answer: is told every answer, if it is set: what a server counts.
 
     All methods may be called by several threads at once.
     """
@@ -77,6 +78,7 @@ class Predictor:
         differs from the ``SHA256SUMS`` beside it; its subclass `devices.DeviceError` if the device cannot be had.
         """
         self.path = pretrained.find(path)
+        self.on_answer: Callable[[Prediction], None] | None = None
         if threads is not None and threads < 1:
             raise LiquidLensError(f"The number of threads is a whole number from 1, not {threads}.")
         wanted = devices.candidates(device)
@@ -289,9 +291,13 @@ class Predictor:
             own = {output: values[i] for output, values in outputs.items()}
             try:
                 notes = (*scan.notes, *fitting.notes(self.manifest, scan))
-                answers.append(conclude(self.manifest, own, dict(milliseconds), self.device, notes))
+                answer = conclude(self.manifest, own, dict(milliseconds), self.device, notes)
             except LiquidLensError as error:
                 answers.append(LiquidLensError(f"{name}: {error}"))
+                continue
+            answers.append(answer)
+            if self.on_answer is not None:
+                self.on_answer(answer)
         return answers
 
 

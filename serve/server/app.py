@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import anyio
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from liquidlens.cores import usable_cores
 from liquidlens.errors import LiquidLensError
+from liquidlens.serve.monitoring import Monitor
 from liquidlens.serve.predict import memory, pretrained
 from liquidlens.serve.predict.predictor import Predictor
 from liquidlens.serve.server import log, protocol
@@ -56,7 +58,11 @@ def create(paths: Sequence[str], settings: Settings) -> FastAPI:
 
     app = FastAPI(title="LiquidLens", openapi_url=None, lifespan=lifespan)
     app.state.predictors = predictors
-    app.include_router(protocol.router(predictors, settings))
+    app.state.monitor = monitor = Monitor(predictors)
+    for name, predictor in predictors.items():
+        predictor.on_answer = functools.partial(monitor.answer, name)
+    app.include_router(protocol.router(predictors, settings, monitor))
+    app.add_api_route("/metrics", lambda: Response(monitor.text(), media_type=CONTENT_TYPE_LATEST))
     app.add_exception_handler(HTTPException, protocol.on_error)
     app.add_middleware(CORSMiddleware, allow_origins=())  # else Gradio's lets pages of other local servers read
     protect(app, settings)  # last, and so around everything else
@@ -159,10 +165,16 @@ async def _refuse_download(url: str, cache_dir: str) -> NoReturn:
     raise LiquidLensError("this server fetches nothing from elsewhere; upload the file.")
 
 
-def run(paths: Sequence[str], settings: Settings, say: Callable[[str], None] = print, open_page: bool = False) -> None:
+def run(
+    paths: Sequence[str],
+    settings: Settings,
+    say: Callable[[str], None] = print,
+    open_page: bool = False,
+    json_log: bool = False,
+) -> None:
     """Serve until SIGINT or SIGTERM, then end the process with exit code 0.
 
-    say: is told what is served and where; warnings go to stderr.
+    say: is told what is served and where; warnings go to stderr.  json_log: whether the log is JSON.
     Raises LiquidLensError if the port is taken or a model cannot be loaded.
     """
     os.umask(0o077)
@@ -182,7 +194,7 @@ def run(paths: Sequence[str], settings: Settings, say: Callable[[str], None] = p
         say(f"Research use only, not a medical device. Serving at {address} until Ctrl+C.")
         if open_page:
             webbrowser.open(address)
-        with log.discreet():
+        with log.discreet(json_log):
             Server(app).run(sockets=[listener])
 
 

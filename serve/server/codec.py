@@ -20,6 +20,7 @@ from liquidlens.errors import LiquidLensError
 from liquidlens.imaging.field_of_view import FieldOfView
 from liquidlens.manifest import InputContract
 from liquidlens.serve.predict.bounded_run import Inputs
+from liquidlens.serve.predict.prediction import conclude
 from liquidlens.serve.predict.predictor import Predictor
 
 VERSION = "1"
@@ -107,6 +108,9 @@ def answer(name: str, predictor: Predictor, content: bytes | bytearray, header_l
         raise HTTPException(500, f"{name} cannot compute an answer for a tensor of {shape}.") from error
     if not all(np.isfinite(values).all() for values in outputs.values()):
         raise HTTPException(400, "The values are too large, the model's answer is not a number.")
+    if predictor.on_answer is not None:
+        for own in (dict(zip(outputs, values, strict=True)) for values in zip(*outputs.values(), strict=True)):
+            predictor.on_answer(conclude(predictor.manifest, own, {}, predictor.device))
     return _encoded(name, inference.id, outputs, wanted)
 
 

@@ -5,6 +5,7 @@ So of their records the log keeps the place in the code and the kind of error; o
 """
 
 import io
+import json
 import logging
 import sys
 import time
@@ -34,15 +35,20 @@ def origin(error: BaseException) -> str:
 
 
 class Discreet(logging.Handler):
-    """Writes one line for each record, the same one not twice within `PAUSE` seconds: a visitor cannot fill a disk."""
+    """Writes one line for each record, the same one not twice within `PAUSE` seconds: a visitor cannot fill a disk.
 
-    def __init__(self, stream: TextIO):
-        super().__init__(logging.WARNING)
-        self._stream, self._written = stream, dict[str, float]()
+    as_json: each line is a JSON object, for what collects the logs of many machines.
+    """
+
+    def __init__(self, stream: TextIO, as_json: bool = False):
+        super().__init__(logging.INFO)
+        self._stream, self._as_json, self._written = stream, as_json, dict[str, float]()
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.name.startswith("liquidlens."):  # our own: written for this log
             text = printable(record.getMessage())
+        elif record.levelno < logging.WARNING:
+            return
         else:
             text = f"{record.name} complained at {record.filename}:{record.lineno}"
         if record.exc_info and record.exc_info[1] is not None:
@@ -53,8 +59,12 @@ class Discreet(logging.Handler):
         if len(self._written) >= REMEMBERED:
             self._written.clear()
         self._written[text] = now
-        self._stream.write(f"{record.levelname}: {text}\n")
+        self._stream.write(f"{self._json(record, text) if self._as_json else f'{record.levelname}: {text}'}\n")
         self._stream.flush()
+
+    def _json(self, record: logging.LogRecord, text: str) -> str:
+        moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created))
+        return json.dumps({"time": moment, "level": record.levelname, "from": record.name, "message": text})
 
 
 class _Withheld(io.TextIOBase):
@@ -71,13 +81,15 @@ class _Withheld(io.TextIOBase):
 
 
 @contextmanager
-def discreet() -> Iterator[None]:
+def discreet(as_json: bool = False) -> Iterator[None]:
     """While a server runs: nothing but our own log reaches the terminal, or the file in its place."""
-    root, handler = logging.getLogger(), Discreet(sys.stderr)
-    before = root.handlers[:]
+    root, own, handler = logging.getLogger(), logging.getLogger("liquidlens"), Discreet(sys.stderr, as_json)
+    before, level = root.handlers[:], own.level
     root.handlers[:] = [handler]
+    own.setLevel(logging.INFO)
     try:
         with redirect_stdout(_Withheld()), redirect_stderr(_Withheld()):
             yield
     finally:
         root.handlers[:] = before
+        own.setLevel(level)

@@ -15,6 +15,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from liquidlens.serve.monitoring import Monitor
 from liquidlens.serve.predict.predictor import Predictor
 from liquidlens.serve.server.codec import HEADER_LENGTH, JSON_BYTES, VERSION, answer, inflated
 from liquidlens.serve.server.guards.refusal import refuse
@@ -73,16 +74,18 @@ def _later(reason: str) -> HTTPException:
     return HTTPException(503, f"{reason}; try again.", {"Retry-After": "1"})
 
 
-def router(predictors: Mapping[str, Predictor], settings: Settings) -> APIRouter:
+def router(predictors: Mapping[str, Predictor], settings: Settings, monitor: Monitor) -> APIRouter:
     """The routes under ``/v2``, and ``/healthz`` and ``/readyz`` for orchestrators that do not know them.
 
     predictors: by the name under which each is offered.  Predictors are loaded and have run once, so a server that
     answers is ready, except while `settings.queue_size` requests wait.
+    monitor: is told how many work and wait.
     Errors are HTTPExceptions, to be answered by `on_error`.
     """
     routes = APIRouter()
     places = settings.concurrency + settings.queue_size
     gate = Gate(settings.concurrency, settings.queue_size, memory=places * settings.upload_bytes)
+    monitor.watch("waiting", "Requests that work or wait.", "surface", lambda: {"protocol": gate.taken})
 
     @routes.get("/healthz")
     @routes.get("/v2/health/live")

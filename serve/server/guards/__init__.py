@@ -2,6 +2,7 @@
 
 A request passes them from the outermost to the innermost:
 
+    measures   how requests were answered, and in what time, for Prometheus
     headers    what a browser may do with answers
     errors     whatever goes wrong inside ends in one sentence, and in a line of the log without the visitor's words
     callers    which names the server goes by, and whose pages may send to it
@@ -19,6 +20,7 @@ from liquidlens.serve.server.guards.bodies import Bodies
 from liquidlens.serve.server.guards.callers import Callers
 from liquidlens.serve.server.guards.errors import Errors
 from liquidlens.serve.server.guards.headers import SecurityHeaders
+from liquidlens.serve.server.guards.measures import Measures
 from liquidlens.serve.server.guards.password import Password
 from liquidlens.serve.server.guards.places import Places
 from liquidlens.serve.server.guards.routes import Routes
@@ -27,5 +29,14 @@ from liquidlens.serve.settings import Settings
 
 def protect(app: Starlette, settings: Settings) -> None:
     """Put all guards around an application."""
-    for guard in (Bodies, Places, Routes, Password, Callers, Errors, SecurityHeaders):  # the last one is the outermost
+    for guard in (
+        Bodies,
+        Places,
+        Routes,
+        Password,
+        Callers,
+        Errors,
+        SecurityHeaders,
+        Measures,
+    ):  # the last one is the outermost
         app.add_middleware(guard, settings=settings)

@@ -34,7 +34,7 @@ class Route(NamedTuple):
 
 _READ = ("GET", "HEAD")
 ROUTES = (
-    Route(_READ, re.compile("/healthz|/readyz")),
+    Route(_READ, re.compile("/healthz|/readyz|/metrics")),
     # Those under /v2 are ours: the protocol's own router says what there is.
     Route(("GET", "HEAD", "POST", "PUT", "DELETE"), re.compile(r"/v2(/.*)?", re.DOTALL), "stream"),
     Route(_READ, re.compile("/|/config|/theme.css|/favicon.ico|/manifest.json|/robots.txt")),
