@@ -6,7 +6,7 @@ They stand between ``<!-- from the code: NAME -->`` and ``<!-- end -->``.
 import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from pydantic_core import PydanticUndefined
 from liquidlens.commands import app
 from liquidlens.imaging import Budget
 from liquidlens.serve import Settings
+from liquidlens.serve.node import settings as node
 from liquidlens.train.recipes import Training
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -68,6 +69,12 @@ TABLES: dict[str, Callable[[], Iterator[str]]] = {
     "recipe fields": recipe_fields,
     "budget": lambda: described(Budget),
     "settings": lambda: described(Settings),
+    "node": lambda: described(node.Node),
+    "node senders": lambda: described(node.Sender),
+    "node archive": lambda: described(node.Archive),
+    "node rules": lambda: described(node.Rule),
+    "node web": lambda: described(node.Web),
+    "node tls": lambda: described(node.TLS),
 }
 
 
@@ -99,7 +106,7 @@ def _value(name: str, default: Any) -> str:
     """A default as people write it; sizes in bytes as they are given with ``--limit``."""
     if default is None:
         return "none"
-    if default in ("", (), {}) or default is PydanticUndefined:
+    if default in ("", (), {}) or default in (PydanticUndefined, MISSING):
         return ""
     if name.endswith("bytes"):
         unit, size = ("GiB", 2**30) if default % 2**30 == 0 else ("MiB", 2**20)

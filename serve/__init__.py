@@ -19,6 +19,7 @@ _NAMES = {
     "predict_table": "batch.job:run",
     "pretrained": "predict.pretrained",
     "read_labels": "evaluate.labels:read_labels",
+    "run_node": "node.running:run",
     "run_server": "server.app:run",
     "time_models": "bench:measure",
     "write_site": "web.site:write",

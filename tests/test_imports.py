@@ -28,7 +28,9 @@ SERVE = {
     "evaluate": {"predict", "batch"},
     "web": {"predict"},
     "demo": {"predict", "explain", "settings"},
-    "server": {"predict", "demo", "settings"},
+    "monitoring": {"predict"},
+    "server": {"predict", "demo", "monitoring", "settings"},
+    "node": {"predict", "explain", "batch", "monitoring", "server", "settings"},
 }
 SERVE["commands"] = set(SERVE)
 #: And those inside `export`.

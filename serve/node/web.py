@@ -1,0 +1,122 @@
+"""DICOMweb: series that are looked for and fetched (QIDO, WADO), and reports that are stored (STOW)."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import requests
+from dicomweb_client import DICOMwebClient
+from dicomweb_client.session_utils import add_certs_to_session, create_session, create_session_from_user_pass
+from pydicom import dcmread, dcmwrite
+from pydicom.dataset import Dataset
+
+from liquidlens.errors import LiquidLensError
+from liquidlens.imaging.formats import dicom
+from liquidlens.serve.node.arrivals import Arrivals
+from liquidlens.serve.node.journal import Series
+from liquidlens.serve.node.sender import SECONDS, RefusedError, UnreachableError
+from liquidlens.serve.node.settings import TLS, Web
+from liquidlens.serve.node.spool import hashed
+from liquidlens.serve.settings import read_password
+
+#: Series are taken as they are kept: nobody is to compress them anew.
+_AS_KEPT = (("application/dicom", "*"),)
+_DAY = 86_400
+
+
+def client(web: Web, tls: TLS | None) -> DICOMwebClient:
+    """Speaks with an archive.  Raises LiquidLensError if the password cannot be read."""
+    password = read_password(web.password_file) if web.password_file is not None else None
+    session = create_session_from_user_pass(web.user, password) if password else create_session()
+    if tls is not None and web.url.startswith("https:"):
+        add_certs_to_session(session, str(tls.authorities))
+        session.cert = (str(tls.certificate), str(tls.key))
+    session.request = _patient(session.request)  # type: ignore[method-assign]
+    return DICOMwebClient(web.url, session=session)
+
+
+def _patient(request: Callable[..., requests.Response]) -> Callable[..., requests.Response]:
+    """No request waits for ever, as those of `requests` do by themselves."""
+
+    def limited(*args: object, **more: object) -> requests.Response:
+        return request(*args, **{"timeout": SECONDS, **more})
+
+    return limited
+
+
+class Poller:
+    """Looks for series in an archive and takes those whose number of images has not changed since the last look."""
+
+    def __init__(self, web: Web, tls: TLS | None, arrivals: Arrivals):
+        self._web, self._arrivals, self._client = web, arrivals, client(web, tls)
+        self._seen: dict[str, int] = {}  # key -> how many images there were
+
+    def poll(self) -> int:
+        """Look once, and fetch what is there; how many series that were.  Raises UnreachableError."""
+        fetched = 0
+        try:
+            for study, series, number in self._found():
+                key = hashed(study, series)
+                if self._seen.get(key) == number and not _has(self._arrivals.journal.find(key), number):
+                    self._fetch(study, series, number)
+                    fetched += 1
+                self._seen[key] = number
+        except (requests.RequestException, ValueError) as error:  # what is no JSON is a ValueError
+            raise UnreachableError(f"the archive does not answer ({type(error).__name__})") from error
+        return fetched
+
+    def _found(self) -> Iterator[tuple[str, str, int]]:
+        since = time.strftime("%Y%m%d-", time.gmtime(time.time() - _DAY * self._web.days))
+        for modality in self._web.modality:
+            found = self._client.search_for_series(
+                fields=["NumberOfSeriesRelatedInstances"],
+                search_filters={"Modality": modality, **({"StudyDate": since} if self._web.days else {})},
+                get_remaining=True,
+            )
+            for one in map(Dataset.from_json, found):
+                yield str(one.StudyInstanceUID), str(one.SeriesInstanceUID), int(one.NumberOfSeriesRelatedInstances)
+
+    def _fetch(self, study: str, series: str, number: int) -> None:
+        sender, spool = object(), self._arrivals.spool
+        try:
+            for at, image in enumerate(self._client.iter_series(study, series, media_types=_AS_KEPT)):
+                if not spool.has_room(0):
+                    raise UnreachableError("the disk is nearly full")
+                file = spool.incoming / f"{hashed(study, series)}-{at}.dcm"
+                with dicom.quiet():
+                    dcmwrite(file, image, enforce_file_format=True)
+                self._arrivals.take(file, sender, number)
+                file.unlink()
+        except LiquidLensError as error:
+            raise UnreachableError(f"it sent what is no image: {error}") from error
+        finally:
+            self._arrivals.hung_up(sender, properly=True)
+
+
+class Storer:
+    """Stores reports with STOW."""
+
+    def __init__(self, web: Web, tls: TLS | None):
+        self._client = client(web, tls)
+
+    def send(self, files: Sequence[Path]) -> None:
+        """As of `Sender.send`."""
+        with dicom.quiet():
+            results = [dcmread(file) for file in files]
+        try:
+            answer = self._client.store_instances(results)
+        except requests.HTTPError as error:
+            status = error.response.status_code if error.response is not None else "an error"
+            kind = UnreachableError if status in (408, 429, 502, 503, 504) else RefusedError
+            raise kind(f"the archive answered {status}") from error
+        except requests.RequestException as error:
+            raise UnreachableError(f"the archive does not answer ({type(error).__name__})") from error
+        if failed := answer.get("FailedSOPSequence"):
+            raise RefusedError(f"the archive refused it with status 0x{int(failed[0].get('FailureReason', 0)):04X}")
+
+
+def _has(known: Series | None, number: int) -> bool:
+    """Whether so many images of a series were taken already."""
+    if known is None or known.state == "arriving":
+        return False
+    return len(known.images) >= number or known.announced == number

@@ -1,0 +1,166 @@
+"""Whatever dies at whatever moment: each study ends in one report."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pydicom
+import pytest
+
+from liquidlens.serve.node.journal import Journal
+from tests.device.node import studies
+from tests.device.node.archive import Archive, free_port, is_there
+from tests.device.node.conftest import rules, wait
+from tests.device.node.test_door import associate
+
+
+class Node:
+    """A node in a process of its own, which dies and comes back."""
+
+    def __init__(self, told: Path, port: int):
+        self._told, self._port = told, port
+        self._log = told.with_suffix(".log").open("ab")
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "liquidlens", "node", str(self._told)]
+        self._process = subprocess.Popen(command, stdout=self._log, stderr=self._log)
+        wait(lambda: self._process.poll() is not None or self._is_there())
+        assert self._process.poll() is None, self._told.with_suffix(".log").read_text()
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def end(self) -> int:
+        self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(60)
+
+    def _is_there(self) -> bool:
+        association = associate(self._port)
+        if association.is_established:
+            association.release()
+            return True
+        return False
+
+
+def send(port: int, files: list[Path]) -> None:
+    """Send one study as an archive does: again and again until every image was taken and the node let go."""
+    while True:
+        association = associate(port)
+        if association.is_established:
+            taken = [association.send_c_store(file).get("Status") == 0 for file in files]
+            if all(taken) and association.is_established:
+                association.release()
+                if association.is_released:
+                    return
+            else:
+                association.abort()
+        time.sleep(0.1)
+
+
+def siege(folder: Path, number: int, kills: int, stops: int, seed: int = 0) -> dict[str, int]:
+    """Send so many X-rays to a node that is killed, with its archive stopped, at random moments; what is there in the
+    end: ``reports`` in the archive, ``studies`` with a report, and the states of the journal."""
+    rng, port = random.Random(seed), free_port()  # noqa: S311  (moments, no secrets)
+    archive = Archive(folder / "archive", port, route=False)
+    node = Node(rules(folder, port, archive.port, idle=0.5), port)
+    files = [studies.xray(folder / f"{i}.dcm", i) for i in range(number)]
+    archive.start()
+    node.start()
+    events = ["kill"] * kills + ["stop"] * stops
+    rng.shuffle(events)
+    with ThreadPoolExecutor(2) as pool:
+        sending = [pool.submit(send, port, [file]) for file in files]
+        share = number / (len(events) + 1)
+        for at, event in enumerate(events, 1):
+            wait(lambda at=at: sum(one.done() for one in sending) >= at * share, 600)
+            time.sleep(rng.uniform(0, 1.5))
+            if event == "kill":
+                node.kill()
+                node.start()
+            else:
+                archive.stop()
+                time.sleep(rng.uniform(1, 3))
+                archive.start()
+        for one in sending:
+            one.result()
+    journal = Journal(folder / "node" / "journal.db", only_read=True)
+    wait(lambda: journal.counts().get("sent", 0) + journal.counts().get("failed", 0) == number, 600)
+    assert node.end() == 0
+    reports = archive.reports()
+    found = {
+        "reports": len(reports),
+        "studies": len({archive.ask(f"/instances/{name}/study")["ID"] for name in reports}),
+    }
+    counts = journal.counts()
+    journal.close()
+    archive.stop()
+    assert list((folder / "node" / "series").iterdir()) == []
+    assert "LEAK" not in (folder / "RULES.log").read_text()
+    return found | counts
+
+
+def test_kills_and_stops_lose_nothing_and_double_nothing(tmp_path):
+    if not is_there():
+        pytest.skip("needs Orthanc and dcmtk: apt-get install orthanc orthanc-dicomweb dcmtk")
+    assert siege(tmp_path, number=12, kills=3, stops=1) == {"reports": 12, "studies": 12, "sent": 12}
+
+
+def test_a_series_that_was_cut_off_is_waited_for_and_then_fails_by_name(node, tmp_path):
+    running = node(interrupted=1.5)
+    slices = studies.ct(tmp_path / "ct")
+    cut = associate(running.receiver.port)
+    for file in slices[:5]:
+        assert cut.send_c_store(file).Status == 0
+    cut.abort()
+    wait(lambda: running.journal.counts() == {"failed": 1})
+    (failed,) = running.journal.all_in("failed")
+    assert "cut off" in failed.reason
+    again = associate(running.receiver.port)  # its sender tries again, with all of it
+    for file in slices:
+        assert again.send_c_store(file).Status == 0
+    again.release()
+    wait(lambda: running.journal.counts() == {"answered": 1})  # there is no archive
+
+
+def test_two_series_that_come_interleaved_are_two(node, tmp_path):
+    running = node()
+    series = [studies.ct(tmp_path / "one", 0), studies.ct(tmp_path / "two", 5)]
+    association = associate(running.receiver.port)
+    for number in range(max(map(len, series))):
+        for files in series:
+            if number < len(files):
+                assert association.send_c_store(files[number]).Status == 0
+                assert association.send_c_store(files[number]).Status == 0  # and each of them twice
+    association.release()
+    wait(lambda: running.journal.counts() == {"answered": 2})
+    assert {len(one.images) for one in running.journal.all_in("answered")} == {len(files) for files in series}
+
+
+def test_what_comes_after_the_report_alone_is_no_series(node, tmp_path):
+    running = node(idle=0.3)
+    slices = studies.ct(tmp_path / "ct")
+    datasets = [pydicom.dcmread(file) for file in slices]
+    assert len(datasets) > 3
+    order = sorted(range(len(slices)), key=lambda i: float(datasets[i].ImagePositionPatient[2]))
+    arrivals = running._arrivals
+    for i in order[:-2]:
+        arrivals.take(copied(running, slices[i]), "one")
+    arrivals.hung_up("one", properly=True)
+    wait(lambda: running.journal.counts() == {"answered": 1})
+    (answered,) = running.journal.all_in("answered")
+    running._end(answered, "sent", list(answered.images))  # as if the archive had taken it
+    arrivals.take(copied(running, slices[order[-1]]), "two")
+    arrivals.hung_up("two", properly=True)
+    wait(lambda: running.journal.counts() == {"failed": 1})
+    assert "1 images came after the report" in running.journal.all_in("failed")[0].reason
+
+
+def copied(running, file: Path) -> Path:
+    target = running.spool.incoming / file.name
+    target.write_bytes(file.read_bytes())
+    return target
