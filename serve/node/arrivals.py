@@ -115,7 +115,7 @@ class Arrivals:
         return series.whole and series.announced is None and silent >= self._node.idle_seconds
 
 
-_CUT_OFF = "its sender was cut off, and the rest never came: send the series again"
+_CUT_OFF = "its sender was cut off, or announced more images, and the rest never came: send the series again"
 
 
 def identify(file: Path, budget: Budget = DEFAULT) -> Identity:

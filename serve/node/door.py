@@ -87,8 +87,9 @@ class Door(ThreadedAssociationServer):
         line = self._enter(request)
         try:
             if self.ssl_context is not None:
-                request = self.ssl_context.wrap_socket(request, server_side=True)
+                request = self.ssl_context.wrap_socket(request, server_side=True, do_handshake_on_connect=False)
                 line.socket = request
+                request.do_handshake()
         except OSError:  # a plain connection, a certificate of nobody we know, or none in time
             self.shutdown_request(request)
             return

@@ -5,8 +5,10 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from weakref import WeakSet
 
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, _config, evt
+from pynetdicom.association import Association
 from pynetdicom.pdu import A_RELEASE_RQ
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import Verification
@@ -19,6 +21,8 @@ from liquidlens.serve.node.settings import Settings
 
 #: Answers to C-STORE, PS3.4 B.2.3.
 SUCCESS, OUT_OF_RESOURCES, NOT_UNDERSTOOD = 0x0000, 0xA700, 0xC000
+#: A-ASSOCIATE-RJ, PS3.8 9.3.4: for good, by the user of the service, for its title.
+_WRONG_TITLE = 1, 1, 3
 #: What unpacks to any size before it can be looked at: nobody sends images in it.
 _DEFLATED = ("1.2.840.10008.1.2.1.99",)
 
@@ -36,13 +40,14 @@ class Receiver:
 
     def __init__(self, settings: Settings, arrivals: Arrivals, say: Callable[[str], None]):
         node, self._arrivals, self._say = settings.node, arrivals, say
+        self._senders = {(sender.title, sender.address) for sender in settings.senders}
+        self._cut = WeakSet[Association]()
         # Images are written as they come, and never held: pynetdicom does so in the folder for temporary files.
         self._tempdir = tempfile.tempdir
         _config.STORE_RECV_CHUNKED_DATASET = True
         tempfile.tempdir = str(arrivals.spool.incoming)
         entity = AE(node.title)
         entity.require_called_aet = True
-        entity.require_calling_aet = [sender.title for sender in settings.senders]
         entity.maximum_associations = node.associations
         entity.maximum_pdu_size = PDU_BYTES
         entity.acse_timeout = entity.dimse_timeout = HANDSHAKE_SECONDS
@@ -59,12 +64,13 @@ class Receiver:
                     (evt.EVT_C_ECHO, lambda _: SUCCESS),
                     (evt.EVT_C_STORE, self._store),
                     (evt.EVT_PDU_RECV, self._on_pdu),
+                    (evt.EVT_REQUESTED, self._check),
                     (evt.EVT_ABORTED, self._cut_off),
                     (evt.EVT_CONN_CLOSE, self._cut_off),
                 ],
                 server_class=Door,
                 node=node,
-                addresses=frozenset(sender.address for sender in settings.senders),
+                addresses=frozenset(address for _, address in self._senders),
             )
         except OSError as error:
             raise LiquidLensError(f"cannot listen at {node.host}, port {node.port}: {error.strerror}.") from error
@@ -82,6 +88,13 @@ class Receiver:
             association.abort()
         tempfile.tempdir = self._tempdir
 
+    def _check(self, event: evt.Event) -> None:
+        """Reject whoever calls by a title that is not that of its address."""
+        requestor = event.assoc.requestor
+        if (requestor.primitive.calling_ae_title, requestor.address_info.address) not in self._senders:
+            event.assoc.acse.send_reject(*_WRONG_TITLE)
+            event.assoc.kill()
+
     def _store(self, event: evt.Event) -> int:
         try:
             file = event.dataset_path
@@ -90,6 +103,8 @@ class Receiver:
             if not self._arrivals.spool.has_room(0):
                 raise OSError("the disk is nearly full")
             self._arrivals.take(file, event.assoc)
+            if event.assoc in self._cut:  # while it was taken: nobody will say so again
+                self._arrivals.hung_up(event.assoc, properly=False)
         except LiquidLensError as error:
             logger.warning("an image was refused: %s", error)
             self._say("refused")
@@ -106,4 +121,5 @@ class Receiver:
             self._arrivals.hung_up(event.assoc, properly=True)
 
     def _cut_off(self, event: evt.Event) -> None:
+        self._cut.add(event.assoc)
         self._arrivals.hung_up(event.assoc, properly=False)

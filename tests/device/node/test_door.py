@@ -49,8 +49,10 @@ def answers(port: int, **more) -> bool:
 
 
 def test_only_those_who_are_named_may_call_and_by_the_right_name(node):
-    port = node().receiver.port
+    tables = '[[senders]]\ntitle = "ELSEWHERE"\naddress = "127.0.0.3"\n'
+    port = node(after=tables).receiver.port
     assert answers(port)
+    assert associate(port, calling="ELSEWHERE").is_rejected  # from here it is not that one
     assert associate(port, calling="STRANGER").is_rejected
     assert associate(port, called="SOMEBODY").is_rejected
     assert answers(port)
