@@ -120,7 +120,7 @@ zoo-check: $(WORKSHOP)  ## Export and audit every model of the zoo, untrained; a
 
 attacks: $(WORKSHOP) $(DEVICE)  ## Open every attack of the corpus, print how it ended, and send it to a server.
 	.venv/bin/python -m tests.attacks
-	LIQUIDLENS_ATTACKS=all .venv-serve/bin/python -m pytest -q tests/device/test_attacks.py
+	LIQUIDLENS_ATTACKS=all .venv-serve/bin/python -m pytest -q tests/device/test_attacks.py tests/device/node/test_attacks.py
 
 fuzz: $(WORKSHOP)  ## Fuzz everything that reads files or requests of strangers, SECONDS=450 per target: an hour.
 	.venv/bin/python -m tests.fuzz --seconds $(or $(SECONDS),450) $(ARGS)
