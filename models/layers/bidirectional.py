@@ -10,10 +10,14 @@ import copy
 import torch
 from ncps.wirings import Wiring
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from liquidlens.models.layers import synapses
+from liquidlens.models.layers.calls import in_float32
 from liquidlens.models.layers.folded import Carry, FoldedLayer
 from liquidlens.models.layers.folded_ltc import FoldedLTC
-from liquidlens.models.layers.liquid import LTC, Folded, drive_of, fold, ode_unfolds
+from liquidlens.models.layers.liquid import LTC, Folded, Live, drive_of, fold, live
+from liquidlens.models.layers.synapses import Synapses
 
 
 class BidirectionalLTC(nn.Module):
@@ -29,25 +33,26 @@ class BidirectionalLTC(nn.Module):
         self.ahead, self.back = (LTC(input_size, copy.deepcopy(wiring)) for _ in range(2))
 
     def folded(self) -> Folded:
-        """The tables of both layers as those of one.  Differentiable."""
+        """The tables of both layers as those of one, for inference."""
         return side_by_side(*(fold(layer.rnn_cell, layer.wires()) for layer in (self.ahead, self.back)))
 
+    @in_float32
     def forward(self, x: Tensor, timespans: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """timespans: (batch, time, 2), how far each step is from the one before it and from the one after it; 1 if not
         given."""
         if timespans is not None and timespans.shape != (*x.shape[:2], 2):
             raise ValueError(f"time spans of shape {tuple(timespans.shape)} do not fit {tuple(x.shape)}")
-        folded, units = self.folded(), self.ahead.state_size
-        state = x.new_zeros(x.shape[0], 2 * units)
-        capacity = folded.capacity.expand(x.shape[1], 1, -1)
+        units, unfolds = self.ahead.state_size, self.ahead.rnn_cell._ode_unfolds
+        tables = one_layer(*(live(layer.rnn_cell, layer.wires()) for layer in (self.ahead, self.back)))
+        ahead, back = drive_of(x.transpose(0, 1), tables).split(units)
+        capacity = tables.capacity[None, :, None]
         if timespans is not None:  # in the order in which each layer reads
-            capacity = capacity / turned(timespans.transpose(0, 1), 1).repeat_interleave(units, 2)
-        states = []
-        for drive, c in zip(turned(drive_of(x.transpose(0, 1), folded), units), capacity, strict=True):
-            state = ode_unfolds(state, drive, c, folded, self.ahead.rnn_cell._ode_unfolds)
-            states.append(state)
-        in_order = turned(torch.stack(states), units).transpose(0, 1)
-        return read(in_order, folded, units, self.ahead.motor_size), in_order
+            spans = turned(timespans.transpose(0, 1), 1).repeat_interleave(units, 2)
+            capacity = capacity / spans.transpose(1, 2)
+        state = x.new_zeros(2 * units, x.shape[0])
+        states = synapses.steps(state, torch.cat([ahead, back.flip(2)]), capacity, tables.recurrent, unfolds)
+        in_order = turned(states.transpose(1, 2), units).transpose(0, 1)
+        return read(in_order, tables, units, self.ahead.motor_size), in_order
 
 
 class FoldedBidirectionalLTC(FoldedLTC):
@@ -100,13 +105,46 @@ def side_by_side(ahead: Folded, back: Folded) -> Folded:
     )
 
 
+def one_layer(ahead: Live, back: Live) -> Live:
+    """As :func:`side_by_side`, in training."""
+    units = len(ahead.capacity)
+    leaks = zip(ahead.leak.split(units), back.leak.split(units), strict=True)
+    return Live(
+        sensory=joined(ahead.sensory, back.sensory),
+        target=torch.cat([ahead.target, back.target + units]),
+        recurrent=joined(ahead.recurrent, back.recurrent, units),
+        leak=torch.cat([torch.cat(both) for both in leaks]),
+        capacity=torch.cat([ahead.capacity, back.capacity]),
+        output_gain=torch.cat([ahead.output_gain, back.output_gain]),
+        output_offset=torch.cat([ahead.output_offset, back.output_offset]),
+    )
+
+
+def joined(ahead: Synapses, back: Synapses, units: int = 0) -> Synapses:
+    """The synapses of two layers; units: how far behind the first one's are those of the second, where both are."""
+    parts = []
+    fan_in = max(ahead.gain.shape[1], back.gain.shape[1])
+    for layer, first in ((ahead, 0), (back, units)):
+        source, (targets, inputs, _) = layer.source, layer.gain.shape
+        if source is None:
+            source = torch.arange(inputs, device=layer.gain.device).expand(targets, -1)
+        # All alike: as many synapses for each, and the first one's for all of its units.
+        wider, longer = fan_in - inputs, max(0, units - targets) if layer is ahead else 0
+        by_row = (0, 0, 0, wider, 0, longer)
+        tables = (F.pad(table, by_row) for table in (layer.gain, layer.offset))
+        parts.append((F.pad(source + first, by_row[2:]), *tables, F.pad(layer.weight, (0, wider, 0, 0, 0, longer))))
+    source, *tables = (torch.cat(both) for both in zip(*parts, strict=True))
+    everything = ahead.source is None and back.source is None and not units
+    return Synapses(None if everything else source, *tables)
+
+
 def turned(sequence: Tensor, units: int) -> Tensor:
     """(time, batch, any * 2 * units) with the second of each two groups of units from end to start."""
     ahead, back = sequence.unflatten(-1, (-1, 2, units)).unbind(-2)
     return torch.stack([ahead, back.flip(0)], -2).flatten(-3)
 
 
-def read(states: Tensor, folded: Folded, units: int, motor: int) -> Tensor:
+def read(states: Tensor, tables: Folded | Live, units: int, motor: int) -> Tensor:
     """The motor neurons (..., 2 * motor) of states (..., 2 * units)."""
     motors = states.unflatten(-1, (2, units))[..., :motor].flatten(-2)
-    return motors * folded.output_gain + folded.output_offset
+    return motors * tables.output_gain + tables.output_offset

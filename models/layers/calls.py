@@ -1,8 +1,24 @@
 """How ncps's layers are called: batch or time first, with or without a batch axis, states and time spans or none."""
 
-from typing import NamedTuple
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
+
+
+def in_float32(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """The forward pass of a layer that autocast leaves alone: rounding errors add up over its many small steps."""
+
+    @functools.wraps(forward)
+    def whole(self: nn.Module, input: Tensor, *rest: Any, **named: Any) -> Any:  # noqa: A002 (the name in ncps)
+        if not torch.is_autocast_enabled(input.device.type):
+            return forward(self, input, *rest, **named)
+        with torch.autocast(input.device.type, enabled=False):
+            return forward(self, input.float(), *rest, **named)
+
+    return whole
 
 
 class Call(NamedTuple):

@@ -9,6 +9,7 @@ from ncps.torch.cfc_cell import LeCun
 from ncps.wirings import Wiring
 from torch import Tensor, nn
 
+from liquidlens.models.layers.calls import in_float32
 from liquidlens.models.layers.folded import Carry, FoldedLayer
 
 
@@ -22,6 +23,7 @@ class CfC(ncps.torch.CfC):
     def __init__(self, input_size: int, wiring: Wiring):
         super().__init__(input_size, wiring)
 
+    @in_float32
     def forward(self, input, hx=None, timespans=None) -> tuple[Tensor, Tensor]:  # noqa: A002 the name that ncps gives
         outputs, state = super().forward(input, hx, timespans)
         return outputs[..., : self.output_size], state

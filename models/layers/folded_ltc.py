@@ -8,7 +8,8 @@ from ncps.torch import LTCCell
 from torch import Tensor
 
 from liquidlens.models.layers.folded import Carry, FoldedLayer
-from liquidlens.models.layers.liquid import Folded, drive_by_unit, fold, read_wires, sensory_sums
+from liquidlens.models.layers.liquid import Folded, fold, read_wires
+from liquidlens.models.layers.synapses import plain_sums
 
 #: A capacity cm / dt below this, 0 with explicit constraints as a rule, is no unit to store other numbers in.
 LEAST_CAPACITY = 1e-6
@@ -93,10 +94,13 @@ class FoldedLTC(FoldedLayer):
     def drive(self, steps: Tensor, spans: Tensor | None) -> Carry:
         tables = self.tables
         rows = steps.flatten(0, 1).t()  # ONNX Runtime gathers fast along the first axis only
-        sums = sensory_sums(
+        sums = plain_sums(
             rows, tables.sensory_source, tables.sensory_gain, tables.sensory_offset, tables.sensory_weight
         )
-        drive = drive_by_unit([sums], tables, (steps.shape[0], steps.shape[1]))
+        no_synapse = tables.leak.new_zeros(1, *sums.shape[1:])
+        by_unit = torch.cat([sums, no_synapse]).index_select(0, tables.row_of_unit)
+        # Two transposes: ONNX Runtime is slow at reversing three axes in one.
+        drive = by_unit.transpose(0, 1).flatten(0, 1).t().unflatten(0, steps.shape[:2]) + tables.leak
         if spans is None:
             return (drive,)
         capacity = 1 / spans if tables.capacity is None else tables.capacity / spans

@@ -10,15 +10,13 @@ where k runs over the synapses that end at unit i, and a source is an input ("se
 both sums over dense (source, unit) matrices times a 0/1 mask.  Here only the synapses that exist are computed:
 
 * sensory synapses do not depend on the state, so they are evaluated for all time steps at once, before the loop;
-* the input map and ``mu`` are folded into one gain and one offset per synapse;
-* each ODE unfold is two small matrix products: units to synapses, and synapses to numerator and denominator.
+* the input map and ``mu`` are folded into one gain and one offset per synapse.
 
-:class:`LTC` folds its live parameters anew in every call and is differentiable; `models.layers.folded.FoldedLTC` holds
-the folded tables as buffers and is what the exporter sees; a test holds the two together.
+:class:`LTC` reads its live parameters anew in every call; `models.layers.synapses` evaluates them, with derivatives
+worked out by hand.  `models.layers.folded_ltc.FoldedLTC` holds tables of :func:`fold` as buffers and is what the
+exporter sees: each ODE unfold is two small matrix products there.  A test holds the two together.
 """
 
-from collections.abc import Iterable
-from functools import partial
 from typing import NamedTuple
 
 import ncps.torch
@@ -27,88 +25,101 @@ from ncps.torch import LTCCell
 from torch import Tensor
 from torch.nn import functional as F
 
-from liquidlens.models.layers.calls import Call
+from liquidlens.models.layers import synapses
+from liquidlens.models.layers.calls import Call, in_float32
+from liquidlens.models.layers.synapses import Synapses
+
+
+class Ends(NamedTuple):
+    """Where synapses start and end, by the unit where they end."""
+
+    source: Tensor | None  # (targets, fan_in) see `models.layers.synapses.Synapses`
+    target: Tensor  # (targets,) the units that have synapses, in order
+    exists: Tensor  # (targets, fan_in) 1 for a synapse, 0 for padding
 
 
 class Wires(NamedTuple):
     """Which synapses exist, read off the two sparsity masks."""
 
-    sensory_source: Tensor | None  # (targets, fan_in) input of each sensory synapse; None: every target sees all
-    sensory_target: Tensor  # (targets,) the units that have sensory synapses
-    sensory_exists: Tensor  # (targets, fan_in) 1 for a synapse, 0 for padding
-    row_of_unit: Tensor  # (units,) row of `sensory_target`; one past the last row for a unit that sees no input
+    sensory: Ends
+    recurrent: Ends
+    row_of_unit: Tensor  # (units,) row of `sensory.target`; one past the last row for a unit that sees no input
     source: Tensor  # (synapses,) unit where the recurrent synapse starts
     target: Tensor  # (synapses,) unit where it ends
 
 
-class Folded(NamedTuple):
-    """The numbers of one LTC after folding; all of them tensors, so that they can be buffers."""
+class Live(NamedTuple):
+    """The numbers of one LTC in training."""
 
-    sensory_source: Tensor | None  # see Wires
-    sensory_gain: Tensor  # (targets, fan_in, 1) sigma * input_w
-    sensory_offset: Tensor  # (targets, fan_in, 1) sigma * (input_b - mu)
-    sensory_weight: Tensor  # (targets, 2, fan_in) w * erev, and w
-    row_of_unit: Tensor  # see Wires
-    gain: Tensor  # (units, synapses) sigma, in the row of the unit where the synapse starts
-    offset: Tensor  # (synapses,) -sigma * mu
-    weight: Tensor  # (synapses, 2 * units) w * erev, and w, in the columns of the unit where the synapse ends
+    sensory: Synapses  # gains sigma * input_w, offsets sigma * (input_b - mu)
+    target: Tensor  # (targets,) the units that have sensory synapses
+    recurrent: Synapses  # gains sigma, offsets -sigma * mu
     leak: Tensor  # (2 * units,) gleak * vleak, and gleak + epsilon
     capacity: Tensor  # (units,) cm times the number of ODE unfolds: cm / dt for a time span of 1
     output_gain: Tensor  # (motor units,)
     output_offset: Tensor  # (motor units,)
 
 
+class Folded(NamedTuple):
+    """The numbers of one LTC after folding; all of them tensors, so that they can be buffers."""
+
+    sensory_source: Tensor | None  # see Ends
+    sensory_gain: Tensor  # (targets, fan_in, 1)
+    sensory_offset: Tensor  # (targets, fan_in, 1)
+    sensory_weight: Tensor  # (targets, 2, fan_in) w * erev, and w
+    row_of_unit: Tensor  # see Wires
+    gain: Tensor  # (units, synapses) sigma, in the row of the unit where the synapse starts
+    offset: Tensor  # (synapses,) -sigma * mu
+    weight: Tensor  # (synapses, 2 * units) w * erev, and w, in the columns of the unit where the synapse ends
+    leak: Tensor  # these four: see Live
+    capacity: Tensor
+    output_gain: Tensor
+    output_offset: Tensor
+
+
 def read_wires(mask: Tensor, sensory_mask: Tensor) -> Wires:
     """List the synapses of masks (units, units) and (features, units): one wherever a mask is not 0."""
-    features, units = sensory_mask.shape
-    sensory = sensory_mask != 0
-    target = sensory.any(0).nonzero().flatten()
-    fan_in = int(sensory.sum(0).max())
-    exists, sensory_source = sensory.T[target], None
-    if fan_in < features:
+    sensory, units = read_ends(sensory_mask), len(mask)
+    row_of_unit = torch.full((units,), len(sensory.target), device=mask.device)
+    row_of_unit[sensory.target] = torch.arange(len(sensory.target), device=mask.device)
+    return Wires(sensory, read_ends(mask, gaps=True), row_of_unit, *mask.nonzero().T)
+
+
+def read_ends(mask: Tensor, gaps: bool = False) -> Ends:
+    """The synapses of a mask (sources, units); gaps: also of units without any, up to the last one that has some."""
+    there = mask != 0
+    target = there.any(0).nonzero().flatten()
+    if gaps and len(target):
+        target = torch.arange(int(target[-1]) + 1, device=mask.device)
+    fan_in = int(there.sum(0).max())
+    exists, source = there.T[target], None
+    if fan_in < len(mask):
         # Sorting "is missing" brings each unit's sources to the front, in order; the widest unit needs no padding.
-        sensory_source = torch.sort(~exists, dim=1, stable=True).indices[:, :fan_in]
-        exists = exists.gather(1, sensory_source)
-    row_of_unit = torch.full((units,), len(target), device=mask.device)
-    row_of_unit[target] = torch.arange(len(target), device=mask.device)
-    source, recurrent_target = mask.nonzero().T
-    return Wires(sensory_source, target, exists.to(mask.dtype), row_of_unit, source, recurrent_target)
+        source = torch.sort(~exists, dim=1, stable=True).indices[:, :fan_in]
+        exists = exists.gather(1, source)
+    return Ends(source, target, exists.to(mask.dtype))
 
 
-def fold(cell: LTCCell, wires: Wires) -> Folded:
-    """Fold the registered parameters of an ncps cell into tables by synapse.  Differentiable.
+def live(cell: LTCCell, wires: Wires) -> Live:
+    """The registered parameters of an ncps cell by synapse.  Differentiable.
 
     ncps itself reads a private dictionary of parameters, so that loading with ``assign=True``, ``functional_call`` and
     pruning have no effect there; the attributes read here are what such tools change.
     """
     positive = cell.make_positive_fn
-    features, units = cell.sensory_mu.shape
     ones, zeros = cell.mu.new_ones, cell.mu.new_zeros
+    features = len(cell.sensory_mu)
     input_w, input_b = getattr(cell, "input_w", ones(features)), getattr(cell, "input_b", zeros(features))
-
-    sigma, w = cell.sensory_sigma, positive(cell.sensory_w) * cell.sensory_sparsity_mask
-    offset = sigma * (input_b[:, None] - cell.sensory_mu)
-    table = torch.stack([sigma * input_w[:, None], offset, w * cell.sensory_erev, w])  # (4, features, units)
-    if wires.sensory_source is None:
-        sensory = table.transpose(1, 2)[:, wires.sensory_target]
-    else:
-        sensory = table[:, wires.sensory_source, wires.sensory_target[:, None]]  # (4, targets, fan_in)
-
+    sigma, gleak = cell.sensory_sigma, positive(cell.gleak)
+    sensory_w = positive(cell.sensory_w) * cell.sensory_sparsity_mask
+    sensory_offset = sigma * (input_b[:, None] - cell.sensory_mu)
     w = positive(cell.w) * cell.sparsity_mask
-    table = torch.stack([cell.sigma, -cell.sigma * cell.mu, w * cell.erev, w])[:, wires.source, wires.target]
-    gain, offset, reversal_weight, weight = table  # (synapses,) each
-    leaves, enters = F.one_hot(wires.source, units), F.one_hot(wires.target, units)
-
-    gleak = positive(cell.gleak)
-    return Folded(
-        sensory_source=wires.sensory_source,
-        sensory_gain=sensory[0, :, :, None],
-        sensory_offset=sensory[1, :, :, None],
-        sensory_weight=(sensory[2:] * wires.sensory_exists).transpose(0, 1),
-        row_of_unit=wires.row_of_unit,
-        gain=leaves.T * gain,
-        offset=offset,
-        weight=torch.cat([enters * reversal_weight[:, None], enters * weight[:, None]], 1),
+    return Live(
+        sensory=by_target(
+            wires.sensory, sigma * input_w[:, None], sensory_offset, sensory_w * cell.sensory_erev, sensory_w
+        ),
+        target=wires.sensory.target,
+        recurrent=by_target(wires.recurrent, cell.sigma, -cell.sigma * cell.mu, w * cell.erev, w),
         leak=torch.cat([gleak * cell.vleak, gleak + cell._epsilon]),
         capacity=positive(cell.cm) * cell._ode_unfolds,
         output_gain=getattr(cell, "output_w", ones(cell.motor_size)),
@@ -116,49 +127,46 @@ def fold(cell: LTCCell, wires: Wires) -> Folded:
     )
 
 
-def sensory_sums(rows: Tensor, source: Tensor | None, gain: Tensor, offset: Tensor, weight: Tensor) -> Tensor:
-    """Sum the sensory synapses of each target unit.
-
-    rows: (features, samples); the rest as in :class:`Folded`, for some or all targets.  Returns (targets, 2, samples).
-    """
-    if source is not None:
-        rows = rows.index_select(0, source.flatten()).reshape(*source.shape, rows.shape[1])
-    return weight @ torch.sigmoid(torch.addcmul(offset, gain, rows))
-
-
-def drive_by_unit(sums: Iterable[Tensor], folded: Folded, layout: tuple[int, int]) -> Tensor:
-    """Bring sums (targets, 2, time * batch), in one or several parts, to (time, batch, 2 * units), and add the leak."""
-    no_synapse = folded.leak.new_zeros(1, 2, layout[0] * layout[1])
-    by_unit = torch.cat([*sums, no_synapse]).index_select(0, folded.row_of_unit)
-    # Two transposes: ONNX Runtime is slow at reversing three axes in one.
-    return by_unit.transpose(0, 1).flatten(0, 1).t().unflatten(0, layout) + folded.leak
+def by_target(ends: Ends, *tables: Tensor) -> Synapses:
+    """Gains, offsets, w * erev and w, (sources, units) each, by synapse."""
+    table = torch.stack(tables)
+    if ends.source is None:
+        table = table.transpose(1, 2)[:, ends.target]
+    else:
+        table = table[:, ends.source, ends.target[:, None]]  # (4, targets, fan_in)
+    gain, offset = table[:2, :, :, None]
+    return Synapses(ends.source, gain, offset, (table[2:] * ends.exists).transpose(0, 1))
 
 
-def drive_of(steps: Tensor, folded: Folded) -> Tensor:
-    """Bring steps (time, batch, features) to what they and the leak add to each unit: (time, batch, 2 * units)."""
-    rows = steps.permute(2, 0, 1).flatten(1)
-    # One target at a time keeps the intermediate values in the cache: three times faster than all at once.
-    gains, offsets, weights = (
-        table.split(1) for table in (folded.sensory_gain, folded.sensory_offset, folded.sensory_weight)
+def fold(cell: LTCCell, wires: Wires) -> Folded:
+    """Fold the registered parameters of an ncps cell into tables for inference."""
+    tables, units = live(cell, wires), len(cell.mu)
+    w = cell.make_positive_fn(cell.w) * cell.sparsity_mask
+    table = torch.stack([cell.sigma, -cell.sigma * cell.mu, w * cell.erev, w])[:, wires.source, wires.target]
+    gain, offset, reversal_weight, weight = table  # (synapses,) each
+    leaves, enters = F.one_hot(wires.source, units), F.one_hot(wires.target, units)
+    return Folded(
+        sensory_source=tables.sensory.source,
+        sensory_gain=tables.sensory.gain,
+        sensory_offset=tables.sensory.offset,
+        sensory_weight=tables.sensory.weight,
+        row_of_unit=wires.row_of_unit,
+        gain=leaves.T * gain,
+        offset=offset,
+        weight=torch.cat([enters * reversal_weight[:, None], enters * weight[:, None]], 1),
+        leak=tables.leak,
+        capacity=tables.capacity,
+        output_gain=tables.output_gain,
+        output_offset=tables.output_offset,
     )
-    sources = [None] * len(gains) if folded.sensory_source is None else folded.sensory_source.split(1)
-    sums = map(partial(sensory_sums, rows), sources, gains, offsets, weights)
-    return drive_by_unit(sums, folded, (steps.shape[0], steps.shape[1]))
 
 
-def ode_unfolds(state: Tensor, drive: Tensor, capacity: Tensor, folded: Folded, unfolds: int) -> Tensor:
-    """One time step: `unfolds` semi-implicit Euler steps.
-
-    state: (batch, units); drive: (batch, 2 * units), what inputs and leak add to numerator and conductance;
-    capacity: cm / dt, (units,) or (batch, units).
-    """
-    for _ in range(unfolds):
-        synapses = torch.sigmoid(torch.addmm(folded.offset, state, folded.gain))
-        numerator, conductance = torch.addmm(drive, synapses, folded.weight).chunk(2, dim=-1)
-        # As an increment, and not as (capacity * state + numerator) / (capacity + conductance): the same value, but
-        # the gradient of the capacity is then not the small difference of two large sums.
-        state = state + (numerator - conductance * state) / (capacity + conductance)
-    return state
+def drive_of(steps: Tensor, tables: Live) -> Tensor:
+    """Bring steps (time, batch, features) to what they and the leak add to each unit: (units, 2, time, batch)."""
+    rows = steps.permute(2, 0, 1).flatten(1)
+    leak = tables.leak.unflatten(0, (2, -1)).t()[:, :, None]
+    drive = leak.expand(-1, -1, rows.shape[1]).index_add(0, tables.target, synapses.sums(rows, tables.sensory))
+    return drive.unflatten(2, steps.shape[:2])
 
 
 class LTC(ncps.torch.LTC):
@@ -180,6 +188,7 @@ class LTC(ncps.torch.LTC):
             self._wires = read_wires(*masks)
         return self._wires
 
+    @in_float32
     def forward(self, input, hx=None, timespans=None):  # noqa: A002 (the name in ncps)
         """Run the layer over a sequence.
 
@@ -194,20 +203,24 @@ class LTC(ncps.torch.LTC):
         state, *memory = call.state(hx)
         spans = call.spans(timespans)
 
-        folded = fold(self.rnn_cell, self.wires())
-        drive = drive_of(call.steps, folded)
-        capacity = folded.capacity.expand(len(drive), -1) if spans is None else folded.capacity / spans
+        tables, unfolds = live(self.rnn_cell, self.wires()), self.rnn_cell._ode_unfolds
+        drive = drive_of(call.steps, tables)
+        capacity = tables.capacity[None, :, None] if spans is None else (tables.capacity / spans).transpose(1, 2)
 
-        states = []
-        for x, d, c in zip(call.steps.unbind(), drive.unbind(), capacity.unbind(), strict=True):
-            if self.use_mixed:
+        if self.use_mixed:
+            seen = []
+            parts = zip(call.steps, drive.split(1, 2), capacity.expand(len(call.steps), -1, -1).split(1), strict=True)
+            for x, d, c in parts:
                 state, *memory = self.lstm(x, (state, *memory))
-            state = ode_unfolds(state, d, c, folded, self.rnn_cell._ode_unfolds)
-            states.append(state)
+                state = synapses.steps(state.t(), d, c, tables.recurrent, unfolds)[0].t()
+                seen.append(state)
+            states = torch.stack(seen)
+        else:
+            states = synapses.steps(state.t(), drive, capacity, tables.recurrent, unfolds).transpose(1, 2)
 
-        shown = call.by_input(torch.stack(states)) if self.return_sequences else state
-        output = shown[..., : self.motor_size] * folded.output_gain + folded.output_offset
-        return output if self.return_sequences else call.last(output), call.final((state, *memory))
+        shown = call.by_input(states) if self.return_sequences else states[-1]
+        output = shown[..., : self.motor_size] * tables.output_gain + tables.output_offset
+        return output if self.return_sequences else call.last(output), call.final((states[-1], *memory))
 
 
 def _same(a: Tensor, b: Tensor) -> bool:
