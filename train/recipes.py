@@ -56,6 +56,9 @@ class Training(BaseModel):
     batch_size: int = Field(gt=0)
     #: Batch size of validation and test; some papers average over these batches.
     evaluation_batch_size: int = Field(default=64, gt=0)
+    #: "bf16": convolutions and linear layers are trained in bfloat16, faster on processors with AMX and on GPUs; liquid
+    #: layers, losses, the optimizer and the figures at the end stay in float32.
+    precision: Literal["float32", "bf16"] = "float32"
     #: False: every epoch sees the training scans in the same order.
     shuffle: bool = True
     max_epochs: int = Field(gt=0)

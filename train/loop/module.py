@@ -124,7 +124,7 @@ class TrainingModule(pl.LightningModule):
         if self._augment is not None:  # which is about values in [0, 1]
             mean, std = self.contract.mean, self.contract.std
             inputs = (self._augment(inputs * std + mean) - mean) / std
-        outputs = self.model(inputs)
+        outputs = self._outputs(self.model, inputs)
         loss = self.loss(outputs, targets)
         if self._teachers:
             independent = self.task == "multi-label"
@@ -132,6 +132,11 @@ class TrainingModule(pl.LightningModule):
             loss = torch.lerp(loss, taught, self.training_settings.teaching)
         self._losses.append(loss.detach())
         return loss
+
+    def _outputs(self, model: Classifier, inputs: Tensor) -> Tensor:
+        short = self.training_settings.precision == "bf16"
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=short):
+            return model(inputs).float()
 
     @torch.no_grad()
     def _taught(self, inputs: Tensor, independent: bool) -> Tensor:
@@ -158,7 +163,7 @@ class TrainingModule(pl.LightningModule):
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
         inputs, targets = batch
         measured = self._measured.setdefault("train" if dataloader_idx else "val", [])
-        measured.append((self.kept(inputs).cpu(), targets.cpu()))
+        measured.append((self._outputs(self.kept, inputs).cpu(), targets.cpu()))
 
     def on_validation_epoch_end(self) -> None:
         self.epoch_metrics = {"epoch": self.current_epoch, "train_loss": float(torch.stack(self._losses).mean())}
