@@ -61,6 +61,8 @@ class RunRecipe(pydantic.BaseModel):
     input: InputContract
     training: Training
     seed: int
+    #: CPU threads of the training, on which its figures depend in the last digits; None where nobody has noted them.
+    threads: int | None = pydantic.Field(default=None, exclude_if=lambda threads: threads is None)
     versions: dict[str, str]
 
     @pydantic.model_validator(mode="after")
@@ -165,8 +167,8 @@ class RunRecipe(pydantic.BaseModel):
         return rule(self.training)
 
     def differences(self, other: "RunRecipe") -> list[str]:
-        """The fields in which another run differs from this one; versions may."""
-        words: Any = {"versions": True, "training": {"about"}}
+        """The fields in which another run differs from this one; versions may, and threads that it leaves open."""
+        words: Any = {"versions": True, "training": {"about"}, "threads": other.threads is None}
         ours, theirs = self.model_dump(exclude=words), other.model_dump(exclude=words)
         for fields in (ours, theirs):
             fields |= fields.pop("training")

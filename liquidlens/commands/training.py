@@ -74,6 +74,9 @@ def train(
     runs: Runs = Path("runs"),
     skip_bad: SkipBad = False,
     no_cache: NoCache = False,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads; figures depend on them in the last digits.")
+    ] = None,
 ) -> None:
     """Train one model on one dataset, or on a table or folder of your own scans; an interrupted run goes on."""
     from liquidlens import models
@@ -107,9 +110,11 @@ def train(
 
     rest = (recipe, seed, fields, flags or (), wanted_size, data_root, runs, skip_bad)
     if folds is None:
-        folder = train_model(model, data, *rest, reading=reading)
+        folder = train_model(model, data, *rest, reading=reading, threads=threads)
     else:
-        folder = crossvalidate(model, data, reading, *rest, say=lambda line: console.print(line, soft_wrap=True))
+        folder = crossvalidate(
+            model, data, reading, *rest, threads=threads, say=lambda line: console.print(line, soft_wrap=True)
+        )
     console.print(str(folder.path), style="bold", soft_wrap=True)
     if datasets.own(data):
         _print_input(folder)

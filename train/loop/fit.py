@@ -54,12 +54,14 @@ def train(
     skip_bad: bool = False,
     progress: bool = True,
     reading: Reading = PLAIN,
+    threads: int | None = None,
 ) -> RunFolder:
     """Train `model` on the dataset `data`; returns the finished run folder ``runs/DATA-MODEL-RECIPE-seedSEED``.
 
     recipe: by default that of the model's paper; changes: other values for some of its fields.  flags: switches of the
     model, see `models.build`.  size: of the network's input, by default the paper's.  skip_bad: leave out scans of
-    one's own that cannot be read; reading: how they are read.
+    one's own that cannot be read; reading: how they are read.  threads: of the CPU, by default as many as torch takes;
+    figures depend on them in the last digits.
 
     An interrupted run goes on where it stopped, with the same result (on the same machine); a finished one is
     returned as it is.  Raises LiquidLensError for unknown names, missing data, what does not fit together, or a folder
@@ -69,7 +71,7 @@ def train(
     dataset = datasets.load(data, data_root, skip_bad, reading)
     if progress:
         say_notes(dataset)
-    resolved = resolve(model, data, dataset, settings, seed, flags, size, reading)
+    resolved = resolve(model, data, dataset, settings, seed, flags, size, reading, threads)
     folder = RunFolder(Path(runs) / resolved.name)
     check_same_run(folder, resolved)
     return folder if folder.finished else train_on(dataset, resolved, folder, progress)
@@ -92,8 +94,10 @@ def train_on(
     settings = resolved.training
     inputs, labels = splits(dataset, resolved, augmented=True)
     folder.path.mkdir(parents=True, exist_ok=True)
-    if not (folder.path / "recipe.json").is_file():  # a run that goes on keeps the versions it began with
-        folder.write_json("recipe.json", resolved)
+    begun = (folder.path / "recipe.json").is_file()  # a run that goes on keeps the versions and threads it began with
+    torch.set_num_threads(resolved.threads or (folder.recipe().threads if begun else None) or torch.get_num_threads())
+    if not begun:
+        folder.write_json("recipe.json", resolved.model_copy(update={"threads": torch.get_num_threads()}))
     if dataset.origins:
         folder.write_text("split.csv", as_csv(_split_rows(dataset, resolved)))
     pl.seed_everything(resolved.seed, verbose=False)
@@ -145,6 +149,7 @@ def resolve(
     flags: Sequence[str] = (),
     size: tuple[int, ...] | None = None,
     reading: Reading = PLAIN,
+    threads: int | None = None,
 ) -> RunRecipe:
     """The complete recipe of a run on `dataset`, which was loaded as `data`.  Raises LiquidLensError if the parts do
     not fit together."""
@@ -154,7 +159,8 @@ def resolve(
     if not (named in datasets.names() or named.startswith("folder:")):
         named = str(Path(named).resolve())
     source = named + (HELD_OUT if data.endswith(HELD_OUT) else "")
-    return RunRecipe.resolve(model, tuple(flags), size, dataset, source, settings, seed, reading)
+    made = RunRecipe.resolve(model, tuple(flags), size, dataset, source, settings, seed, reading)
+    return made.model_copy(update={"threads": threads})
 
 
 @torch.no_grad()

@@ -50,6 +50,7 @@ def crossvalidate(
     runs: str | Path = "runs",
     skip_bad: bool = False,
     progress: bool = True,
+    threads: int | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> RunFolder:
     """Cross-validate `model` on one's own scans `data`, as `reading.folds` says; returns the final model's run folder,
@@ -68,7 +69,7 @@ def crossvalidate(
     def resolved(fold: int | None) -> tuple[Dataset, RunRecipe]:
         of_fold = reading.model_copy(update={"fold": fold})
         dataset = datasets.dataset_of(collection, of_fold)
-        return dataset, resolve(model, data, dataset, settings, seed, flags, size, of_fold)
+        return dataset, resolve(model, data, dataset, settings, seed, flags, size, of_fold, threads)
 
     whole, planned = resolved(None)
     if progress:

@@ -207,6 +207,7 @@ def _finish(run: Run, paper: str, table: ResultsTable, data_root) -> dict[str, A
                 data_root=data_root,
                 runs=run.folder.parent,
                 progress=False,
+                threads=torch.get_num_threads(),
             )
             row = table.cells(paper, run.key, plan(paper).reported, torch.get_num_threads(), folder)
             table.append(row)
