@@ -13,8 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-import numpy as np
-
 from liquidlens.errors import LiquidLensError, reading
 from liquidlens.imaging.budget import DEFAULT, Budget, size_of
 from liquidlens.imaging.formats.archives import Member, open_folder, open_zip
@@ -139,19 +137,7 @@ def _pointed(scan: Scan, place: Place, budget: Budget) -> Scan:
         return scan.pointed(place.at)
     if place.at_mm is not None:
         return scan.pointed(scan.voxel_at(place.at_mm))
-    return scan.pointed(centroid(scan, read(place.mask, budget))) if place.mask else scan
-
-
-def centroid(scan: Scan, mask: Scan) -> tuple[float, ...]:
-    """The middle of a segmentation of a scan, what is above half of its maximum, in voxels of the scan.  Raises
-    LiquidLensError if it is of another size, or empty."""
-    if mask.pixels.shape != scan.pixels.shape:
-        there, here = (" x ".join(map(str, each.pixels.shape)) for each in (mask, scan))
-        raise LiquidLensError(f"the mask is of {there}, and its scan of {here}; a mask lies in the space of its scan.")
-    inside = mask.pixels > 0.5 * mask.pixels.max()
-    if not inside.any():
-        raise LiquidLensError("the mask is empty.")
-    return tuple(float(where.mean()) for where in np.nonzero(inside))
+    return scan.pointed(scan.middle_of(read(place.mask, budget))) if place.mask else scan
 
 
 def _open(place: Place, request: Request, axes: int, files: ExitStack) -> Collection:

@@ -81,3 +81,16 @@ class Scan:
                 f"the point {point} lies outside of the scan of {size} (slices, rows, columns, counted from 0)."
             )
         return replace(self, centre=(float(place[0]), float(place[1]), float(place[2])))
+
+    def middle_of(self, mask: "Scan") -> tuple[float, ...]:
+        """The centroid of a segmentation of this scan, what is above half of its maximum, in voxels.  Raises
+        LiquidLensError if it is of another size, or empty."""
+        if mask.pixels.shape != self.pixels.shape:
+            sizes = (" x ".join(map(str, each.pixels.shape)) for each in (mask, self))
+            raise LiquidLensError(
+                f"the mask is of {next(sizes)}, and its scan of {next(sizes)}; a mask lies in the space of its scan."
+            )
+        inside = mask.pixels > 0.5 * mask.pixels.max()
+        if not inside.any():
+            raise LiquidLensError("the mask is empty.")
+        return tuple(float(where.mean()) for where in np.nonzero(inside))

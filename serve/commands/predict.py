@@ -84,6 +84,8 @@ def predict(
             reading = 1000 * (time.perf_counter() - started)
             row = predictor.predict(scan, name=source).to_json()
             row["milliseconds"] = {"read": reading, **row["milliseconds"]}
+            if predictor.manifest.input.spacing is not None:
+                row["centre"] = scan.centre
             rows.append({"scan": source, **row})
         except LiquidLensError as error:
             show_traceback()

@@ -163,15 +163,12 @@ def _check_values(inputs: Inputs, expects: InputContract) -> None:
     for name, values in (("spacing", spacing), ("centre", centre)):
         if values is not None and len(values) != len(scans):
             raise HTTPException(400, f"There are {len(scans)} scans, and the input {name} is of {len(values)}.")
-    if spacing is not None and not (np.isnan(spacing) | ((spacing > 0) & np.isfinite(spacing))).all():
+    # NaN is neither below nor above anything.
+    if spacing is not None and ((spacing <= 0).any() or np.isinf(spacing).any()):
         raise HTTPException(400, "The input spacing is millimetres, above 0.")
-    if (
-        centre is not None
-        and not (np.isnan(centre) | ((centre >= -0.5) & (centre < np.array(scans.shape[1:]) - 0.5))).all()
-    ):
-        raise HTTPException(
-            400, f"The input centre lies in the scan of {list(scans.shape[1:])}, in slices, rows, columns from 0."
-        )
+    shape = scans.shape[1:]
+    if centre is not None and ((centre < -0.5).any() or (centre >= np.array(shape) - 0.5).any()):
+        raise HTTPException(400, f"The input centre lies in the scan of {list(shape)}: slices, rows, columns from 0.")
     if spacing is not None and len(spacing) * max(_reached(scans, mm, expects) for mm in spacing) > MAX_REACHED:
         raise HTTPException(413, "The voxels are so close to each other that a field of view takes too much memory.")
 

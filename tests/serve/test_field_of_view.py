@@ -115,6 +115,7 @@ def test_points_on_the_command_line(nodule_bundle, predictor, nodule_table, tmp_
         found = json.loads(command("predict", nodule_bundle.model, path, option, text, "--json").stdout)
         (row,) = found["predictions"]
         assert row["probabilities"]["malignant"] == pytest.approx(expected, abs=1e-6), option
+        assert row["centre"] == pytest.approx(at, abs=1e-4)
     np.save(tmp_path / "a.npy", scan.pixels)
     for arguments, sentence in (
         ((path, "--at", "4,500,3"), f"{path}: the point 4 x 500 x 3 lies outside of the scan of"),

@@ -47,6 +47,29 @@ def test_points_masks_and_middles(nodule_table, tmp_path):
     assert any("--spacing 1 looks around them" in note for note in datasets.load(str(table)).notes)
 
 
+def test_a_scan_of_several_points_is_listed_for_each(nodule_table, tmp_path):
+    rows = [
+        row | {"path": str(nodule_table.parent / row["path"]), "mask": ""}
+        for row in csv.DictReader(nodule_table.open())
+    ]
+    points = [{"slice": 3, "row": 12, "column": 20}, {"slice": 5, "row": 14, "column": 9}]
+    table = tmp_path / "points.csv"
+    with table.open("w", newline="") as file:
+        writer = csv.DictWriter(file, [*rows[0], *points[0]])
+        writer.writeheader()
+        writer.writerows(row | point for row in rows for point in points)
+    dataset = datasets.load(str(table), reading=ONE)
+    assert sum(len(dataset.scans[split]) for split in datasets.SPLITS) == 2 * len(rows)
+    for split in datasets.SPLITS:
+        first, second = dataset.scans[split][0], dataset.scans[split][1]
+        assert np.array_equal(first.pixels, second.pixels)
+        assert [first.centre.tolist(), second.centre.tolist()] == [[3, 12, 20], [5, 14, 9]]
+    with pytest.raises(
+        LiquidLensError, match=r"points\.csv, row 3: .* was listed before, in points\.csv, row 2; .* --spacing 1"
+    ):
+        datasets.load(str(table))
+
+
 def test_the_recipe_keeps_the_spacing(nodule_run):
     recipe = nodule_run.recipe()
     assert recipe.input.spacing == recipe.reading.spacing == (1.2, 1.2, 1.2)

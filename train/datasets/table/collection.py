@@ -88,6 +88,8 @@ class Collection:
         decode = {"colour": colours_of, "grey": greys_of}.get(values.choice, pixels_of)
         if reading.spacing is not None:
             self._check_spacings()
+        else:
+            self._check_listed_once()
 
         def decoded(i: int) -> NDArray[Any] | Placed:
             pixels = decode(self.rows[i].source)
@@ -102,7 +104,7 @@ class Collection:
             name=name,
             label_names=names,
             values="grey" if values.choice == "colour" else values.choice,
-            md5=md5_of(self._identity(i).encode() for i in range(len(self.rows))),
+            md5=md5_of(self._identity(i, reading).encode() for i in range(len(self.rows))),
             scans={
                 split: Decoded(members[split].tolist(), decoded, [key(i) for i in members[split]]) for split in SPLITS
             },
@@ -118,6 +120,17 @@ class Collection:
             },
         )
 
+    def _check_listed_once(self) -> None:
+        """Raise LiquidLensError if a scan is listed for several points, which whole scans do not tell apart."""
+        listed: dict[Path, Row] = {}
+        for row in self.rows:
+            before = listed.setdefault(row.source, row)
+            if before is not row:
+                raise LiquidLensError(
+                    f"{row.where}: {row.name} was listed before, in {before.where}; list each scan once, or look at "
+                    "its points with --spacing 1."
+                )
+
     def _check_spacings(self) -> None:
         """Raise LiquidLensError, naming the scan, if one is no volume or does not say how large it is."""
         for row, each in zip(self.rows, self.facts, strict=True):
@@ -129,10 +142,10 @@ class Collection:
                     "NIfTI or DICOM, whose headers do, or leave --spacing out."
                 )
 
-    def _identity(self, i: int) -> str:
-        row = self.rows[i]
-        point = self.facts[i].point or ()
-        said = (row.name, *row.labels, self.patients[i][0], row.split or "", self.facts[i].digest, *map(repr, point))
+    def _identity(self, i: int, reading: Reading) -> str:
+        row, each = self.rows[i], self.facts[i]
+        point = (each.point if reading.spacing is None else each.centre) or ()
+        said = (row.name, *row.labels, self.patients[i][0], row.split or "", each.digest, *map(repr, point))
         return "\0".join((*said, "\n"))
 
     def _said(self, values: Values, reading: Reading) -> list[str]:

@@ -147,7 +147,7 @@ def _duplicates(collection: Collection, dataset: Dataset | None) -> Section:
         same[each.digest].append(collection.rows[i])
     found = []
     for rows in same.values():
-        if len(rows) > 1:
+        if len({row.source for row in rows}) > 1:  # not for several points of one scan
             labels = "" if len({row.labels for row in rows}) == 1 else " OF DIFFERENT LABELS"
             splits = sorted({split_of[row.name] for row in rows if row.name in split_of})
             parted = f" in {' and '.join(splits)}" if len(splits) > 1 else ""

@@ -219,13 +219,13 @@ def _numbers(where: str, texts: list[str], names: tuple[str, ...]) -> tuple[floa
 
 
 def _checked(rows: Sequence[Row]) -> tuple[Row, ...]:
-    """The rows.  Raises LiquidLensError if a scan is listed twice with different labels or patients, if some rows have
-    a split and others none, and if a patient is in two splits."""
+    """The rows.  Raises LiquidLensError if a scan is listed twice and not with different points or masks, if some rows
+    have a split and others none, and if a patient is in two splits."""
     if not rows:
         raise LiquidLensError("No row of the table has a label that was asked for.")
-    listed: dict[Path, Row] = {}
+    listed: dict[tuple, Row] = {}
     for row in rows:
-        before = listed.setdefault(row.source, row)
+        before = listed.setdefault((row.source, row.point, row.point_mm, row.mask), row)
         if before is not row:
             raise LiquidLensError(f"{row.where}: {row.name} was listed before, in {before.where}; list each scan once.")
     without = next((row for row in rows if row.split is None), None)
