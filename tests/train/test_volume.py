@@ -144,3 +144,14 @@ def test_the_same_seed_gives_the_same_batch():
     assert torch.equal(found[0], found[1])
     assert not torch.allclose(found[0], found[2], atol=0.01)
     assert not torch.allclose(found[0][0], found[0][1], atol=0.01), "every scan of a batch has draws of its own"
+
+
+def test_a_batch_is_augmented_where_it_lies():
+    """On any device: one that holds no numbers refuses to mix them with those of another."""
+    settings = training("quick", {"rotation_axes": "all"})
+    for values, window in (("hu", (-1000.0, 400.0)), ("mask", None)):
+        contract = InputContract(values, (6, 10, 12), window, spacing=(2.0, 1.0, 0.8))
+        inputs = torch.empty(4, 1, *wide(contract, settings).size, device="meta")
+        found = VolumeAugmentation(contract, settings)(inputs)
+        assert found.device.type == "meta"
+        assert found.shape == (4, 1, *contract.size)

@@ -14,6 +14,7 @@ import stat
 import sys
 import tempfile
 from contextlib import suppress
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from liquidlens.imaging.read import split
 #: Where the folder lies, or "off"; and how many GB it may have.
 FOLDER, SIZE = "LIQUIDLENS_CACHE", "LIQUIDLENS_CACHE_GB"
 GIGABYTES = 10.0
-#: Raised when an entry means something else than before.
+#: Raised when an entry means something else than before within a release.
 VERSION = 1
 #: So much is left when the oldest entries went.
 KEPT = 0.9
@@ -150,7 +151,12 @@ def _folder(named: str) -> Path:
 
 def key_of(*parts: Any) -> str:
     """One key for all that determines an entry: numbers, texts, lists of them."""
-    return hashlib.sha256(json.dumps([VERSION, *parts]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([VERSION, _release(), *parts]).encode()).hexdigest()
+
+
+@functools.cache
+def _release() -> str:
+    return metadata.version("liquidlens")
 
 
 def state_of(source: Path) -> list[Any]:
