@@ -43,7 +43,11 @@ def main() -> None:
     parser.add_argument("--few", type=int, default=2_000, help="scans of the job whose memory is compared")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--readers", type=int, default=1)
-    parser.add_argument("--before", help="a folder with an older package (pip install --target), whose job takes turns")
+    parser.add_argument(
+        "--before",
+        type=os.path.abspath,
+        help="a folder with an older package (pip install --target), whose job takes turns",
+    )
     arguments = parser.parse_args()
     console = Console(width=130)
     with tempfile.TemporaryDirectory() as name:

@@ -39,7 +39,11 @@ def main() -> None:
     parser.add_argument("model", nargs="?", help="a file or the name of a pretrained model; by default the first one")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--before", help="a folder with an older package (pip install --target), which takes turns")
+    parser.add_argument(
+        "--before",
+        type=os.path.abspath,
+        help="a folder with an older package (pip install --target), which takes turns",
+    )
     arguments = parser.parse_args()
     if arguments.model is None and not pretrained.names():
         parser.error("there are no pretrained models here; name an exported .onnx file")
