@@ -15,6 +15,8 @@ from liquidlens.metrics import sigmoid
 
 #: Probabilities nearer to 0 and 1 than this count as this near, so that their logits stay finite.
 NEAREST = 1e-6
+#: Logits nearer to each other than this are not parted: parity allows a file half of it on either side.
+ROUNDING = 2e-4
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,8 @@ def parse_rule(text: str) -> Rule:
 def youden(labels: NDArray, positive: NDArray) -> float:
     """The threshold with the largest sensitivity + specificity - 1 (Youden, "Index for rating diagnostic tests", 1950).
 
-    It lies in the middle between two neighbouring probabilities; of several equally good ones it is the nearest to 0.5.
-    0.5 if none is better than chance, as with labels of one class.
+    It lies in the middle between two neighbouring probabilities that differ by more than rounding; of several equally
+    good ones it is the nearest to 0.5.  0.5 if none is better than chance, as with labels of one class.
     """
     values, which = np.unique(positive, return_inverse=True)
     positives = np.bincount(which[labels == 1], minlength=len(values))
@@ -63,6 +65,9 @@ def youden(labels: NDArray, positive: NDArray) -> float:
     spared = np.cumsum(negatives)[:-1]
     # The index times both numbers of scans, plus their product: whole numbers, so that ties are ties.
     index = found * negatives.sum() + spared * positives.sum()
+    with np.errstate(divide="ignore"):  # logits of 0 and 1
+        logits = np.log(values, dtype=np.float64) - np.log1p(-values, dtype=np.float64)
+    index[np.diff(logits) < ROUNDING] = 0
     if not (index > positives.sum() * negatives.sum()).any():
         return 0.5
     best = [_middle(values[i], values[i + 1]) for i in np.flatnonzero(index == index.max())]

@@ -54,6 +54,14 @@ def test_without_a_threshold_better_than_chance_it_is_a_half(labels, positive):
     assert youden(np.array(labels, int), np.array(positive)) == 0.5
 
 
+def test_answers_that_differ_by_rounding_are_not_parted():
+    labels, logits = np.array([0, 0, 1, 1]), np.array([-1.0, 0.0, 1e-4, 1.0])
+    assert youden(labels, metrics.sigmoid(logits)) == pytest.approx(metrics.sigmoid(np.array(-0.5)), abs=1e-4)
+    assert youden(labels[1:3], metrics.sigmoid(logits[1:3])) == 0.5
+    logits[2] = 3e-4
+    assert youden(labels, metrics.sigmoid(logits)) == pytest.approx(metrics.sigmoid(np.array(1.5e-4)), abs=1e-7)
+
+
 @pytest.mark.parametrize("wanted", [0.05, 0.5, 0.9, 0.95, 1.0])
 @pytest.mark.parametrize("seed", range(3))
 def test_no_higher_threshold_has_the_wanted_sensitivity(seed, wanted):
