@@ -92,6 +92,7 @@ class Arrivals:
     def recover(self) -> list[str]:
         """After a start: remove what is over, and file what the journal does not know.  Returns the keys of the series
         that were complete."""
+        self.spool.forget_incoming()
         for key in self.spool.held():
             series = self.journal.find(key)
             if series is None:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from prometheus_client import start_http_server
 
@@ -21,10 +22,14 @@ from liquidlens.serve.node.journal import OVER, Journal, Series
 from liquidlens.serve.node.judge import IgnoredError, Judge
 from liquidlens.serve.node.receiver import Receiver
 from liquidlens.serve.node.sender import RefusedError, Sender, UnreachableError
-from liquidlens.serve.node.settings import Settings
+from liquidlens.serve.node.settings import Node, Settings
 from liquidlens.serve.node.spool import Spool
 from liquidlens.serve.node.web import Poller, Storer
 from liquidlens.serve.server.log import discreet, origin
+from liquidlens.words import counted
+
+if TYPE_CHECKING:
+    from wsgiref.simple_server import WSGIServer
 
 #: Seconds between two looks at what is due, and between two sweeps of what failed long ago.
 TICK, SWEEP = 0.2, 3600
@@ -48,7 +53,7 @@ class Running:
         node = self._settings = settings.node
         self.spool = Spool(node.folder, node.reserve_bytes)
         self._lock = opened(node.folder / "lock")
-        lock(self._lock, node.folder)
+        lock(self._lock, node.folder)  # before anything that is there is touched
         self.journal = Journal(node.folder / "journal.db")
         self.judge = Judge(settings, budget)
         for predictor in self.judge.predictors.values():
@@ -72,7 +77,7 @@ class Running:
         self.receiver = Receiver(settings, self._arrivals, lambda what: self.monitor.requests.labels(what).inc())
         self._metrics = None
         if node.metrics_port:
-            self._metrics, _ = start_http_server(node.metrics_port, node.metrics_host, self.monitor.registry)
+            self._metrics = _serve_figures(node, self.monitor)
         works = [self._judge_all] * node.workers + [self._send_all, self._look_around]
         works += [self._poll_all] * (self._poller is not None)
         self._threads = [threading.Thread(target=self._go_on, args=(work,), daemon=True) for work in works]
@@ -142,8 +147,8 @@ class Running:
         try:
             if not before <= now:
                 raise LiquidLensError(
-                    f"{len(now - before)} images came after the report about {len(before)} others: send the whole "
-                    "series again."
+                    f"{counted(len(now - before), 'image')} came after the report about {len(before)} others: send "
+                    "the whole series again."
                 )
             judged = self.judge.judge(series, names, self.spool, self.journal)
         except IgnoredError as why:
@@ -162,7 +167,6 @@ class Running:
         self.journal.answered(judged.answer, names)
         for stage, seconds in judged.seconds.items():
             self.monitor.seconds.labels(stage).observe(seconds)
-        self.monitor.answer(judged.answer.rule, judged.prediction)
         self.monitor.answer(judged.answer.rule, judged.prediction)
         logger.info("series %s: answered by rule %s", key, judged.answer.rule)
 
@@ -235,6 +239,14 @@ def run(settings: Settings, budget: Budget, say: Callable[[str], None], json_log
         with discreet(json_log):
             told.wait()
             running.stop()
+
+
+def _serve_figures(node: Node, monitor: Monitor) -> "WSGIServer":
+    try:
+        return start_http_server(node.metrics_port, node.metrics_host, monitor.registry)[0]
+    except OSError as error:
+        where = f"{node.metrics_host}, port {node.metrics_port}"
+        raise LiquidLensError(f"cannot serve /metrics at {where}: {error.strerror}.") from error
 
 
 @contextmanager

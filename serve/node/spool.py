@@ -27,11 +27,15 @@ class Spool:
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             folder.chmod(0o700)
-            shutil.rmtree(self.incoming, ignore_errors=True)  # nobody was told that these had arrived
             for inner in (self.incoming, self._series):
                 inner.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise LiquidLensError(f"{folder}: the node's folder cannot be used ({error.strerror}).") from error
+
+    def forget_incoming(self) -> None:
+        """Remove what was arriving when the node was killed: nobody was told that it had arrived."""
+        for file in self.incoming.iterdir():
+            file.unlink()
 
     def has_room(self, size: int) -> bool:
         """Whether so many bytes leave the reserve untouched."""

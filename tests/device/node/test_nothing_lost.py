@@ -157,7 +157,7 @@ def test_what_comes_after_the_report_alone_is_no_series(node, tmp_path):
     arrivals.take(copied(running, slices[order[-1]]), "two")
     arrivals.hung_up("two", properly=True)
     wait(lambda: running.journal.counts() == {"failed": 1})
-    assert "1 images came after the report" in running.journal.all_in("failed")[0].reason
+    assert "1 image came after the report" in running.journal.all_in("failed")[0].reason
 
 
 def copied(running, file: Path) -> Path:
