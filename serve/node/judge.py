@@ -11,7 +11,7 @@ from pydicom.uid import generate_uid
 from liquidlens.errors import LiquidLensError
 from liquidlens.imaging import Scan
 from liquidlens.imaging.budget import Budget
-from liquidlens.imaging.worker import Worker, WorkerError
+from liquidlens.imaging.safely import Reader
 from liquidlens.serve.node import picture, report, rules
 from liquidlens.serve.node.journal import Answer, Journal, Series
 from liquidlens.serve.node.settings import Settings
@@ -97,36 +97,11 @@ class Judge:
     def _read(self, folder: Path, colour: bool) -> Scan:
         """Read a series in this thread's worker process."""
         if not hasattr(self._readers, "reader"):
-            self._readers.reader = _Reader(self._budget)
-        return self._readers.reader.read(folder, colour)
-
-
-class _Reader:
-    """A worker process that reads one scan after the other, and is replaced when it dies."""
-
-    def __init__(self, budget: Budget):
-        self._budget = budget
-        self._worker: Worker | None = None
-
-    def read(self, folder: Path, colour: bool) -> Scan:
-        """Raises LiquidLensError as `imaging.read_safely` does."""
-        worker = self._worker = self._worker or Worker(self._budget)
-        timer = threading.Timer(self._budget.seconds, worker.time_out)
-        timer.start()
+            self._readers.reader = Reader(self._budget)
         try:
-            worker.ask({"source": str(folder), "colour": colour})
-            started = worker.started()
-            scan = worker.found(started).scan if started is not None else LiquidLensError("the reader said nothing.")
-        except WorkerError as death:
-            worker.end()
-            self._worker = None
-            raise LiquidLensError(f"the series cannot be read: {death}") from None
-        finally:
-            timer.cancel()
-        if isinstance(scan, LiquidLensError):
-            # The path of the folder says nothing to whoever reads of it.
-            raise LiquidLensError(str(scan).removeprefix(f"{folder}: "))
-        return scan
+            return self._readers.reader.read(folder, colour=colour)
+        except LiquidLensError as error:  # the path of the folder says nothing to whoever reads of it
+            raise LiquidLensError(str(error).removeprefix(f"{folder}: ")) from None
 
 
 def _kept(prediction: Prediction) -> dict:
