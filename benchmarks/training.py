@@ -3,6 +3,7 @@
 ``make bench-training`` runs this.  The plain twin has ncps's own layers, convolutions over contiguous maps, and sends
 every slice through its trunk.  One process, one CPU thread; an epoch is the median training step of a batch drawn from
 the training scans, both networks in turn, times the number of batches.  Without VesselMNIST3D phantoms stand in.
+``--bf16`` sets one training step with the recipe's field precision=bf16 beside one in float32 instead.
 """
 
 import argparse
@@ -33,9 +34,13 @@ ROWS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--bf16", action="store_true", help="measure bfloat16 against float32")
     parser.add_argument("--data", help="by default vesselmnist3d, or phantoms where it is not")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    if arguments.bf16:
+        Console(width=110).print(bfloat16(arguments.repeats))
+        return
     data = arguments.data or _at_hand("vesselmnist3d", "phantom-vessel3d")
     settings = settings_for("LiqExp1N2", "hse-2024", None)
     dataset = datasets.load(data)
@@ -58,6 +63,20 @@ def main() -> None:
     Console(width=110).print(table)
 
 
+def bfloat16(repeats: int) -> Table:
+    """One training step of batches of 64, in float32 and with convolutions and linear layers in bfloat16."""
+    table = Table("network", "float32", "bf16", "ratio", title="Milliseconds per training step, batches of 64")
+    for name, size in (("EQ2425", 32), ("CRNet-FC", 112), ("CNNExp4N3", 28), ("LiqExp1N2", 28)):
+        entry = models.entry(name)
+        shape = (*entry.input_shape[:-2], size, size)
+        model, batch = models.build(name, shape).train(), torch.rand(64, *shape)
+        targets = torch.zeros(64, entry.outputs)
+        both = [partial(_step, model, _adam(model), batch, targets, short) for short in (False, True)]
+        whole, short = alternate(both, repeats)
+        table.add_row(name, f"{whole:.1f}", f"{short:.1f}", f"{whole / short:.2f}x")
+    return table
+
+
 def plain(model: Classifier) -> Classifier:
     """The same network on plain ncps, with PyTorch's defaults."""
     twin = with_ncps(model).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
@@ -74,8 +93,12 @@ def _adam(model: Classifier) -> torch.optim.Optimizer:
     return torch.optim.Adam((p for p in model.parameters() if p.requires_grad), lr=5e-4)
 
 
-def _step(model: Classifier, optimizer: torch.optim.Optimizer, batch: Tensor, targets: Tensor) -> None:
-    loss = binary_cross_entropy_with_logits(model(batch), targets)
+def _step(
+    model: Classifier, optimizer: torch.optim.Optimizer, batch: Tensor, targets: Tensor, short: bool = False
+) -> None:
+    with torch.autocast("cpu", torch.bfloat16, enabled=short):
+        outputs = model(batch).float()
+    loss = binary_cross_entropy_with_logits(outputs, targets)
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()

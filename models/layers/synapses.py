@@ -124,21 +124,27 @@ class _Steps(torch.autograd.Function):
         (units, batch), (active, fan_in, _) = state.shape, gain.shape
         given = drive.permute(2, 0, 1, 3).clone(memory_format=torch.contiguous_format)  # (time, units, 2, batch)
         given[:, :, 1] += capacity
-        states = state.new_empty(len(given), unfolds + 1, units, batch)
+        # Below the units a row of ones: the offsets are then part of the product that brings states to synapses.
+        states = state.new_ones(len(given), unfolds + 1, units + 1, batch)
         totals = given[:, None].repeat(1, unfolds, 1, 1, 1)  # numerator; capacity and conductance
         synapses = state.new_empty(active, fan_in, batch)
-        start = None if source is None else _start(source, gain, units).t()
-        v = state
+        flat, start = synapses.view(-1, batch), None
+        if source is not None:
+            start = torch.cat([_start(source, gain, units).t(), offset.view(-1, 1)], 1)
+        last = state
         for now, total, c in zip(states, totals, capacity.expand(len(given), -1, -1), strict=True):
-            v = now[0].copy_(v)
-            unfold = zip(now[1:], total[:, :active], *total.unbind(2), strict=True)
-            for after, summed, numerator, denominator in unfold:
+            now[0, :units] = last
+            before, after = now[:-1], now[1:, :units]
+            unfold = zip(before, before[:, :units], after, total[:, :active], *total.unbind(2), strict=True)
+            for with_ones, v, result, summed, numerator, denominator in unfold:
                 if start is None:
-                    torch.mul(v, gain, out=synapses)
+                    torch.mul(v, gain, out=synapses).add_(offset)
                 else:
-                    torch.mm(start, v, out=synapses.view(-1, batch))
-                summed.baddbmm_(weight, synapses.add_(offset).sigmoid_())
-                v = torch.addcmul(numerator, v, c, out=after).div_(denominator)
+                    torch.mm(start, with_ones, out=flat)
+                summed.baddbmm_(weight, synapses.sigmoid_())
+                torch.addcmul(numerator, v, c, out=result).div_(denominator)
+            last = now[unfolds, :units]
+        states = states[:, :, :units]
         ctx.unfolds = unfolds
         ctx.save_for_backward(state, drive, capacity, source, gain, offset, weight, states, totals[:, :, :, 1])
         return states[:, unfolds].clone()
@@ -153,7 +159,7 @@ class _Steps(torch.autograd.Function):
         of_drive, of_capacity = torch.empty_like(drive), torch.empty_like(grad)
         of_gain, of_offset, of_weight = map(torch.zeros_like, (gain, offset, weight))
         start, back = _start(source, gain, units), weight.transpose(1, 2).contiguous()
-        pulls = drive.new_empty(ctx.unfolds, units, 2, batch)
+        pulls = drive.new_empty(ctx.unfolds, units, 3, batch)  # on numerator, conductance and the state before
         of_synapses = drive.new_empty(active, fan_in, batch)
         of_state = torch.zeros_like(state)
         for time in reversed(range(len(grad))):
@@ -164,17 +170,18 @@ class _Steps(torch.autograd.Function):
             synapses = torch.mul(values, gain).add_(offset).sigmoid_()  # (unfolds, active, fan_in, batch)
             slopes = torch.addcmul(synapses, synapses, synapses, value=-1)
             share = denominators[time].reciprocal()
-            kept = share * capacity[min(time, len(capacity) - 1)]
-            shares = torch.stack([share, -share * after], 2)
+            c = capacity[min(time, len(capacity) - 1)]
+            shares = torch.stack([share, -share * after, share * c], 2)
             of_state += grad[time]
-            unfolds = zip(pulls, shares, kept, slopes, strict=True)
-            for pull, share, keep, slope in reversed(list(unfolds)):
+            on_active, on_before = pulls[:, :active, :2], pulls[:, :, 2]
+            unfolds = zip(pulls, on_active, on_before, shares, slopes, slopes.flatten(1, 2), strict=True)
+            for pull, pull_active, kept, share, slope, flat in reversed(list(unfolds)):
                 torch.mul(of_state[:, None], share, out=pull)
-                slope *= torch.bmm(back, pull[:active], out=of_synapses)
-                of_state = torch.addmm(of_state.mul_(keep), start, slope.view(-1, batch))
-            of_drive[:, :, time] = pulls.sum(0)
+                slope *= torch.bmm(back, pull_active, out=of_synapses)
+                of_state = torch.addmm(kept, start, flat)
+            of_drive[:, :, time] = pulls[:, :, :2].sum(0)
             of_capacity[time] = (pulls[:, :, 0] * (before - after)).sum(0)
-            of_weight += torch.matmul(pulls[:, :active], synapses.transpose(2, 3)).sum(0)
+            of_weight += torch.matmul(pulls[:, :active, :2], synapses.transpose(2, 3)).sum(0)
             of_offset += slopes.sum((0, 3)).unsqueeze(2)
             of_gain += slopes.mul_(values).sum((0, 3)).unsqueeze(2)
         return of_state, of_drive, of_capacity.sum_to_size(capacity.shape), None, of_gain, of_offset, of_weight, None
