@@ -12,7 +12,6 @@ from PIL import Image
 from liquidlens.errors import LiquidLensError
 from liquidlens.train.names import Network, Rule
 from liquidlens.train.studies.plans import (
-    CMU_EPOCHS,
     KTH_EPOCHS,
     PLANS,
     RATES,
@@ -91,7 +90,7 @@ def test_a_table_of_hse_2024(tmp_path):
         line(model="CNNExp1N3", last_test_auc=0.1, **common),
         line(model="CNNExp2N4", **common | {"recipe": "hse-2024+max_epochs=3"}),
     ]
-    page, (plot,) = written(tmp_path, "hse-2024", rows)
+    page, plots = written(tmp_path, "hse-2024", rows)
     assert [row[:8] for row in cells_of(page, "vesselmnist3d")] == [
         ["**CNNExp2N4**", "1,000", "3", "0.800 ± 0.010", "0.796", "+0.004 inside", "0.500 ± 0.000", "0.878"],
         ["**CNNExp2N3**", "1,000", "3", "0.800 ± 0.010", "0.927", "-0.127 **outside**", "0.500 ± 0.000", "0.901"],
@@ -104,9 +103,9 @@ def test_a_table_of_hse_2024(tmp_path):
     # 0.004, 0.127, 0.092 and 0.101: the published figure of LSTMExp5N2 is of the source's layout
     assert cells_of(page, "summary") == [
         ["adrenalmnist3d", "0", "0", "-", "-", "0 of 0"],
-        ["vesselmnist3d", "4", "10", "0.081", "0.127", "1 of 2"],
+        ["vesselmnist3d", "4", "8", "0.081", "0.127", "1 of 2"],
     ]
-    assert plot.name == "hse-2024-auc.png"
+    assert [plot.name for plot in plots] == ["hse-2024-auc.png", "hse-2024-published.png"]
 
 
 def test_other_nodules_are_set_beside_no_published_figure(tmp_path):
@@ -140,7 +139,11 @@ def test_the_learning_rates_of_tum_2018_are_chosen_on_validation(tmp_path):
     assert two == ["2MLP", *["-"] * 10]
     lstm = ["2", "1", "90.00", "89.65 ± 0.31"]
     assert one == ["1MLP", *lstm, *["0.1", "1", "87.10", "87.13 ± 0.34"], "+2.90", "+2.52"]
-    assert [plot.name for plot in plots] == ["tum-2018-rates.png", "tum-2018-differences.png"]
+    assert [plot.name for plot in plots] == [
+        "tum-2018-published.png",
+        "tum-2018-rates.png",
+        "tum-2018-differences.png",
+    ]
 
 
 def test_the_ranking_of_kth_2021(tmp_path):
@@ -169,9 +172,8 @@ def test_the_ranking_of_kth_2021(tmp_path):
 
 
 def test_errors_of_cmu(tmp_path):
-    rows = [
-        line("cmu", dataset="cifar10", model="ResNet-1", recipe=f"cmu+max_epochs={CMU_EPOCHS}", last_test_accuracy=0.62)
-    ]
+    dataset, network, rule = PLANS["cmu"].trials[0].line("cmu")
+    rows = [line("cmu", dataset=dataset, model=network, recipe=rule, last_test_accuracy=0.62)]
     page, _ = written(tmp_path, "cmu", rows)
     assert cells_of(page, "results")[0][:5] == ["ResNet, depth 1", "1,000", "1", "38.0", "about 54"]
 

@@ -1,7 +1,12 @@
 """cmu: errors of a residual network and of its two recurrent readings on CIFAR-10."""
 
-from liquidlens.train.studies.reports.markdown import NOTHING, Tables, cost, table
+from functools import partial
+from typing import Any
+
+from liquidlens.train.studies.reports.markdown import NO_RUN, NOTHING, Plot, Tables, cost, table
+from liquidlens.train.studies.reports.plots import Point, against
 from liquidlens.train.studies.reports.rows import Summary
+from liquidlens.train.studies.reports.verdicts import Claim, Finding, about, greater, not_greater, not_run
 
 READINGS = {
     "ResNet-1": "ResNet, depth 1",
@@ -21,7 +26,60 @@ def _results(runs: list[Summary]) -> str:
             best = f"{100 * (1 - run.mean('best_test_accuracy')):.1f}"
             rows.append((words, f"{run.parameters:,}", run.seeds, ours_now, stated, best, *cost(run)))
     header = ("network", "parameters", "seeds", "test error, %", "stated", "at the best validation loss")
-    return table((*header, "epochs", "seconds"), rows)
+    return table((*header, "epochs", "seconds"), rows) if rows else NO_RUN
 
+
+def _against(figure: Any, runs: list[Summary]) -> None:
+    spreads = [(run, run.printed().get(ACCURACY), run.deviation(ACCURACY)) for run in runs]
+    points = [
+        Point(run.name, 1 - printed.value, 1 - run.mean(ACCURACY), spread)
+        for run, printed, spread in spreads
+        if printed
+    ]
+    against(figure, points, "test error, %", scale=100)
+
+
+# --- Its claims ----------------------------------------------------------------------------------------------
+
+
+def _values(runs: list[Summary], model: str) -> list[float]:
+    return [100 * value for run in runs if run.name == model for value in run.values(ACCURACY)]
+
+
+def _errs(runs: list[Summary], model: str, stated: float) -> Finding:
+    return about([100 - value for value in _values(runs, model)], stated, within=3)
+
+
+def _fewer_errors(runs: list[Summary], model: str, than: str) -> Finding:
+    return greater(_values(runs, model), _values(runs, than), alone=1.5, digits=1)
+
+
+_SECTION = "section 5"
+CLAIMS = (
+    Claim(
+        "a residual network of depth 1 errs on about 54 % of the test images",
+        _SECTION,
+        partial(_errs, model="ResNet-1", stated=54),
+    ),
+    *(
+        claim
+        for model, words in (("RecNet-RNN", "a simple RNN"), ("RecNet", "a block with shared weights"))
+        for claim in (
+            Claim(f"with {words}, seven times, on about 45 %", _SECTION, partial(_errs, model=model, stated=45)),
+            Claim(
+                f"{words}, seven times, lowers the error",
+                _SECTION,
+                partial(_fewer_errors, model=model, than="ResNet-1"),
+            ),
+        )
+    ),
+    Claim(
+        "weights shared by seven blocks do as well as seven blocks of their own",
+        "abstract",
+        lambda runs: not_greater(_values(runs, "ResNet-8"), _values(runs, "RecNet"), alone=1.5, digits=1),
+    ),
+    Claim("the recurrent network overfits", _SECTION, not_run("the table of runs has no training error")),
+)
 
 TABLES: Tables = {"results": _results}
+PLOTS = {"cmu-published": Plot("Test error, ours against the stated one", _against)}

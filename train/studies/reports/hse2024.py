@@ -1,18 +1,37 @@
 """hse-2024: test AUC and accuracy of the 30 networks of its Table 1, beside those of its figures 4 to 18."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from liquidlens import models
 from liquidlens.train.names import Network
 from liquidlens.train.studies.plans import COMPACT, HSE_DATASETS, LIQUID, NODULES, OTHER_NODULES, OTHERS, SOURCE_LAYOUT
-from liquidlens.train.studies.published import HSE_COLUMNS
-from liquidlens.train.studies.reports.markdown import NOTHING, Plot, Tables, cost, difference, ours, table, theirs
+from liquidlens.train.studies.published import HSE_COLUMNS, Printed
+from liquidlens.train.studies.reports.markdown import (
+    NO_RUN,
+    NOTHING,
+    Plot,
+    Tables,
+    cost,
+    difference,
+    ours,
+    table,
+    theirs,
+)
+from liquidlens.train.studies.reports.plots import Point, against
 from liquidlens.train.studies.reports.rows import ENOUGH, Summary
+from liquidlens.train.studies.reports.verdicts import Claim, Finding, Verdict, greater, inside, not_greater, share
 
 ACCURACY, AUC = HSE_COLUMNS
 ORDER = (*COMPACT, *OTHERS, *LIQUID)
+#: The printed figures of the LSTM and RNN rows are of the source's layout; and CNNExp1N3 is CNNExp1N1.
+AS_PRINTED = {
+    *(Network(model) for model in set(ORDER) - {*SOURCE_LAYOUT, "CNNExp1N3"}),
+    *(Network(model, ("source_layout",)) for model in SOURCE_LAYOUT),
+}
 TICKS = (10_000, 20_000, 50_000, 100_000)
 KINDS = {"CNN": "tab:blue", "Liq": "tab:green", "LSTM": "tab:orange", "RNN": "tab:red"}
 
@@ -38,7 +57,7 @@ def _results(runs: list[Summary], dataset: str) -> str:
         auc = ours(run, AUC), theirs(printed.get(AUC)), difference(run, AUC, printed.get(AUC))
         accuracy = ours(run, ACCURACY), theirs(printed.get(ACCURACY))
         rows.append((_name(run), f"{run.parameters:,}", run.seeds, *auc, *accuracy, *cost(run)))
-    return table((*header, "epochs", "seconds"), rows) if rows else "No run yet."
+    return table((*header, "epochs", "seconds"), rows) if rows else NO_RUN
 
 
 def _other_nodules(runs: list[Summary]) -> str:
@@ -57,15 +76,17 @@ def _summary(runs: list[Summary]) -> str:
     )
 
 
+def _compared(runs: list[Summary]) -> list[tuple[Summary, Printed]]:
+    """The runs of one dataset that are as the paper's are, with its AUC."""
+    return [(run, run.printed()[AUC]) for run in runs if run.network in AS_PRINTED]
+
+
 def _line(runs: list[Summary], dataset: str) -> tuple[object, ...]:
-    # The printed figures of the LSTM and RNN rows are of the source's layout; and CNNExp1N3 is CNNExp1N1.
-    rows = {Network(model) for model in set(ORDER) - {*SOURCE_LAYOUT, "CNNExp1N3"}}
-    rows |= {Network(model, ("source_layout",)) for model in SOURCE_LAYOUT}
-    compared = [(run, run.printed()[AUC]) for run in runs if run.network in rows]
+    compared = _compared(runs)
     off = [abs(run.mean(AUC) - printed.value) for run, printed in compared]
     judged = [verdict for run, printed in compared if (verdict := run.holds(AUC, printed)) is not None]
     figures = (f"{np.mean(off):.3f}", f"{max(off):.3f}") if off else (NOTHING, NOTHING)
-    return dataset, len(compared), sum(run.seeds for run in runs), *figures, f"{sum(judged)} of {len(judged)}"
+    return dataset, len(compared), sum(run.seeds for run, _ in compared), *figures, f"{sum(judged)} of {len(judged)}"
 
 
 def _auc_against_parameters(figure: Any, runs: list[Summary]) -> None:
@@ -89,9 +110,111 @@ def _auc_against_parameters(figure: Any, runs: list[Summary]) -> None:
     figure.axes[0].legend(frameon=False, ncols=2)
 
 
+def _against(figure: Any, runs: list[Summary]) -> None:
+    points = [
+        Point(dataset, printed.value, run.mean(AUC), run.deviation(AUC))
+        for dataset in HSE_DATASETS
+        for run, printed in _compared(_of(runs, dataset))
+    ]
+    against(figure, points, "test AUC")
+
+
+# --- Its claims ----------------------------------------------------------------------------------------------
+
+Judge = Callable[..., Finding]
+_RECURRENT = ("LSTM", "RNN")
+
+
+def _group(runs: list[Summary], dataset: str, *kinds: str, column: str = AUC) -> list[float]:
+    """The means of all networks of some kinds, one for each."""
+    compared = _compared(_of(runs, dataset))
+    return [run.mean(column) for run, _ in compared if run.network.model.partition("Exp")[0] in kinds]
+
+
+def _compared_groups(judge: Judge, runs: list[Summary], dataset: str, more: str, less: str) -> Finding:
+    """Of two kinds of networks; undecided until half of either have run, and nothing is said of single ones."""
+    groups = [_group(runs, dataset, kind) for kind in (more, less)]
+    found = judge(*groups, alone=float("inf"), of="network")
+    for kind, group in zip((more, less), groups, strict=True):
+        whole = sum(network.model.startswith(kind) for network in AS_PRINTED)
+        if found.verdict is not Verdict.NOT_RUN and 2 * len(group) < whole:
+            why = f"{found.why}; {kind}: {len(group)} of {whole} have run"
+            found = found._replace(verdict=Verdict.UNDECIDED, why=why)
+    return found
+
+
+_better, _not_better = partial(_compared_groups, greater), partial(_compared_groups, not_greater)
+
+
+def _slower(runs: list[Summary]) -> Finding:
+    by_kind = ([v for d in HSE_DATASETS for v in _group(runs, d, kind, column="seconds")] for kind in ("Liq", "CNN"))
+    found = greater(*by_kind, alone=float("inf"), digits=0, of="network")
+    return found._replace(why=f"{found.why}; seconds of a training, on a machine that did other things, too")
+
+
+def _ahead_of_recurrent(runs: list[Summary]) -> Finding:
+    hits = [
+        liquid > other
+        for dataset in HSE_DATASETS
+        for liquid in _group(runs, dataset, "Liq")
+        for other in _group(runs, dataset, *_RECURRENT)
+    ]
+    counts = [sum(network.model.startswith(kinds) for network in AS_PRINTED) for kinds in ("Liq", _RECURRENT)]
+    whole = len(HSE_DATASETS) * counts[0] * counts[1]
+    return share(hits, 0.5, "pairs of a liquid network and an LSTM or RNN in the source's layout", whole)
+
+
+def _smaller_than(kind: str) -> Finding:
+    liquid, other = (
+        np.mean([models.parameters(n.model) for n in AS_PRINTED if n.model.startswith(k)]) for k in ("Liq", kind)
+    )
+    reached = liquid < other
+    verdict = Verdict.REPRODUCED if reached else Verdict.CONTRADICTED
+    return Finding(f"{liquid:,.0f} against {other:,.0f}", verdict, "parameters, means over the rows of table 1")
+
+
+def _printed_aucs(runs: list[Summary], dataset: str) -> Finding:
+    return inside(_compared(_of(runs, dataset)), AUC, len(AS_PRINTED))
+
+
+_RESULTS, _APPENDIX = "Experimental Results", "figures 4 to 18"
+CLAIMS = (
+    Claim(
+        "CNNs have the better AUC on AdrenalMNIST3D",
+        _RESULTS,
+        partial(_better, dataset=HSE_DATASETS[0], more="CNN", less="Liq"),
+    ),
+    Claim(
+        "liquid networks are comparable or better on VesselMNIST3D",
+        _RESULTS,
+        partial(_not_better, dataset=HSE_DATASETS[1], more="CNN", less="Liq"),
+    ),
+    Claim(
+        "liquid networks are comparable or better on NoduleMNIST3D",
+        _RESULTS,
+        partial(_not_better, dataset=NODULES, more="CNN", less="Liq"),
+    ),
+    Claim(
+        "no significant benefit over CNNs on VesselMNIST3D",
+        "Conclusion",
+        partial(_not_better, dataset=HSE_DATASETS[1], more="Liq", less="CNN"),
+    ),
+    Claim("liquid networks take longer to train than CNNs", _RESULTS, _slower),
+    Claim("liquid networks outperform RNN and LSTM in most configurations", "Conclusion", _ahead_of_recurrent),
+    Claim("with significantly fewer parameters than the LSTM rows", "Conclusion", lambda _: _smaller_than("LSTM")),
+    Claim("with significantly fewer parameters than the RNN rows", "Conclusion", lambda _: _smaller_than("RNN")),
+    *(
+        Claim(f"the printed AUCs on {dataset}", _APPENDIX, partial(_printed_aucs, dataset=dataset))
+        for dataset in (*HSE_DATASETS, NODULES)
+    ),
+)
+
 TABLES: Tables = {
     "summary": _summary,
     **{dataset: partial(_results, dataset=dataset) for dataset in (*HSE_DATASETS, NODULES)},
     OTHER_NODULES: _other_nodules,
 }
-PLOTS = {"hse-2024-auc": Plot("Test AUC against the number of parameters, ours and published", _auc_against_parameters)}
+PLOTS = {
+    "hse-2024-auc": Plot("Test AUC against the number of parameters, ours and published", _auc_against_parameters),
+    "hse-2024-published": Plot("Test AUC, ours against the published one, a point for each network", _against),
+}

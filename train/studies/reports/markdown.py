@@ -10,7 +10,7 @@ from liquidlens.errors import LiquidLensError
 from liquidlens.train.studies.published import Printed
 from liquidlens.train.studies.reports.rows import Summary
 
-NOTHING = "-"
+NOTHING, NO_RUN = "-", "No run yet."
 
 
 #: Makers of tables, by the names of the parts in which they stand.
@@ -24,9 +24,9 @@ class Plot(NamedTuple):
     draw: Callable[[Any, list[Summary]], None]
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table; columns after the first one are set to the right."""
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+def table(header: Sequence[str], rows: Iterable[Sequence[object]], side: str = "---:") -> str:
+    """A table; columns after the first one are set to the right, or to another side."""
+    lines = [header, ["---", *[side] * (len(header) - 1)], *rows]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 

@@ -1,7 +1,7 @@
 """Writing the pages: every table between its marks, every plot beside the others."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,28 +10,32 @@ from liquidlens.errors import LiquidLensError
 from liquidlens.files import replacing
 from liquidlens.train.studies.plans import plan
 from liquidlens.train.studies.published import original
-from liquidlens.train.studies.reports import cmu, hse2024, kth2021, liquidlens, truong2022, tum2018
+from liquidlens.train.studies.reports import cmu, hse2024, kth2021, liquidlens, truong2022, tum2018, tum2018_claims
 from liquidlens.train.studies.reports.markdown import Plot, Tables, replaced, searched
+from liquidlens.train.studies.reports.missing import missing
 from liquidlens.train.studies.reports.rows import Summary, summaries
+from liquidlens.train.studies.reports.verdicts import Claim, verdicts
 from liquidlens.train.studies.results import ResultsTable
 
 
 @dataclass(frozen=True)
 class Report:
     """What a page holds.  tables: by the name of its part; plots: by the name of its picture; searches: tables
-    ``RESULTS/search/NAME.csv`` in parts of that name."""
+    ``RESULTS/search/NAME.csv`` in parts of that name; claims: of a paper, in the part "verdicts", and what has not run
+    of its plan in the part "missing"."""
 
     tables: Tables
     plots: Mapping[str, Plot] = field(default_factory=dict)
+    claims: Sequence[Claim] = ()
     searches: tuple[str, ...] = ()
 
 
 REPORTS = {
-    "hse-2024": Report(hse2024.TABLES, hse2024.PLOTS),
-    "tum-2018": Report(tum2018.TABLES, tum2018.PLOTS),
-    "kth-2021": Report(kth2021.TABLES, kth2021.PLOTS),
-    "cmu": Report(cmu.TABLES),
-    "truong-2022": Report(truong2022.TABLES),
+    "hse-2024": Report(hse2024.TABLES, hse2024.PLOTS, hse2024.CLAIMS),
+    "tum-2018": Report(tum2018.TABLES, tum2018.PLOTS, tum2018_claims.CLAIMS),
+    "kth-2021": Report(kth2021.TABLES, kth2021.PLOTS, kth2021.CLAIMS),
+    "cmu": Report(cmu.TABLES, cmu.PLOTS, cmu.CLAIMS),
+    "truong-2022": Report(truong2022.TABLES, claims=truong2022.CLAIMS),
     "liquidlens": Report(liquidlens.TABLES, searches=liquidlens.SEARCHES),
 }
 
@@ -59,7 +63,7 @@ def write(
         meant = original(run.dataset), run.network, run.rule
         if meant in planned and (run.dataset == meant[0] or meant not in there):
             runs.append(run)
-    if not runs:
+    if not found:
         raise LiquidLensError(f"{source.path} has no line yet: `liquidlens study {paper}` adds them.")
     page = Path(pages) / f"{paper}.md"
     if not page.is_file():
@@ -67,6 +71,9 @@ def write(
     text = page.read_text(encoding="utf-8")
     for name, make in REPORTS[paper].tables.items():
         text = replaced(text, name, make(runs))
+    if claims := REPORTS[paper].claims:
+        text = replaced(text, "verdicts", verdicts(claims, runs))
+        text = replaced(text, "missing", missing(paper, runs, found))
     for name in REPORTS[paper].searches:
         text = replaced(text, name, searched(Path(results) / "search" / f"{name}.csv"))
     plots = []

@@ -1,7 +1,10 @@
 """truong-2022: fully connected heads against neural circuit policies on chest images."""
 
+from functools import partial
+
 from liquidlens.train.studies.reports.markdown import NOTHING, Tables, cost, ours, table
 from liquidlens.train.studies.reports.rows import Summary
+from liquidlens.train.studies.reports.verdicts import NOT_RUN, Claim, Finding, Verdict, share
 
 HEADS = {
     "CRNet-FC": "fully connected",
@@ -29,5 +32,76 @@ def _results(runs: list[Summary]) -> str:
     header = ("head", "parameters", "rate", "seeds", *(f"test {name}" for name in METRICS))
     return table((*header, "accuracy, points from FC", "epochs", "seconds"), rows)
 
+
+# --- Its claims ----------------------------------------------------------------------------------------------
+
+#: The report's runs end after 175 to 200 epochs; from a third of that on, ours say something.
+LEAST_EPOCHS = 60
+_FC, _POLICIES = "CRNet-FC", tuple(model for model in HEADS if "NCP" in model)
+_COMPARED = tuple(METRICS[name] for name in ("accuracy", "F1", "Dice"))  # the report has no AUC
+
+
+def _longest(runs: list[Summary], recipe: str = "truong-2022") -> dict[str, Summary]:
+    """The heads of the longest training by a recipe; on the report's kind of images, CT slices, if there is one."""
+    own = [run for run in runs if run.rule.recipe == recipe]
+    if not own:
+        return {}
+    last = max(own, key=lambda run: ("ct" in run.dataset, run.mean("epochs"), -run.learning_rate))
+    return {run.network.model: run for run in own if (run.dataset, run.rule) == (last.dataset, last.rule)}
+
+
+def _judged(found: Finding, heads: dict[str, Summary]) -> Finding:
+    """A finding, undecided where the training was short."""
+    if found.verdict is Verdict.NOT_RUN:
+        return found
+    epochs = min(run.mean("epochs") for run in heads.values())
+    why = f"{found.why}; {next(iter(heads.values())).dataset}, {epochs:.0f} epochs"
+    verdict = found.verdict if epochs >= LEAST_EPOCHS else Verdict.UNDECIDED
+    return found._replace(verdict=verdict, why=why)
+
+
+def _ahead(runs: list[Summary], most: float) -> Finding:
+    """How often the fully connected head is ahead of a policy, by no more than `most`."""
+    heads = _longest(runs)
+    if _FC not in heads:
+        return NOT_RUN
+    policies = [heads[model] for model in _POLICIES if model in heads]
+    off = [heads[_FC].mean(metric) - run.mean(metric) for run in policies for metric in _COMPARED]
+    found = share([0 < one <= most for one in off], 1.0, "policies and metrics", len(_POLICIES) * len(_COMPARED))
+    return _judged(found, heads)
+
+
+def _channels_first(runs: list[Summary]) -> Finding:
+    heads = _longest(runs)
+    others = [heads[model] for model in _POLICIES if model in heads and model != "CRNet-NCP-z"]
+    if "CRNet-NCP-z" not in heads or not others:
+        return NOT_RUN
+    hits = [heads["CRNet-NCP-z"].mean(metric) >= run.mean(metric) for run in others for metric in _COMPARED]
+    return _judged(share(hits, 1.0, "other policies and metrics", (len(_POLICIES) - 1) * len(_COMPARED)), heads)
+
+
+def _settings(runs: list[Summary]) -> Finding:
+    first, second = _longest(runs), _longest(runs, "truong-2022-setting-2")
+    pairs = [(first[model], run) for model, run in second.items() if model in first]
+    hits = [one.mean(metric) > other.mean(metric) for one, other in pairs for metric in _COMPARED]
+    return _judged(share(hits, 1.0, "heads and metrics"), second)
+
+
+def _ends(runs: list[Summary]) -> Finding:
+    heads = {model: run for model, run in _longest(runs).items() if run.mean("epochs") > 200}
+    if not heads:
+        return NOT_RUN._replace(why="no run is longer than 200 epochs")
+    best = [epoch for run in heads.values() for epoch in run.values("best_epoch")]
+    return share([150 <= epoch <= 200 for epoch in best], 0.5, "runs whose best epoch is between 150 and 200")
+
+
+_SECTION = "section 6"
+CLAIMS = (
+    Claim("fully connected heads are always ahead of policies", _SECTION, partial(_ahead, most=1.0)),
+    Claim("by less than 1 % in accuracy, F1 and Dice", _SECTION, partial(_ahead, most=0.01)),
+    Claim("of the policies, the one over channels (z) is best", _SECTION, _channels_first),
+    Claim("setting 1 scores higher than setting 2", _SECTION, _settings),
+    Claim("training ends after 175 to 200 epochs", _SECTION, _ends),
+)
 
 TABLES: Tables = {"results": _results}

@@ -1,12 +1,14 @@
 """tum-2018: recurrent layers over maps against fully connected ones of equally many parameters."""
 
+from ast import literal_eval
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 from liquidlens.train.studies.plans import CIFAR_RATES, MORE_RATES, RATES
-from liquidlens.train.studies.published import original
+from liquidlens.train.studies.published import Printed, original
 from liquidlens.train.studies.reports.markdown import NOTHING, Plot, Tables, ours, table, theirs
+from liquidlens.train.studies.reports.plots import Point, against
 from liquidlens.train.studies.reports.rows import Summary, best_by_validation
 
 #: Which weights are tested is decided by validation, and so is a network's learning rate.
@@ -36,10 +38,15 @@ OUTPUTS = (
 ROBUSTNESS = (("2MLP-FC-for-LSTM", "fully connected", "tab:blue"), ("2MLP-LSTM", "LSTM", "tab:orange"))
 
 
-def _chosen(runs: list[Summary], data: str) -> dict[str, Summary]:
+def at_best_rates(runs: list[Summary], data: str, recipe: str | None = None) -> dict[str, Summary]:
     """Each network at its best learning rate; none whose rates have not all been tried with the same seeds."""
     rates = CIFAR_RATES if data == "cifar10" else RATES
-    candidates = [run for run in runs if original(run.dataset) == data and run.learning_rate in rates]
+    wanted = data, recipe or ("tum-2018-5k" if data == "cifar10" else "tum-2018")
+    candidates = [
+        run
+        for run in runs
+        if (original(run.dataset), run.rule.recipe) == wanted and run.learning_rate in rates and not by_module(run)
+    ]
     seeds: dict[str, list[list[float]]] = {}
     for run in candidates:
         seeds.setdefault(run.name, []).append(run.values("seed"))
@@ -50,7 +57,7 @@ def _chosen(runs: list[Summary], data: str) -> dict[str, Summary]:
 
 
 def _pairs(runs: list[Summary], pairs: Sequence[tuple[str, str, str]], printed_in: str, data: str = "mnist") -> str:
-    chosen = _chosen(runs, data)
+    chosen = at_best_rates(runs, data)
     rows = []
     for name, *models in pairs:
         found = [chosen.get(model) for model in models]
@@ -76,7 +83,7 @@ def _differences(found: Sequence[Summary | None], printed_in: str) -> tuple[str,
 
 
 def _full_output(runs: list[Summary]) -> str:
-    chosen = _chosen(runs, "mnist")
+    chosen = at_best_rates(runs, "mnist")
     rows = []
     for words, model in OUTPUTS:
         if (run := chosen.get(model)) is None:
@@ -92,7 +99,7 @@ def _robustness(figure: Any, runs: list[Summary]) -> None:
     figure.set_size_inches(7, 4.5)
     axes = figure.subplots()
     for model, words, colour in ROBUSTNESS:
-        own = {run.learning_rate: run for run in runs if run.name == model}
+        own = {run.learning_rate: run for run in on_500_images(runs, model)}
         rates = sorted(rate for rate in own if rate in (*RATES, *MORE_RATES))
         means = [100 * own[rate].mean(ACCURACY) for rate in rates]
         deviations = [100 * (own[rate].deviation(ACCURACY) or 0) for rate in rates]
@@ -114,7 +121,7 @@ def _equal_parameters(figure: Any, runs: list[Summary]) -> None:
         (PAIRS_DEPTH, "table 4.6", "mnist", "2.0 M"),
         (PAIRS_CIFAR10, "table 4.5", "cifar10", "CIFAR10-5k"),
     ):
-        chosen = _chosen(runs, data)
+        chosen = at_best_rates(runs, data)
         for name, *pair in pairs:
             both = _differences([chosen.get(model) for model in pair], printed_in)
             if NOTHING not in both:
@@ -130,6 +137,36 @@ def _equal_parameters(figure: Any, runs: list[Summary]) -> None:
     axes.legend(frameon=False)
 
 
+#: Tables, the data that they are on, and how many figures they print.
+PRINTED = {"table 4.3": ("mnist", 6), "table 4.5": ("cifar10", 6), "table 4.6": ("mnist", 6), "table 4.9": ("mnist", 5)}
+
+
+def by_module(run: Summary) -> dict[str, float]:
+    """The learning rates of single modules."""
+    return literal_eval(dict(run.rule.changes).get("module_learning_rates", "{}"))
+
+
+def on_500_images(runs: list[Summary], model: str) -> list[Summary]:
+    """A network with one learning rate for all layers."""
+    return [r for r in runs if r.name == model and r.rule.recipe == "tum-2018" and not by_module(r)]
+
+
+def beside_printed(runs: list[Summary], where: str) -> list[tuple[Summary, Printed]]:
+    """A table's networks at their best rates, with what it prints."""
+    data, _ = PRINTED[where]
+    both = ((run, run.printed(where).get(ACCURACY)) for run in at_best_rates(runs, data).values())
+    return [(run, printed) for run, printed in both if printed is not None]
+
+
+def _against(figure: Any, runs: list[Summary]) -> None:
+    points = [
+        Point(where, printed.value, run.mean(ACCURACY), run.deviation(ACCURACY))
+        for where in PRINTED
+        for run, printed in beside_printed(runs, where)
+    ]
+    against(figure, points, "test accuracy, %", scale=100)
+
+
 TABLES: Tables = {
     "table 4.3": partial(_pairs, pairs=PAIRS_MNIST, printed_in="table 4.3"),
     "table 4.5": partial(_pairs, pairs=PAIRS_CIFAR10, printed_in="table 4.5", data="cifar10"),
@@ -137,6 +174,7 @@ TABLES: Tables = {
     "table 4.9": _full_output,
 }
 PLOTS = {
+    "tum-2018-published": Plot("Test accuracy, ours against the published one, a point for each network", _against),
     "tum-2018-rates": Plot("Test accuracy against the learning rate, fully connected and LSTM", _robustness),
     "tum-2018-differences": Plot(
         "Accuracy of recurrent networks minus that of fully connected ones of as many parameters", _equal_parameters

@@ -1,0 +1,142 @@
+"""Verdicts on the papers' claims, on results small enough to judge by eye."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from liquidlens import models
+from liquidlens.train.studies.plans import KTH, PLANS, plan
+from liquidlens.train.studies.published import Printed
+from liquidlens.train.studies.reports.hse2024 import ORDER
+from liquidlens.train.studies.reports.missing import missing
+from liquidlens.train.studies.reports.pages import REPORTS
+from liquidlens.train.studies.reports.rows import Summary, summaries
+from liquidlens.train.studies.reports.verdicts import Verdict, about, greater, inside, not_greater, share, verdicts
+from tests.train.test_reports import cells_of, line, written
+
+ROOT = Path(__file__).parents[2]
+CLAIMED = [paper for paper, report in REPORTS.items() if report.claims]
+
+
+def test_a_difference_is_judged_by_the_spread_of_seeds():
+    assert greater([0.9, 0.91, 0.92], [0.5, 0.51, 0.52], alone=0.1).verdict is Verdict.REPRODUCED
+    assert greater([0.5, 0.51, 0.52], [0.9, 0.91, 0.92], alone=0.1).verdict is Verdict.CONTRADICTED
+    found = greater([0.5, 0.7], [0.4, 0.6], alone=0.01)
+    assert (found.ours, found.verdict) == ("+0.100 (-0.508 to +0.708)", Verdict.UNDECIDED)
+    assert greater([], [0.9], alone=0.1).verdict is Verdict.NOT_RUN
+
+
+def test_single_seeds_are_judged_by_a_stated_difference():
+    assert greater([0.9], [0.7], alone=0.1).verdict is Verdict.REPRODUCED
+    assert greater([0.7], [0.9, 0.9], alone=0.1).verdict is Verdict.CONTRADICTED
+    found = greater([0.75], [0.7], alone=0.1)
+    assert found.verdict is Verdict.UNDECIDED
+    assert "0.1" in found.why
+
+
+def test_no_greater_figure():
+    close = [0.5, 0.6, 0.7]
+    assert not_greater(close, close, alone=0.1).verdict is Verdict.REPRODUCED
+    assert not_greater(close[:2], close[:2], alone=0.1).verdict is Verdict.UNDECIDED
+    assert not_greater([0.9], [0.5], alone=0.1).verdict is Verdict.CONTRADICTED
+    assert not_greater([0.5], [0.9], alone=0.1).verdict is Verdict.REPRODUCED
+
+
+def test_shares_wait_for_all_cases():
+    assert share([True, True, False], 0.5, "pairs", whole=3).verdict is Verdict.REPRODUCED
+    assert share([True, False, False], 0.5, "pairs", whole=3).verdict is Verdict.CONTRADICTED
+    assert share([True, True], 0.5, "pairs", whole=3).verdict is Verdict.UNDECIDED
+    assert share([], 0.5, "pairs", whole=3).verdict is Verdict.NOT_RUN
+
+
+def test_figures_stated_in_round_numbers():
+    assert about([52, 53], 54, within=3).verdict is Verdict.REPRODUCED
+    assert about([39.3], 54, within=3).verdict is Verdict.CONTRADICTED
+
+
+def test_printed_figures_are_judged_by_prediction_intervals():
+    run = Summary(tuple(line(model="LiqExp1N2", seed=i, last_test_auc=v) for i, v in enumerate((0.79, 0.80, 0.81))))
+    column = "last_test_auc"
+    assert inside([(run, Printed(0.80))] * 3, column, whole=5).verdict is Verdict.REPRODUCED
+    assert inside([(run, Printed(0.80))] * 3, column, whole=6).verdict is Verdict.UNDECIDED
+    assert inside([(run, Printed(0.99))] * 3, column, whole=30).verdict is Verdict.CONTRADICTED
+    assert inside([(Summary(run.rows[:1]), Printed(0.99))], column, whole=1).verdict is Verdict.UNDECIDED
+    assert inside([], column, whole=1).verdict is Verdict.NOT_RUN
+
+
+@pytest.mark.parametrize("paper", CLAIMED)
+def test_without_runs_nothing_is_said_that_runs_decide(paper):
+    text = verdicts(REPORTS[paper].claims, [])
+    rows = [row.split(" | ") for row in text.splitlines()[4:]]
+    decided = [row[0] for row in rows if "**not run**" not in row[3]]
+    assert len(rows) == len(REPORTS[paper].claims)
+    assert all("parameters" in claim for claim in decided), decided  # which need no run
+
+
+def rule(paper, **of):
+    """What the first trial of a plan that has these attributes is called in a table."""
+    trial = next(t for t in plan(paper).trials if all(getattr(t, name) == value for name, value in of.items()))
+    dataset, network, named = trial.line(paper)
+    return {"dataset": dataset, "model": str(network), "recipe": str(named), "epochs": 100, "seconds": 7200}
+
+
+def test_claims_of_kth_2021(tmp_path):
+    recalls = {"DEFAULT": 0.50, "4A1": 0.55, "4A2": 0.51, "5B": 0.10, "4E": 0.70, "best": 0.6}
+    rows = [
+        line("kth-2021", mean_val_recall=recall, **rule("kth-2021", model=KTH[name][0], recipe=KTH[name][1]))
+        for name, recall in recalls.items()
+    ]
+    page, _ = written(tmp_path, "kth-2021", rows)
+    found = {row[1] + row[0]: row[2:4] for row in cells_of(page, "verdicts")}
+    assert found["table 1more filters raise recall (4A1)"] == ["+0.050", "**reproduced**"]
+    assert found["table 1one more fully connected layer lowers it (4A2)"] == ["-0.010", "**undecided**"]
+    assert found["table 1leaky ReLU raises it (4C)"] == ["-", "**not run**"]
+    assert found["table 2a rate of 0.1 lowers it (5B)"] == ["+0.400", "**reproduced**"]
+    assert found["section 4all that raises it together is the best configuration"] == ["-0.100", "**contradicted**"]
+
+
+def test_claims_of_hse_2024(tmp_path):
+    common = {"dataset": "adrenalmnist3d", "recipe": "hse-2024", "epochs": 9, "seconds": 9}
+    kinds = {"CNN": 0.85, "Liq": 0.70}
+    rows = [
+        line(model=model, last_test_auc=kinds[model[:3]] + number / 1000, **common)
+        for number, model in enumerate(name for name in ORDER if name[:3] in kinds)
+    ]
+    page, _ = written(tmp_path / "few", "hse-2024", rows[:8])
+    found = {row[0]: row[3] for row in cells_of(page, "verdicts")}["CNNs have the better AUC on AdrenalMNIST3D"]
+    assert found == "**undecided**"
+    page, _ = written(tmp_path / "all", "hse-2024", rows)
+    by_claim = {row[0]: row[2:4] for row in cells_of(page, "verdicts")}
+    assert by_claim["CNNs have the better AUC on AdrenalMNIST3D"][1] == "**reproduced**"
+    assert by_claim["liquid networks are comparable or better on VesselMNIST3D"][1] == "**not run**"
+    assert by_claim["with significantly fewer parameters than the LSTM rows"] == [
+        "42,915 against 76,214",
+        "**reproduced**",
+    ]
+    assert by_claim["with significantly fewer parameters than the RNN rows"] == [
+        "42,915 against 20,397",
+        "**contradicted**",
+    ]
+
+
+def test_what_has_not_run_is_listed_with_its_hours():
+    there = rule("kth-2021", model="EQ2425", recipe="kth-2021", flags=())
+    shorter = there | {"recipe": "kth-2021+max_epochs=3", "epochs": 3, "seconds": 360}
+    runs = summaries([line("kth-2021", **there)])
+    text = missing("kth-2021", runs, [*runs, *summaries([line("kth-2021", **shorter)])])
+    trials = len(PLANS["kth-2021"].trials)
+    assert text.startswith(
+        f"Of {trials} planned lines 1 have run with fewer than 3 seeds, and {trials - 1} not at all: "
+    )
+    assert "| EQ2425 | cifar10 | kth-2021-5c+max_epochs=100 | 2.00 |" in text
+    only_short = missing("kth-2021", [], summaries([line("kth-2021", **shorter)]))
+    assert "| EQ2425 | cifar10 | kth-2021+max_epochs=100 | 3.33 |" in only_short
+
+
+def test_the_readme_counts_networks_and_twins_apart():
+    names = [name for name in models.names() if models.entry(name).paper != "liquidlens"]
+    twins = [name for name in names if name.startswith("CfC")]
+    text = re.sub(r"\s+", " ", (ROOT / "README.md").read_text())
+    assert f"[{len(names) - len(twins)} networks of five papers]" in text
+    assert f"adds {len(twins)} twins" in text

@@ -1,0 +1,163 @@
+"""What tum-2018 claims, and what of it shows."""
+
+from collections.abc import Sequence
+from functools import partial
+
+from liquidlens.train.studies.reports.rows import Summary
+from liquidlens.train.studies.reports.tum2018 import (
+    ACCURACY,
+    PAIRS_CIFAR10,
+    PAIRS_DEPTH,
+    PAIRS_MNIST,
+    PER_CENT,
+    PRINTED,
+    ROBUSTNESS,
+    at_best_rates,
+    beside_printed,
+    by_module,
+    on_500_images,
+)
+from liquidlens.train.studies.reports.verdicts import (
+    NOT_RUN,
+    Claim,
+    Finding,
+    Verdict,
+    greater,
+    inside,
+    not_greater,
+    not_run,
+    share,
+)
+
+#: With one seed each, a point of accuracy counts.
+_POINTS = {"alone": 0.01, **PER_CENT}
+#: A network works at a rate where it is as good as at its best one, to five points.
+WORKS = 0.05
+
+
+def _accuracies(runs: list[Summary], pair: Sequence[str], data: str, recipe: str | None = None) -> list[list[float]]:
+    """Of a network with a recurrent layer and its partner, by seed."""
+    chosen = at_best_rates(runs, data, recipe)
+    return [chosen[model].values(ACCURACY) if model in chosen else [] for model in pair]
+
+
+def _helps(runs: list[Summary], pair: Sequence[str], data: str, recipe: str | None = None) -> Finding:
+    return greater(*_accuracies(runs, pair, data, recipe), **_POINTS)
+
+
+def _does_not_help(runs: list[Summary], pair: Sequence[str], data: str, recipe: str | None = None) -> Finding:
+    return not_greater(*_accuracies(runs, pair, data, recipe), **_POINTS)
+
+
+def _deeper(runs: list[Summary]) -> Finding:
+    """Whether the difference is greater in the deepest pair than in the one with two layers, seed by seed."""
+    shallow, *_, deep = (_accuracies(runs, pair, "mnist") for _, *pair in PAIRS_DEPTH)
+    by_seed = ([one - other for one, other in zip(*both, strict=True)] for both in (deep, shallow))
+    return greater(*by_seed, **_POINTS)
+
+
+def _higher_rates(runs: list[Summary]) -> Finding:
+    pairs = [(pair, data) for pairs, data in _PAIRS for _, *pair in pairs]
+    found = [[at_best_rates(runs, data).get(model) for model in pair] for pair, data in pairs]
+    hits = [one.learning_rate > other.learning_rate for one, other in found if one and other]
+    return share(hits, 2 / 3, "pairs", len(pairs))
+
+
+def _at_rates(runs: list[Summary], model: str) -> dict[float, float]:
+    """Mean accuracy of a 2MLP network on 500 images at each rate that was tried."""
+    return {run.learning_rate: run.mean(ACCURACY) for run in on_500_images(runs, model)}
+
+
+def _wider(runs: list[Summary]) -> Finding:
+    fc, lstm = (_at_rates(runs, model) for model, *_ in ROBUSTNESS)
+    common = sorted(fc.keys() & lstm.keys())
+    if len(common) < 2:
+        return NOT_RUN
+    works = [[rate for rate in common if own[rate] >= max(own.values()) - WORKS] for own in (lstm, fc)]
+    ranges = [f"{min(rates):g} to {max(rates):g}" for rates in works]
+    more, less = (len(rates) for rates in works)
+    verdict = Verdict.REPRODUCED if more > less else Verdict.CONTRADICTED if more < less else Verdict.UNDECIDED
+    why = f"rates at which a network is within {100 * WORKS:g} points of its best, of {len(common)} tried"
+    return Finding(f"{ranges[0]} against {ranges[1]}", verdict, why)
+
+
+def _to_ten(runs: list[Summary]) -> Finding:
+    own = _at_rates(runs, "2MLP-LSTM")
+    high = {rate: own[rate] for rate in own if 2 < rate <= 10}
+    if not high:
+        return NOT_RUN
+    ours = ", ".join(f"{100 * high[rate]:.0f} % at {rate:g}" for rate in sorted(high))
+    holds = min(high.values()) >= max(own.values()) - WORKS
+    return Finding(
+        ours, Verdict.REPRODUCED if holds else Verdict.CONTRADICTED, f"{100 * max(own.values()):.0f} % at its best rate"
+    )
+
+
+def _beyond(runs: list[Summary]) -> Finding:
+    own = {rate: value for rate, value in _at_rates(runs, "2MLP-LSTM").items() if rate > 10}
+    if not own:
+        return NOT_RUN
+    rate = max(own, key=lambda rate: own[rate])
+    recovers = own[rate] >= 0.5
+    verdict = Verdict.REPRODUCED if recovers else Verdict.CONTRADICTED
+    return Finding(
+        f"{100 * own[rate]:.0f} % at {rate:g}", verdict, "the best above a rate of 10; half of the images count"
+    )
+
+
+def _one_rate(runs: list[Summary], module: str) -> Finding:
+    """Table 4.8: whether another rate for one module is never better than the same for all."""
+    own = [run for run in runs if run.name == "2MLP-LSTM" and run.rule.recipe == "tum-2018"]
+    same = {run.learning_rate: run for run in on_500_images(runs, "2MLP-LSTM")}
+    hits = [
+        same[run.learning_rate].mean(ACCURACY) >= run.mean(ACCURACY)
+        for run in own
+        if set(by_module(run)) == {module} and run.learning_rate in same
+    ]
+    return share(hits, 1.0, "pairs of rates")
+
+
+def _all_states(runs: list[Summary]) -> Finding:
+    return not_greater(*_accuracies(runs, ("CNN-LSTM-16x16-full", "CNN-LSTM-16x16"), "mnist"), **_POINTS)
+
+
+_PAIRS = ((PAIRS_MNIST, "mnist"), (PAIRS_DEPTH, "mnist"), (PAIRS_CIFAR10, "cifar10"))
+_UNPLANNED = not_run("no plan has it yet")
+CLAIMS = (
+    *(
+        Claim(
+            f"an LSTM {'does not help' if name == '2MLP' else 'helps'} {name} on {words}",
+            where,
+            partial(_does_not_help if name == "2MLP" else _helps, pair=pair, data=data, recipe=recipe),
+        )
+        for where, words, pairs, data, recipe in (
+            ("table 4.3", "500 MNIST images", PAIRS_MNIST, "mnist", "tum-2018"),
+            ("table 4.4", "5,000 MNIST images", PAIRS_MNIST, "mnist", "tum-2018-5k"),
+            ("table 4.4", "40,000 MNIST images", PAIRS_MNIST, "mnist", "tum-2018-40k"),
+            ("table 4.5", "5,000 CIFAR-10 images", PAIRS_CIFAR10, "cifar10", "tum-2018-5k"),
+        )
+        for name, *pair in pairs
+    ),
+    Claim("the deeper the network, the more an LSTM helps", "table 4.6", _deeper),
+    *(
+        Claim(
+            "the printed accuracies",
+            where,
+            lambda runs, where=where: inside(beside_printed(runs, where), ACCURACY, PRINTED[where][1]),
+        )
+        for where in PRINTED
+    ),
+    Claim("the shape of the map makes little difference", "table 4.2", _UNPLANNED),
+    Claim("small hidden sizes are more accurate", "figure 4.5", _UNPLANNED),
+    Claim("recurrent networks have the higher optimal rate", "section 4.5", _higher_rates),
+    Claim("they work in a wider range of rates", "figures 4.6, 4.7", _wider),
+    Claim("they keep their accuracy up to a rate of about 10", "section 4.5", _to_ten),
+    Claim("beyond it they recover some accuracy", "section 4.5", _beyond),
+    Claim("LSTM, GRU and RNN are about as robust", "figures 4.10, 4.11", _UNPLANNED),
+    Claim("recurrent layers smooth the peaks of gradients", "table 4.7", _UNPLANNED),
+    Claim("one rate for all layers is best, the last one's varied", "table 4.8a", partial(_one_rate, module="output")),
+    Claim("one rate for all layers is best, the LSTM's varied", "table 4.8b", partial(_one_rate, module="recurrent")),
+    Claim("networks of LSTMs alone do poorly", "section 4.6.2", _UNPLANNED),
+    Claim("the output of all states has no clear benefit", "table 4.9", _all_states),
+    Claim("more recurrent layers do not help", "section 4.6.4", _UNPLANNED),
+)
