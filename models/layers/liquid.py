@@ -171,7 +171,7 @@ def drive_of(steps: Tensor, tables: Live) -> Tensor:
 
 class LTC(ncps.torch.LTC):
     """Drop-in ``ncps.torch.LTC``: same constructor, parameters, state dict and results; sparse wirings train about
-    three times faster (``make bench``).
+    five times faster (``make bench``).
 
     Differences, all of them repairs: the registered parameters are read (see :func:`fold`), and ``timespans`` of shape
     (batch, time) or (time, batch), with an optional last axis of 1, works for any batch size.

@@ -113,6 +113,8 @@ def _ordered(runs: list[Summary]) -> Finding:
     compared = [run for run in _named(runs).values() if run.printed()]
     if len(compared) < 3:
         return NOT_RUN
+    from scipy.stats import spearmanr
+
     found = spearmanr([run.mean(TEST) for run in compared], [run.printed()[TEST].value for run in compared])
     why = f"Spearman's rank correlation of {len(compared)} configurations; p = {found.pvalue:.3f}"
     verdict = Verdict.UNDECIDED

@@ -5,7 +5,6 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.stats import binom, ttest_ind
 
 from liquidlens.train.studies.published import Printed
 from liquidlens.train.studies.reports.markdown import NOTHING, table
@@ -74,6 +73,8 @@ def greater(
     """
     if not more or not less:
         return NOT_RUN
+    from scipy.stats import ttest_ind  # as in `rows`
+
     off = float(np.mean(more) - np.mean(less))
     by = f"{len(more)} and {len(less)} {of}s" if len(more) != len(less) else f"{counted(len(more), of)} each"
     if min(len(more), len(less)) > 1:
@@ -117,6 +118,8 @@ def inside(pairs: Sequence[tuple[Summary, Printed]], column: str, whole: int) ->
     when more than half of them can be judged."""
     if not pairs:
         return NOT_RUN
+    from scipy.stats import binom
+
     judged = [held for run, printed in pairs if (held := run.holds(column, printed)) is not None]
     ours = f"{sum(judged)} of {len(judged)} inside" if judged else NOTHING
     chance = float(binom.cdf(sum(judged), len(judged), 0.95))
