@@ -50,10 +50,10 @@ class FieldOfView:
         )
 
     @property
-    def positions(self) -> tuple[NDArray[np.floating], ...]:
+    def positions(self) -> tuple[NDArray[np.float64], ...]:
         """Where its points lie along each axis, in voxels; they may lie outside of the volume."""
         return tuple(
-            at + (np.arange(points) - (points - 1) / 2) * step
+            at + (np.arange(points, dtype=np.float64) - (points - 1) / 2) * step
             for points, at, step in zip(self.size, self.centre, self.step, strict=True)
         )
 

@@ -52,7 +52,7 @@ def _feed(scan: NDArray | Placed, contract: InputContract) -> Feed:
     return {
         "scan": scan.pixels[view.reached],
         "spacing": scan.spacing,
-        "centre": np.array(view.centre) - [part.start for part in view.reached],
+        "centre": np.array([at - part.start for at, part in zip(view.centre, view.reached, strict=True)], np.float32),
     }
 
 
