@@ -34,12 +34,12 @@ def names(volumes: bool, mask: bool) -> tuple[str, ...]:
 def _noise(x: Tensor, level: int, generator: torch.Generator) -> Tensor:
     sigma = (0.03, 0.06, 0.1, 0.15, 0.25)[level]
     noise = torch.randn(x.shape, generator=generator).to(x)
-    return _averaged(x, 3) + 4 * sigma * noise if _is_mask(x) else x + sigma * noise
+    return _averaged(x) + 4 * sigma * noise if _is_mask(x) else x + sigma * noise
 
 
 def _blur(x: Tensor, level: int, generator: torch.Generator) -> Tensor:
     for _ in range((1, 2, 3, 5, 8)[level]):
-        x = _averaged(x, 3)
+        x = _averaged(x)
     return x
 
 
@@ -50,10 +50,11 @@ def _down_sampling(x: Tensor, level: int, generator: torch.Generator) -> Tensor:
 
 
 def _motion(x: Tensor, level: int, generator: torch.Generator) -> Tensor:
-    """Columns smeared over a share of the width."""
-    length = 1 + 2 * max(round(x.shape[-1] * (0.01, 0.02, 0.04, 0.06, 0.09)[level]), 1)
-    kernel = [1] * (x.dim() - 3) + [length]
-    return _averaged(x, kernel)
+    """Columns smeared over their neighbours, the less the farther they are, and over a share of the width."""
+    columns = torch.arange(x.shape[-1]).to(x)
+    reach = 2 + x.shape[-1] * (0.01, 0.02, 0.04, 0.06, 0.09)[level]
+    weights = torch.relu(1 - (columns - columns[:, None]).abs() / reach)
+    return x @ (weights / weights.sum(1, keepdim=True)).T
 
 
 def _contrast(x: Tensor, level: int, generator: torch.Generator) -> Tensor:
@@ -93,10 +94,9 @@ def _ends_early(x: Tensor, level: int, generator: torch.Generator) -> Tensor:
     return torch.cat([x[:, :, :kept], torch.zeros_like(x[:, :, kept:])], 2)
 
 
-def _averaged(x: Tensor, kernel: int | list[int]) -> Tensor:
+def _averaged(x: Tensor) -> Tensor:
     pool = F.avg_pool2d if x.dim() == 4 else F.avg_pool3d
-    sides = kernel if isinstance(kernel, list) else [kernel] * (x.dim() - 2)
-    return pool(x, sides, 1, [side // 2 for side in sides], count_include_pad=False)
+    return pool(x, 3, 1, 1, count_include_pad=False)
 
 
 def _resized(x: Tensor, size: list[int]) -> Tensor:
