@@ -13,7 +13,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -162,7 +162,7 @@ class Journal:
         """All answers, in their order."""
         return self._answers("ORDER BY time")
 
-    def _series(self, where: str, *values: Any) -> Iterable[Any]:
+    def _series(self, where: str, *values: Any) -> Iterator[Series]:
         for row in self._rows(f"SELECT * FROM series {where}", *values):  # noqa: S608 (our own words)
             key, study, uid, state, since, reason, whole, announced, images, report = row
             names = tuple(json.loads(images))
@@ -170,7 +170,10 @@ class Journal:
 
     def _answers(self, where: str, *values: Any) -> list[Answer]:
         rows = self._rows(f"SELECT * FROM answer {where}", *values)  # noqa: S608 (our own words)
-        return [Answer(*row[:6], json.loads(row[6]), *row[7:]) for row in rows]
+        return [
+            Answer(report, key, when, rule, model, sha256, json.loads(prediction), mean, deviation)
+            for report, key, when, rule, model, sha256, prediction, mean, deviation in rows
+        ]
 
     def _rows(self, sql: str, *values: Any) -> list[Any]:
         with self._lock:
