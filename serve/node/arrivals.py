@@ -128,7 +128,7 @@ def identify(file: Path, budget: Budget = DEFAULT) -> Identity:
         for name, value in zip(names, found, strict=True):
             if not uid.UID(value).is_valid:
                 raise LiquidLensError(f"its {name} is missing or none.")
-        return Identity(*found, announced=_announced(header))
+        return Identity(found[0], found[1], found[2], _announced(header))
 
 
 def _announced(header: Dataset) -> int | None:

@@ -34,12 +34,16 @@ class Facts:
 
 
 def headers(images: Sequence[Path], budget: Budget) -> list[Dataset]:
-    """The headers of images, without pixels.  Raises LiquidLensError if one cannot be read."""
+    """The headers of images, without pixels.  Raises LiquidLensError if one cannot be read, or if they are over the
+    budget: a header can claim any number of frames."""
+    budget.check_slices(len(images))
     found = []
     with dicom.quiet():
         for image in images:
             with reading(image.name, "DICOM"), image.open("rb") as file:
-                found.append(dicom.header(file, budget))
+                header = dicom.header(file, budget)
+                budget.check_slices(dicom.number_of_frames(header))
+                found.append(header)
     return found
 
 

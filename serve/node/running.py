@@ -18,7 +18,7 @@ from liquidlens.serve.batch.journal import lock, opened
 from liquidlens.serve.monitoring import Monitor
 from liquidlens.serve.node import drift
 from liquidlens.serve.node.arrivals import Arrivals
-from liquidlens.serve.node.journal import OVER, Journal, Series
+from liquidlens.serve.node.journal import Journal, Series, State
 from liquidlens.serve.node.judge import IgnoredError, Judge
 from liquidlens.serve.node.receiver import Receiver
 from liquidlens.serve.node.sender import RefusedError, Sender, UnreachableError
@@ -66,7 +66,8 @@ class Running:
         if settings.archive is not None:
             self._sender = Sender(settings.archive, node.title, settings.tls)
         else:
-            self._sender = Storer(web, settings.tls)  # type: ignore[arg-type]  (`Settings` sees to it)
+            assert web is not None  # noqa: S101  (`Settings` sees to it)
+            self._sender = Storer(web, settings.tls)
         self._poller = Poller(web, settings.tls, self._arrivals) if web is not None and web.modality else None
         self._poll_seconds = web.poll_seconds if web is not None else 0.0
         self._complete: queue.SimpleQueue[str | None] = queue.SimpleQueue()
@@ -212,9 +213,8 @@ class Running:
             self._refusals.pop(series.key, None)
             self._end(series, "failed", list(series.images), f"its report was not sent: {why}")
 
-    def _end(self, series: Series, state: str, judged: list[str], reason: str = "") -> None:
-        assert state in OVER  # noqa: S101  (a programmer's slip)
-        ended = self._arrivals.settle(series.key, series.state, state, judged, reason)  # type: ignore[arg-type]
+    def _end(self, series: Series, state: State, judged: list[str], reason: str = "") -> None:
+        ended = self._arrivals.settle(series.key, series.state, state, judged, reason)
         if ended and state == "failed":
             self.monitor.failures.labels("series").inc()
             logger.error("series %s: failed: %s", series.key, reason)

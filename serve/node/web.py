@@ -31,7 +31,7 @@ def client(web: Web, tls: TLS | None) -> DICOMwebClient:
     if tls is not None and web.url.startswith("https:"):
         add_certs_to_session(session, str(tls.authorities))
         session.cert = (str(tls.certificate), str(tls.key))
-    session.request = _patient(session.request)  # type: ignore[method-assign]
+    session.request = _patient(session.request)
     return DICOMwebClient(web.url, session=session)
 
 

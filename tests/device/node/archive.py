@@ -6,6 +6,7 @@ import socket
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import requests
 
@@ -43,7 +44,7 @@ class Archive:
     title = "ARCHIVE"
 
     def __init__(self, folder: Path, node_port: int, route: bool = True):
-        self.folder, self.port, self.http = folder, free_port(), free_port()
+        self.folder, self.port, self.http, self.node_port = folder, free_port(), free_port(), node_port
         self.web = f"http://127.0.0.1:{self.http}/dicom-web"
         folder.mkdir(parents=True)
         (folder / "route.lua").write_text(ROUTE)
@@ -94,7 +95,7 @@ class Archive:
             capture_output=True,
         )
 
-    def ask(self, path: str) -> list | dict:
+    def ask(self, path: str) -> Any:
         answer = requests.get(f"http://127.0.0.1:{self.http}{path}", timeout=30)
         answer.raise_for_status()
         return answer.json()

@@ -81,9 +81,7 @@ def archive(tmp_path) -> Iterator[Archive]:
     """Orthanc, which sends what it gets to a node at `archive.node_port`."""
     if not is_there():
         pytest.skip("needs Orthanc and dcmtk: apt-get install orthanc orthanc-dicomweb dcmtk")
-    port = free_port()
-    archive = Archive(tmp_path / "archive", port)
-    archive.node_port = port
+    archive = Archive(tmp_path / "archive", free_port())
     archive.start()
     yield archive
     archive.stop()
@@ -92,7 +90,7 @@ def archive(tmp_path) -> Iterator[Archive]:
 @pytest.fixture
 def node(tmp_path) -> Iterator[Callable[..., Running]]:
     """Starts nodes in this process, by `rules`."""
-    running = []
+    running: list[Running] = []
 
     def start(**told) -> Running:
         told.setdefault("port", free_port())

@@ -1,11 +1,12 @@
 """Whatever dies at whatever moment: each study ends in one report."""
 
+import functools
 import random
 import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pydicom
@@ -62,6 +63,10 @@ def send(port: int, files: list[Path]) -> None:
         time.sleep(0.1)
 
 
+def _have_ended(sending: list[Future], number: float) -> bool:
+    return sum(one.done() for one in sending) >= number
+
+
 def siege(folder: Path, number: int, kills: int, stops: int, seed: int = 0) -> dict[str, int]:
     """Send so many X-rays to a node that is killed, with its archive stopped, at random moments; what is there in the
     end: ``reports`` in the archive, ``studies`` with a report, and the states of the journal."""
@@ -77,7 +82,7 @@ def siege(folder: Path, number: int, kills: int, stops: int, seed: int = 0) -> d
         sending = [pool.submit(send, port, [file]) for file in files]
         share = number / (len(events) + 1)
         for at, event in enumerate(events, 1):
-            wait(lambda at=at: sum(one.done() for one in sending) >= at * share, 600)
+            wait(functools.partial(_have_ended, sending, at * share), 600)
             time.sleep(rng.uniform(0, 1.5))
             if event == "kill":
                 node.kill()
