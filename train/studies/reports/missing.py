@@ -42,7 +42,8 @@ def missing(paper: str, runs: list[Summary], found: list[Summary]) -> str:
     said = f"Of {counted(len(plan(paper).trials), 'planned line')} {few} have run with fewer than {ENOUGH} seeds"
     if not lines:
         return f"{said}, and none has not run at all."
-    said += f", and {len(lines)} not at all: about {math.fsum(hours):.0f} hours for one seed of each, on one thread."
+    whole = counted(math.ceil(math.fsum(hours)), "hour")
+    said += f", and {len(lines)} not at all: about {whole} for one seed of each, on one thread."
     rows = [(line.network, line.dataset, line.rule, f"{one:.2f}") for line, one in zip(lines, hours, strict=True)]
     return f"{said}\n\n{table(('network', 'dataset', 'rule', 'hours'), rows)}"
 

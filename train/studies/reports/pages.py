@@ -11,7 +11,7 @@ from liquidlens.files import replacing
 from liquidlens.train.studies.plans import plan
 from liquidlens.train.studies.published import original
 from liquidlens.train.studies.reports import cmu, hse2024, kth2021, liquidlens, truong2022, tum2018, tum2018_claims
-from liquidlens.train.studies.reports.markdown import Plot, Tables, replaced, searched
+from liquidlens.train.studies.reports.markdown import NO_RUN, Plot, Tables, replaced, searched
 from liquidlens.train.studies.reports.missing import missing
 from liquidlens.train.studies.reports.rows import Summary, summaries
 from liquidlens.train.studies.reports.verdicts import Claim, verdicts
@@ -78,6 +78,9 @@ def write(
         text = replaced(text, name, searched(Path(results) / "search" / f"{name}.csv"))
     plots = []
     for name, plot in REPORTS[paper].plots.items():
+        if not runs:
+            text = replaced(text, name, NO_RUN)
+            continue
         plots.append(_draw(Path(pictures) / f"{name}.png", plot.draw, runs))
         link = Path(os.path.relpath(plots[-1], page.parent)).as_posix()
         text = replaced(text, name, f"![{plot.words}]({link})")
