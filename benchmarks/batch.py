@@ -83,8 +83,8 @@ def measure(source: str, few: str, arguments: argparse.Namespace) -> dict[str, s
         inference, reading = (statistics.mean(pair) for pair in zip(before, after, strict=True))
         less = peak - job(few, arguments.readers)[1]
         older = job(source, arguments.readers, arguments.before)[0] if arguments.before else math.nan
-        ratios = rate / inference, rate / min(inference, reading), rate / older
-        rounds.append((inference, reading, rate, *ratios, peak, less))
+        to_others = rate / inference, rate / min(inference, reading), rate / older
+        rounds.append((inference, reading, rate, *to_others, peak, less))
     inference, reading, rate, *ratios, peak, less = map(statistics.median, zip(*rounds, strict=True))
     return {
         "bare runs side by side, scans in memory": f"{inference:,.0f}/s",

@@ -73,8 +73,8 @@ def measure(path: Path, seed: int, console: Console, package: str | None = None)
     """Start a server of the `package` in that folder, by default of this one, and send all requests."""
     bodies = requests_of(Predictor(path).manifest, np.random.default_rng(seed))
     command = [sys.executable, "-m", "liquidlens", "serve", str(path.absolute()), "--port", "0"]
-    own = {} if package is None else {"cwd": package, "env": {**os.environ, "PYTHONPATH": package}}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **own) as server:
+    environment = {**os.environ, **({} if package is None else {"PYTHONPATH": package})}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=package, env=environment) as server:
         try:
             address = _address_of(server)
             target = f"/v2/models/{pretrained.name_of(path)}/infer"

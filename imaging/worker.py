@@ -75,7 +75,7 @@ class Worker:
         with contextlib.suppress(ImportError, AttributeError, OSError):  # another system, or its limit
             import fcntl
 
-            fcntl.fcntl(self._process.stdout, fcntl.F_SETPIPE_SZ, _WIDE)  # type: ignore[arg-type,attr-defined]
+            fcntl.fcntl(self._process.stdout, fcntl.F_SETPIPE_SZ, _WIDE)  # type: ignore[arg-type]
         self._questions, self._answers = cast(BinaryIO, self._process.stdin), cast(BinaryIO, self._process.stdout)
         self._write(json.dumps(asdict(budget)).encode())
 
