@@ -55,7 +55,7 @@ def capture(answer: Answer, images: Sequence[Dataset], predictor: Predictor, sca
             patient_orientation=("L", "P"),
             transfer_syntax_uid=ExplicitVRLittleEndian,
         )
-        image.BurnedInAnnotation = "YES"
+        image.ConversionType, image.BurnedInAnnotation = "WSD", "YES"
         if (source := _source(images, scan, occlusion.peak[0])) is not None:
             reference = Dataset()
             reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = (
