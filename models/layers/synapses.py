@@ -128,7 +128,7 @@ class _Steps(torch.autograd.Function):
         states = state.new_ones(len(given), unfolds + 1, units + 1, batch)
         totals = given[:, None].repeat(1, unfolds, 1, 1, 1)  # numerator; capacity and conductance
         synapses = state.new_empty(active, fan_in, batch)
-        flat, start = synapses.view(-1, batch), None
+        flat, start = synapses.flatten(0, 1), None
         if source is not None:
             start = torch.cat([_start(source, gain, units).t(), offset.view(-1, 1)], 1)
         last = state

@@ -65,6 +65,15 @@ def test_inputs_without_a_gradient_get_none():
 
 
 @pytest.mark.parametrize("wiring", ["auto", "full"])
+def test_an_empty_batch_has_gradients_of_nothing(wiring):
+    layer = LTC(FEATURES, WIRINGS[wiring]())
+    x = torch.zeros(0, 5, FEATURES, requires_grad=True)
+    layer(x)[0].sum().backward()
+    assert x.grad.shape == x.shape
+    assert float(layer.rnn_cell.sigma.grad.abs().max()) == 0
+
+
+@pytest.mark.parametrize("wiring", ["auto", "full"])
 def test_there_are_second_derivatives(wiring):
     layer = LTC(FEATURES, WIRINGS[wiring]()).double()
     x = torch.randn(2, 2, FEATURES, dtype=torch.float64, requires_grad=True)
