@@ -9,6 +9,7 @@ from liquidlens import models
 from liquidlens.train.studies.plans import KTH, PLANS, plan
 from liquidlens.train.studies.published import Printed
 from liquidlens.train.studies.reports.hse2024 import ORDER
+from liquidlens.train.studies.reports.kth2021 import AUC, TEST, TRAIN
 from liquidlens.train.studies.reports.missing import missing
 from liquidlens.train.studies.reports.pages import REPORTS
 from liquidlens.train.studies.reports.rows import Summary, summaries
@@ -84,7 +85,11 @@ def rule(paper, **of):
 def test_claims_of_kth_2021(tmp_path):
     recalls = {"DEFAULT": 0.50, "4A1": 0.55, "4A2": 0.51, "5B": 0.10, "4E": 0.70, "best": 0.6}
     rows = [
-        line("kth-2021", mean_val_recall=recall, **rule("kth-2021", model=KTH[name][0], recipe=KTH[name][1]))
+        line(
+            "kth-2021",
+            **dict.fromkeys((TRAIN, TEST, AUC), recall),
+            **rule("kth-2021", model=KTH[name][0], recipe=KTH[name][1]),
+        )
         for name, recall in recalls.items()
     ]
     page, _ = written(tmp_path, "kth-2021", rows)
@@ -97,10 +102,10 @@ def test_claims_of_kth_2021(tmp_path):
 
 
 def test_claims_of_hse_2024(tmp_path):
-    common = {"dataset": "adrenalmnist3d", "recipe": "hse-2024", "epochs": 9, "seconds": 9}
+    common = {"dataset": "adrenalmnist3d", "recipe": "hse-2024", "epochs": 9}
     kinds = {"CNN": 0.85, "Liq": 0.70}
     rows = [
-        line(model=model, last_test_auc=kinds[model[:3]] + number / 1000, **common)
+        line(model=model, last_test_auc=kinds[model[:3]] + number / 1000, seconds=number, **common)
         for number, model in enumerate(name for name in ORDER if name[:3] in kinds)
     ]
     page, _ = written(tmp_path / "few", "hse-2024", rows[:8])
