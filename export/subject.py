@@ -74,7 +74,9 @@ def prepared(
 ) -> Subject:
     """Complete a network that was trained by `recipe` on `dataset`, with the run's figures of these weights."""
     figures = folder.metrics().of(options.weights)
-    kept = {name: scans if isinstance(scans, np.ndarray) else Kept(scans) for name, scans in dataset.scans.items()}
+    kept: dict[str, Scans] = {
+        name: scans if isinstance(scans, np.ndarray) else Kept(scans) for name, scans in dataset.scans.items()
+    }
     dataset = replace(dataset, scans=kept)
     inputs, truth = splits(dataset, recipe)
     if _start_from_zeros(network):

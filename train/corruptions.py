@@ -103,7 +103,9 @@ def _resized(x: Tensor, size: list[int]) -> Tensor:
     if x.dim() == 4:
         return F.interpolate(x, size, mode="bilinear", antialias=True)
     smaller = all(new <= old for new, old in zip(size, x.shape[2:], strict=True))
-    return F.adaptive_avg_pool3d(x, size) if smaller else F.interpolate(x, size, mode="trilinear")
+    return (
+        F.adaptive_avg_pool3d(x, (size[0], size[1], size[2])) if smaller else F.interpolate(x, size, mode="trilinear")
+    )
 
 
 def _is_mask(x: Tensor) -> bool:

@@ -50,7 +50,7 @@ def _where(contract: InputContract, size: tuple[int, ...], other: bool) -> dict[
     """Spacing and centre of the scans of one case; nothing where a model reads whole scans."""
     if contract.spacing is None:
         return {}
-    own, middle = np.array(contract.spacing, np.float32), (np.array(size, np.float32) - 1) / 2
+    own, middle = np.array(contract.spacing, np.float32), np.array([(n - 1) / 2 for n in size], np.float32)
     if other:
         near_a_corner = middle * np.array([0.2, 0.4, 1.9], np.float32)
         return {"spacing": (own * np.array([1.6, 0.7, 0.9], np.float32))[None], "centre": near_a_corner[None]}

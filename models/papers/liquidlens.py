@@ -117,7 +117,10 @@ class LiquidLens(Classifier):
         whole = 2 * features + channels
         self.of_slice = nn.Sequential(nn.Dropout(dropout), nn.Linear(features, hidden))
         self.of_whole = nn.Sequential(nn.BatchNorm1d(whole), nn.Dropout(dropout), nn.Linear(whole, hidden))
-        self.liquid, width = both_ways(hidden, units, twin) if units else (None, 0)
+        self.liquid: nn.Module | None = None
+        width = 0
+        if units:
+            self.liquid, width = both_ways(hidden, units, twin)
         self.output = nn.Linear(hidden + width, outputs)
 
     def decide(self, inputs: Tensor) -> Decision:
