@@ -72,12 +72,13 @@ class Door(ThreadedAssociationServer):
             return False
         with self._guard:
             self._lines = [line for line in self._lines if not line.is_over]
-            if len(self._lines) >= self._node.associations:
+            while len(self._lines) >= self._node.associations:
                 most_silent = min(self._lines, key=lambda line: line.heard)
-                if time.monotonic() - most_silent.heard >= _BUSY:
-                    most_silent.cut()
-                    self._lines.remove(most_silent)
-            return len(self._lines) < 2 * self._node.associations  # those between are told that there are too many
+                if time.monotonic() - most_silent.heard < _BUSY:
+                    return False
+                most_silent.cut()
+                self._lines.remove(most_silent)
+        return True
 
     def get_request(self) -> tuple[socket.socket, Any]:
         return self.socket.accept()

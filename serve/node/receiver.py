@@ -48,7 +48,7 @@ class Receiver:
         tempfile.tempdir = str(arrivals.spool.incoming)
         entity = AE(node.title)
         entity.require_called_aet = True
-        entity.maximum_associations = node.associations
+        entity.maximum_associations = 2**16  # the door counts; pynetdicom counts those that were hung up on as well
         entity.maximum_pdu_size = PDU_BYTES
         entity.acse_timeout = entity.dimse_timeout = HANDSHAKE_SECONDS
         entity.network_timeout = node.silent_seconds
