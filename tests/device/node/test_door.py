@@ -8,6 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import numpy as np
 import pydicom
 import pytest
 from pynetdicom import AE
@@ -93,9 +94,9 @@ def test_associations_that_hang_keep_nobody_out(node):
 
 
 def test_an_image_that_is_too_large_ends_its_connection(node, tmp_path):
-    running = node(more="image_bytes = 20000")
-    image = studies.xray(tmp_path / "xray.dcm")
-    assert image.stat().st_size > 20_000
+    running = node(more="image_bytes = 100000")
+    image = studies.xray(tmp_path / "xray.dcm", pixels=np.zeros((512, 512), np.uint16))
+    assert image.stat().st_size > 500_000
     association = associate(running.receiver.port)
     assert association.send_c_store(image).get("Status") is None
     assert running.journal.counts() == {}
