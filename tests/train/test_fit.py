@@ -118,6 +118,21 @@ def test_a_folder_with_another_run_is_refused(liquid_run, tmp_path):
         train.train("LiqExp1N2", DATA, "quick", changes={"max_epochs": 2}, runs=tmp_path, progress=False)
 
 
+def test_threads_are_a_part_of_a_run(liquid_run, tmp_path):
+    """Noted in its recipe; who asks for none gets the run as it is, who asks for others is told."""
+    copied = RunFolder(shutil.copytree(liquid_run.path, tmp_path / liquid_run.path.name))
+    threads = copied.recipe().threads
+    assert threads == torch.get_num_threads()
+
+    def again(threads):
+        how = {"changes": {"max_epochs": 2}, "runs": tmp_path, "progress": False, "threads": threads}
+        return train.train("LiqExp1N2", DATA, "quick", **how).path
+
+    assert again(None) == again(threads) == copied.path
+    with pytest.raises(LiquidLensError, match="holds another run: its threads differs;"):
+        again(threads + 1)
+
+
 def test_the_seed_determines_the_weights(tmp_path):
     weights = [
         load_file(run(tmp_path / str(i), epochs=1, seed=seed).path / "weights.safetensors")
