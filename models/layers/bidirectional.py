@@ -132,7 +132,9 @@ def joined(ahead: Synapses, back: Synapses, units: int = 0) -> Synapses:
         wider, longer = fan_in - inputs, max(0, units - targets) if layer is ahead else 0
         by_row = (0, 0, 0, wider, 0, longer)
         gain, offset = F.pad(layer.gain, by_row), F.pad(layer.offset, by_row)
-        parts.append((F.pad(source + first, by_row[2:]), gain, offset, F.pad(layer.weight, (0, wider, 0, 0, 0, longer))))
+        parts.append(
+            (F.pad(source + first, by_row[2:]), gain, offset, F.pad(layer.weight, (0, wider, 0, 0, 0, longer)))
+        )
     source, *tables = (torch.cat(both) for both in zip(*parts, strict=True))
     everything = ahead.source is None and back.source is None and not units
     return Synapses(None if everything else source, *tables)

@@ -147,8 +147,10 @@ _better, _not_better = partial(_compared_groups, greater), partial(_compared_gro
 
 
 def _slower(runs: list[Summary]) -> Finding:
-    by_kind = ([v for d in HSE_DATASETS for v in _group(runs, d, kind, column="seconds")] for kind in ("Liq", "CNN"))
-    found = greater(*by_kind, alone=float("inf"), digits=0, of="network")
+    liquid, cnn = (
+        [v for d in HSE_DATASETS for v in _group(runs, d, kind, column="seconds")] for kind in ("Liq", "CNN")
+    )
+    found = greater(liquid, cnn, alone=float("inf"), digits=0, of="network")
     return found._replace(why=f"{found.why}; seconds of a training, on a machine that did other things, too")
 
 

@@ -30,15 +30,18 @@ from liquidlens.train.studies.reports.verdicts import (
 )
 
 #: With one seed each, a point of accuracy counts.
-_POINTS = {"alone": 0.01, **PER_CENT}
+_POINTS: dict[str, Any] = {"alone": 0.01, **PER_CENT}
 #: A network works at a rate where it is as good as at its best one, to five points.
 WORKS = 0.05
 
 
-def _accuracies(runs: list[Summary], pair: Sequence[str], data: str, recipe: str | None = None) -> list[list[float]]:
+def _accuracies(
+    runs: list[Summary], pair: Sequence[str], data: str, recipe: str | None = None
+) -> tuple[list[float], list[float]]:
     """Of a network with a recurrent layer and its partner, by seed."""
     chosen = at_best_rates(runs, data, recipe)
-    return [chosen[model].values(ACCURACY) if model in chosen else [] for model in pair]
+    first, second = (chosen[model].values(ACCURACY) if model in chosen else [] for model in pair)
+    return first, second
 
 
 def _helps(runs: list[Summary], pair: Sequence[str], data: str, recipe: str | None = None) -> Finding:
@@ -52,8 +55,8 @@ def _does_not_help(runs: list[Summary], pair: Sequence[str], data: str, recipe: 
 def _deeper(runs: list[Summary]) -> Finding:
     """Whether the difference is greater in the deepest pair than in the one with two layers, seed by seed."""
     shallow, *_, deep = (_accuracies(runs, pair, "mnist") for _, *pair in PAIRS_DEPTH)
-    by_seed = ([one - other for one, other in zip(*both, strict=True)] for both in (deep, shallow))
-    return greater(*by_seed, **_POINTS)
+    deeper, shallower = ([one - other for one, other in zip(*both, strict=True)] for both in (deep, shallow))
+    return greater(deeper, shallower, **_POINTS)
 
 
 def _higher_rates(runs: list[Summary]) -> Finding:
