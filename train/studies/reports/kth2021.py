@@ -32,8 +32,8 @@ def _results(runs: list[Summary]) -> str:
         at_the_end = ours(run, "last_test_accuracy"), ours(run, AUC)
         rows.append((name, f"{run.parameters:,}", *columns, *at_the_end, *cost(run)))
     header = ("configuration", "parameters", "train recall", "published", "test recall", "published")
-    at_the_end = ("test accuracy at the end", "test AUC at the end", "epochs", "seconds")
-    return table((*header, *at_the_end), rows) if rows else NO_RUN
+    last = ("test accuracy at the end", "test AUC at the end", "epochs", "seconds")
+    return table((*header, *last), rows) if rows else NO_RUN
 
 
 def _ranking(runs: list[Summary]) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 from liquidlens.train.studies.reports.rows import Summary
 from liquidlens.train.studies.reports.tum2018 import (
@@ -124,6 +125,10 @@ def _all_states(runs: list[Summary]) -> Finding:
     return not_greater(*_accuracies(runs, ("CNN-LSTM-16x16-full", "CNN-LSTM-16x16"), "mnist"), **_POINTS)
 
 
+def _as_printed(runs: list[Summary], where: str) -> Finding:
+    return inside(beside_printed(runs, where), ACCURACY, PRINTED[where][1])
+
+
 _PAIRS = ((PAIRS_MNIST, "mnist"), (PAIRS_DEPTH, "mnist"), (PAIRS_CIFAR10, "cifar10"))
 _UNPLANNED = not_run("no plan has it yet")
 CLAIMS = (
@@ -146,7 +151,7 @@ CLAIMS = (
         Claim(
             "the printed accuracies",
             where,
-            lambda runs, where=where: inside(beside_printed(runs, where), ACCURACY, PRINTED[where][1]),
+            partial(_as_printed, where=where),
         )
         for where in PRINTED
     ),
