@@ -43,11 +43,12 @@
   document.addEventListener("click", ({ target, clientX, clientY }) => {
     const stage = target instanceof Element && target.closest(".stage.pointed");
     const picture = stage && stage.querySelector("img").getBoundingClientRect();
-    const field = stage && stage.closest(".viewer").querySelector(".click textarea, .click input");
+    const field = stage && stage.closest(".viewer").querySelector(".click :is(textarea, input)");
     if (!field) return;
     const shares = [(clientX - picture.left) / picture.width, (clientY - picture.top) / picture.height];
     if (shares.some((share) => share < 0 || share >= 1)) return;
     field.value = `${stage.dataset.stage} ${shares.map((share) => share.toFixed(4)).join(" ")}`;
     field.dispatchEvent(new Event("input", { bubbles: true }));
+    field.dispatchEvent(new KeyboardEvent("keypress", { key: "Enter", bubbles: true })); // Gradio tells its server then
   });
 })();

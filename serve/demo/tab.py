@@ -139,7 +139,7 @@ class Tab:
         )
         view = [*self.panel.sliders, self.panel.level, self.panel.width]
         looks = runs | {"trigger_mode": "always_last", "show_progress": "hidden"}
-        self.panel.click.input(self._look, [self.case, self.panel.click, *view], shown, **looks)
+        self.panel.click.submit(self._look, [self.case, self.panel.click, *view], shown, **looks)
         self.panel.here.click(self._look_here, [self.case, *view], shown, **looks)
         self.step.input(self._draw_step, [self.case, self.step], self.wiring, **DRAWS)
 
