@@ -5,7 +5,6 @@ process; ratios matter more than milliseconds, which depend on the machine.
 """
 
 import argparse
-import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -48,14 +47,11 @@ def alternate(actions: Sequence[Callable[[], object]], repeats: int) -> list[flo
     """Median milliseconds of each action, run in turn after one warm-up; in another order each time, because an action
     pays for what the one before it left in the caches."""
     times: list[list[float]] = [[] for _ in actions]
-    in_turn = list(zip(actions, times, strict=True))
-    order = random.Random(0)
     for _ in range(repeats + 1):
-        for action, measured in in_turn:
+        for i in torch.randperm(len(actions)).tolist():
             started = time.perf_counter()
-            action()
-            measured.append(1000 * (time.perf_counter() - started))
-        order.shuffle(in_turn)
+            actions[i]()
+            times[i].append(1000 * (time.perf_counter() - started))
     return [statistics.median(measured[1:]) for measured in times]
 
 
