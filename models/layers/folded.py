@@ -100,7 +100,7 @@ class FoldedLayer(nn.Module):
         """One time step: inputs (batch, features), state (batch, neurons), time spans (batch,), (batch, 1), one for
         all, or a number that is `span`; returns the outputs and the next state."""
         span = None if self.span is not None else torch.as_tensor(timespans).reshape(-1, 1).expand(x.shape[0], 1)
-        (state,), _ = self._once((state,), x, span)
+        (state,), _ = self._once((self._coded(state),), x, span)
         state = self._decoded(state)
         return self.read(state), state
 
@@ -110,7 +110,7 @@ class FoldedLayer(nn.Module):
         if (self.span is None) != (spans is not None):
             raise RuntimeError("a layer is folded either with time spans or without")
         state, *memory = states
-        carry = ((state - self.shift) / self.scale if self.scale != 1 else state, *memory)
+        carry = (self._coded(state), *memory)
         if steps.shape[0] == 1:
             carry, state = self._once(carry, steps[0], None if spans is None else spans[0])
             carried = state[None]
@@ -142,6 +142,9 @@ class FoldedLayer(nn.Module):
         output, cell = self.memory.step(state, cell, drive[-1])
         state = self.step(output, *drive[:-1])
         return (state, cell), state.clone()
+
+    def _coded(self, state: Tensor) -> Tensor:
+        return (state - self.shift) / self.scale if self.scale != 1 and not self.is_cell else state
 
     def _decoded(self, carried: Tensor) -> Tensor:
         return carried * self.scale + self.shift if self.scale != 1 else carried

@@ -114,7 +114,7 @@ def paths(data: bytes) -> bool:
     """A list of scans; the paths are split, and not followed: a list may name any folder of this machine."""
     path = written("list.parquet" if data[:4] == b"PAR1" else "list.csv", data)
     try:
-        return len([split(source) for source in islice(inputs._listed(path), 1_000)]) > 0
+        return len([split(one.source) for one in islice(inputs._listed(path, pointed=True), 1_000)]) > 0
     except LiquidLensError as error:
         return refused(error)
 

@@ -49,7 +49,7 @@ def test_batch_norm_of_3n3_uses_the_statistics_of_each_slice():
 def test_wirings_have_the_synapses_of_the_published_source(name, sensory, internal):
     """Parameter counts cannot tell "Auto" from "Full" in Table 1; the synapses that exist do."""
     layers = [module for module in models.build(name).modules() if isinstance(module, LTC)]
-    assert [int(layer.wires().sensory_exists.sum()) for layer in layers] == sensory
+    assert [int(layer.wires().sensory.exists.sum()) for layer in layers] == sensory
     assert [len(layer.wires().source) for layer in layers] == internal
 
 

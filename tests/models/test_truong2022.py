@@ -40,7 +40,7 @@ def test_sequences_hold_what_they_are_named_after():
 def test_the_original_policy_has_the_synapses_of_its_paper():
     (layer,) = (module for module in models.build("CRNet-NCP-y").modules() if isinstance(module, LTC))
     wires = layer.wires()
-    assert (int(wires.sensory_exists.sum()), len(wires.source)) == (192, 58)
+    assert (int(wires.sensory.exists.sum()), len(wires.source)) == (192, 58)
 
 
 def test_eight_inputs_are_the_last_eight_outputs():

@@ -37,7 +37,7 @@ def xrays(folder, patients=6, images_each=2):
 
 
 def paths(dataset):
-    return {split: scans.items for split, scans in dataset.scans.items()}
+    return {split: [Path(origin.path) for origin in found] for split, found in dataset.origins.items()}
 
 
 def test_a_folder_is_split_by_patient(tmp_path):

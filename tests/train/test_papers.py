@@ -9,7 +9,7 @@ from PIL import Image
 
 from liquidlens import export, train
 from liquidlens.errors import LiquidLensError
-from liquidlens.train import datasets
+from liquidlens.train import datasets, recipes
 from liquidlens.train.loop import fit, module
 from liquidlens.train.loop.prepare import prepare
 from liquidlens.train.run import RunRecipe
@@ -71,7 +71,7 @@ def test_kth_2021_reports_the_mean_over_all_epochs_and_validates_on_the_test_set
     assert corrected.metrics().best.val != corrected.metrics().best.test
 
     data = datasets.load("phantom-cxr")
-    published = folder.recipe().model_copy(update={"training": fit.training_settings("kth-2021")})
+    published = folder.recipe().model_copy(update={"training": recipes.training("kth-2021")})
     inputs, labels = fit.splits(data, published)
     assert len(inputs["train"]) == 600 + 150, "it trains on what others validate on, too: first, as in the file"
     assert labels["train"][:150].tolist() == data.labels["val"].tolist()
@@ -186,7 +186,7 @@ def test_sizes_that_do_not_fit(tmp_path):
 def test_names_of_runs_say_what_differs():
     data = datasets.load("phantom-vessel3d")
     resolve = RunRecipe.resolve
-    settings = fit.training_settings("hse-2024", {"subset": 50, "max_epochs": 3})
+    settings = recipes.training("hse-2024", {"subset": 50, "max_epochs": 3})
     recipe = resolve("LSTMExp5N2", ("source_layout",), (32, 28, 28), data, "phantom-vessel3d", settings, 4)
     assert recipe.name == "phantom-vessel3d-LSTMExp5N2+source_layout@32x28x28-hse-2024+max_epochs=3+subset=50-seed4"
     torch.manual_seed(0)
