@@ -25,6 +25,9 @@ from liquidlens.serve.predict.predictor import Predictor
 from tests.device.accessibility import violations
 from tests.device.conftest import NODULE
 
+#: Nothing on the page is about to change its look.
+STILL = """() => !document.querySelector('.pending') && document.getAnimations().every(
+    (one) => one.playState !== 'running' || one.effect.getComputedTiming().endTime === Infinity)"""
 #: By axe-core's rule, what is Gradio's own markup and none of ours to change: the button that takes files is named
 #: "Click to upload or drop files", and says so in other words.
 GRADIO = {"label-content-name-mismatch": ".upload-container"}
@@ -314,6 +317,7 @@ def test_every_tab_fits(page, address, look, xray):
     def picture(name: str) -> None:
         assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{name} is wider than the page"
         expect(page.get_by_text("Research use only. Not a medical device.")).to_be_in_viewport()
+        page.wait_for_function(STILL)  # Gradio fades what is being worked on
         assert violations(page, GRADIO) == [], name
         save_picture(page, f"{name}-{look}")
 
