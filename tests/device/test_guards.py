@@ -77,7 +77,8 @@ def test_every_route_of_gradio_that_is_not_listed_is_refused(server, address):
                 assert "nothing at this address" in error_of(content)
     assert refused > 40
     assert served == {
-        "/", "/readyz", "/metrics", "/config", "/theme.css", "/favicon.ico", "/manifest.json", "/robots.txt", "/assets/{path:path}",
+        "/", "/readyz", "/metrics", "/config", "/theme.css", "/favicon.ico", "/manifest.json", "/robots.txt",
+        "/assets/{path:path}",
         "/static/{path:path}", "/svelte/{path:path}", "/gradio_api/call/{api_name}",
         "/gradio_api/call/{api_name}/{event_id}", "/gradio_api/file={path_or_url:path}",
         "/gradio_api/heartbeat/{session_hash}", "/gradio_api/info", "/gradio_api/queue/data", "/gradio_api/queue/join",
