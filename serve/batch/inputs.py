@@ -4,7 +4,6 @@ import codecs
 import csv
 import glob
 import hashlib
-import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,13 +13,12 @@ from typing import Any
 from liquidlens.errors import LiquidLensError
 from liquidlens.imaging.collection import Place
 from liquidlens.imaging.formats.kinds import Kind, kind_by_content, kind_of
+from liquidlens.imaging.points import POINT, POINT_MM, point_of
 from liquidlens.imaging.read import exists, split
 
 #: Standard input as an input: a path per line.
 STDIN = "-"
 LISTS = (".csv", ".parquet")
-#: Columns of a list that say where in a volume to look: a voxel, or a point of the patient in millimetres (LPS).
-POINT, POINT_MM = ("slice", "row", "column"), ("x", "y", "z")
 #: Folders within folders that are searched here; the rest is one place.
 _DEEP = 100
 #: Arrays are split between shards, all other files go to one of them whole: to see that a file holds one scan only, it
@@ -221,18 +219,8 @@ def _text(row: Mapping[str, object], column: str) -> str:
 
 
 def _point(row: Mapping[str, object], names: tuple[str, ...], where: str) -> tuple[float, ...] | None:
-    """The numbers in three columns of a row; None if they are empty, or not all there.  Raises LiquidLensError if they
-    are no numbers."""
-    texts = [_text(row, name) for name in names]
-    if not any(texts) or not all(name in row for name in names):
-        return None
-    try:
-        numbers = tuple(map(float, texts))
-    except ValueError:
-        numbers = (math.nan,)
-    if not all(map(math.isfinite, numbers)):
-        raise LiquidLensError(f"{where}: {', '.join(names)} are three numbers, not {', '.join(map(repr, texts))}.")
-    return numbers
+    """The point in three columns of a row; None if not all of them are there."""
+    return point_of([_text(row, name) for name in names], names, where) if all(name in row for name in names) else None
 
 
 def _rows(path: Path) -> Iterator[Mapping[str, object]]:

@@ -1,18 +1,17 @@
 """From the cells of a table to rows: which scan, which label, whose, in which split, and where in it to look."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
 from liquidlens.errors import LiquidLensError, unknown
+from liquidlens.imaging.points import POINT, POINT_MM, point_of
 from liquidlens.imaging.read import split
 from liquidlens.train.datasets.dataset import Task
 from liquidlens.train.datasets.reading import Reading
 from liquidlens.train.datasets.table.sheet import Sheet
 
 #: The columns that mean something, by the names that they have unless `Reading.columns` gives others.
-POINT, POINT_MM = ("slice", "row", "column"), ("x", "y", "z")
 COLUMNS = ("path", "label", "patient", "split", "mask", *POINT, *POINT_MM)
 SPLIT_NAMES = {
     "train": "train",
@@ -82,8 +81,8 @@ def list_rows(sheet: Sheet, reading: Reading) -> Listed:
                 patient=said.get("patient") or None,
                 split=_split(said.get("split", ""), where),
                 mask=_existing(sheet.path.parent, said["mask"], where, "mask") if said.get("mask") else None,
-                point=_numbers(where, [said.get(name, "") for name in POINT], POINT),
-                point_mm=_numbers(where, [said.get(name, "") for name in POINT_MM], POINT_MM),
+                point=point_of([said.get(name, "") for name in POINT], POINT, where),
+                point_mm=point_of([said.get(name, "") for name in POINT_MM], POINT_MM, where),
             )
         )
     if unlabelled:
@@ -204,18 +203,6 @@ def _split(text: str, where: str) -> str | None:
     if text.lower() not in SPLIT_NAMES:
         raise LiquidLensError(f"{where}: the split {text!r} is none of train, val and test.")
     return SPLIT_NAMES[text.lower()]
-
-
-def _numbers(where: str, texts: list[str], names: tuple[str, ...]) -> tuple[float, ...] | None:
-    if not any(texts):
-        return None
-    try:
-        numbers = tuple(map(float, texts))
-    except ValueError:
-        numbers = (math.nan,)
-    if not all(map(math.isfinite, numbers)):
-        raise LiquidLensError(f"{where}: {', '.join(names)} are three numbers, not {', '.join(map(repr, texts))}.")
-    return numbers
 
 
 def _checked(rows: Sequence[Row]) -> tuple[Row, ...]:
