@@ -42,6 +42,13 @@ def test_the_run_folder_is_complete_and_plain(liquid_run):
     assert metrics.last.val["loss"] == pytest.approx(float(history[-1]["val_loss"]), rel=1e-4)
 
 
+def test_the_last_epoch_counts_where_the_recipe_says_so(tmp_path):
+    by_loss, last = (run(tmp_path, learning_rate=0.3, select=select).metrics() for select in ("loss", "last"))
+    assert by_loss.best_epoch < 2, "this rate makes the loss rise"
+    assert last.best_epoch == 2
+    assert last.best == last.last == by_loss.last
+
+
 @pytest.mark.parametrize("average", [0, 20])
 def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path, monkeypatch, average):
     # With dropout: the random draws must go on where they stopped, too.

@@ -12,10 +12,12 @@ from liquidlens.train.run import RunFolder
 
 
 def badness(settings: Training, figures: dict[str, float]) -> float:
-    """What the best epoch has least of: validation loss, or minus validation accuracy; infinite where the loss is not a
-    number, since the training has diverged."""
+    """What the selected epoch has least of: validation loss, minus validation accuracy, or minus its number; infinite
+    where the loss is not a number, since the training has diverged."""
     if math.isnan(figures["val_loss"]):
         return math.inf
+    if settings.select == "last":
+        return -figures["epoch"]
     return figures["val_loss"] if settings.select == "loss" else -figures["val_accuracy"]
 
 

@@ -9,6 +9,10 @@ from liquidlens.train import recipes
 from liquidlens.train.names import Network, Rule
 
 
+#: Other values for some fields of a recipe.
+Changes = tuple[tuple[str, Any], ...]
+
+
 @dataclass(frozen=True)
 class Trial:
     """What is run with one seed after another: a model on a dataset.
@@ -20,7 +24,7 @@ class Trial:
     model: str
     data: str
     recipe: str | None = None
-    changes: tuple[tuple[str, Any], ...] = ()
+    changes: Changes = ()
     flags: tuple[str, ...] = ()
     size: tuple[int, ...] | None = None
 
@@ -77,7 +81,10 @@ LIQUID = (
 SOURCE_LAYOUT = ("LSTMExp5N2", "RNNExp5N5", "RNNExp5N6", "LSTMExp5N3", "LSTMExp5N4")
 HSE_DATASETS = ("adrenalmnist3d", "vesselmnist3d")
 #: Of our own networks for X-rays: data and size of the input.
-XRAYS: tuple[tuple[str, tuple[int, ...] | None], ...] = (("chestxray224", None), ("pneumoniamnist", (28, 28)))
+XRAYS: tuple[tuple[str, tuple[int, ...] | None, Changes], ...] = (
+    ("chestxray224", None, ()),
+    ("pneumoniamnist", (28, 28), (("shift", 2.0),)),
+)
 #: What stands in for the liquid layers of LiquidLens-X: nothing, and as many parameters of something else.
 XRAY_TWINS: tuple[tuple[str, ...], ...] = ((), ("mean",), ("gru",), ("rnn",), ("cfc",))
 #: The paper's third dataset, and other nodules, whose results are not to be compared with the published ones.
@@ -198,8 +205,8 @@ PLANS = {
             *_each(["LiquidLens-S"], HSE_DATASETS, flags=("uneven", "timespans")),
             *_each(["LiquidLens-M"], HSE_DATASETS),
             *(
-                Trial("LiquidLens-X", data, "liquidlens-x", flags=twin, size=size)
-                for data, size in XRAYS
+                Trial("LiquidLens-X", data, "liquidlens-x", changes, flags=twin, size=size)
+                for data, size, changes in XRAYS
                 for twin in XRAY_TWINS
             ),
         ),
