@@ -45,7 +45,7 @@ def _uneven(runs: list[Summary]) -> str:
 
 def _xrays(runs: list[Summary]) -> str:
     found = {(run.dataset, "".join(run.network.flags)): run for run in runs if run.network.model == "LiquidLens-X"}
-    there = [found[data, twin] for data, _ in XRAYS for twin in TWINS if (data, twin) in found]
+    there = [found[data, twin] for data, *_ in XRAYS for twin in TWINS if (data, twin) in found]
     header = ("dataset", "its rows are passed by", "parameters", "seeds", "AUC", "accuracy", "ECE")
     rows = [
         (
