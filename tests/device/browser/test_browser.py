@@ -9,7 +9,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nibabel
@@ -106,6 +106,14 @@ def answered(page: Page) -> Locator:
     answer = visible(page, "section.answer")
     expect(answer).to_be_visible(timeout=30_000)
     return answer
+
+
+def wait(what: Callable[[], object]) -> None:
+    """Until it is so; what never comes to be so is an error."""
+    until = time.monotonic() + 30
+    while not what():
+        assert time.monotonic() < until, "it did not come to that"
+        time.sleep(0.05)
 
 
 def result(page: Page) -> dict:
@@ -351,14 +359,12 @@ def test_a_closed_page_leaves_no_scan_on_the_server(browser, address, server, ve
     def with_scan() -> list[str]:
         return [name for name, kept in list(sessions.items()) if any(kept.state_data.values())]
 
-    before = with_scan()
+    before = set(with_scan())
     page = browser.new_page()
     page.goto(address)
     open_scan(page, "Segmented shape", vessel)
     answered(page)
-    (session,) = set(with_scan()) - set(before)
+    wait(lambda: set(with_scan()) - before)  # Gradio keeps it once the event has ended: after the answer is shown
+    (session,) = set(with_scan()) - before
     page.close()
-    until = time.monotonic() + 30
-    while session in sessions and time.monotonic() < until:
-        time.sleep(0.05)
-    assert session not in sessions
+    wait(lambda: session not in sessions)
