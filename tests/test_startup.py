@@ -124,5 +124,5 @@ print(bool(_SCIPY_AVAILABLE), bool(_TRANSFORMERS_GREATER_EQUAL_4_4))
 """
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     modules, known = done.stdout.splitlines()
-    assert not {"transformers", "optimum", "monai", "tensorboard"} & set(modules.split())
+    assert not {"transformers", "optimum", "monai", "tensorboard", "matplotlib"} & set(modules.split())
     assert known == f"True {find_spec('transformers') is not None}"
