@@ -33,12 +33,12 @@ class Contrast(nn.Module):
     """
 
     down: Tensor
-    across: Tensor
+    across: Tensor | None
 
     def __init__(self, rows: int, columns: int):
         super().__init__()
         self.register_buffer("down", _blur(rows))
-        self.register_buffer("across", _blur(columns).T.contiguous())
+        self.register_buffer("across", None if columns == rows else _blur(columns))
 
     def forward(self, images: Tensor) -> Tensor:
         centred = images - images.mean((2, 3), keepdim=True)
@@ -48,7 +48,8 @@ class Contrast(nn.Module):
         return torch.cat([images, of_image / 2, of_near / 2], 1)
 
     def _around(self, images: Tensor) -> Tensor:
-        return self.down @ images @ self.across
+        across = self.down if self.across is None else self.across
+        return (across @ (self.down @ images).mT).mT  # not `images @ across`: a file would hold the matrix twice
 
 
 def _blur(length: int) -> Tensor:
