@@ -4,7 +4,7 @@ labels: (n,) class numbers from 0; multi-label data has (n, classes) of 0 and 1.
 probabilities: (n, classes) in [0, 1], as `probabilities` makes them.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -198,9 +198,9 @@ def bootstrap(
     """
     if metric in _OF_RANKS and not np.isnan(probabilities).any():
         probabilities = _ranks(probabilities)  # once, and not in each sample
-    draws = _draws(len(labels), samples, seed) if patients is None else _draws_of(patients, samples, seed)
+    draws = _draws(len(labels), samples, seed) if patients is None else draws_of(patients, samples, seed)
     figures = [metric(labels.take(i, 0), probabilities.take(i, 0)) for i in draws]  # faster than labels[i]
-    return _interval(figures, level)
+    return interval(figures, level)
 
 
 def paired_bootstrap(
@@ -217,7 +217,7 @@ def paired_bootstrap(
     Both are judged on the same drawn scans, so what is hard for both does not widen the interval; else as `bootstrap`.
     """
     draws = _draws(len(labels), samples, seed)
-    return _interval([metric(labels[i], second[i]) - metric(labels[i], first[i]) for i in draws], level)
+    return interval([metric(labels[i], second[i]) - metric(labels[i], first[i]) for i in draws], level)
 
 
 def _draws(scans: int, samples: int, seed: int) -> Iterator[NDArray[np.int64]]:
@@ -226,7 +226,8 @@ def _draws(scans: int, samples: int, seed: int) -> Iterator[NDArray[np.int64]]:
         yield rng.integers(0, scans, scans)
 
 
-def _draws_of(patients: NDArray, samples: int, seed: int) -> Iterator[NDArray[np.int64]]:
+def draws_of(patients: NDArray, samples: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    """Which scans samples hold: as many patients as there are, drawn with replacement, each with all of their scans."""
     _, first, counts = np.unique(np.sort(patients), return_index=True, return_counts=True)
     order = np.argsort(patients, kind="stable")
     for drawn in _draws(len(first), samples, seed):
@@ -235,7 +236,8 @@ def _draws_of(patients: NDArray, samples: int, seed: int) -> Iterator[NDArray[np
         yield order[np.repeat(first[drawn], counts[drawn]) + within]
 
 
-def _interval(figures: list[float], level: float) -> tuple[float, float]:
+def interval(figures: Sequence[float], level: float = 0.95) -> tuple[float, float]:
+    """The percentiles between which a share of bootstrapped figures lies; (NaN, NaN) if all of them are NaN."""
     known = np.array(figures)[~np.isnan(figures)]
     if not len(known):
         return float("nan"), float("nan")

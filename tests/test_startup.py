@@ -51,6 +51,7 @@ REFUSALS = [
     (["train", "LiqExp4N2", "phantom-vessel3d", "--size", "9x9"], "LiqExp4N2 reads volumes, not images"),
     (["train", "no.csv"], "no.csv is no table and no folder of scans"),
     (["evaluate", "no/run"], "There is no run folder no/run"),
+    (["compare", "no/run", "no/twin"], "There is no run folder no/run"),
     (["sweep", "mnist", "EQ2425", "--rates", "fast"], "--rates takes numbers separated by commas"),
     (["sweep", "mnist", "EQ"], "There is no model named 'EQ'"),
     (["search", "CNNExp4N", "phantom-vessel3d", "--over", "shift=1,2"], "There is no model named 'CNNExp4N'"),

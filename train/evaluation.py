@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,10 +11,13 @@ from liquidlens import metrics
 from liquidlens.errors import LiquidLensError
 from liquidlens.train import datasets
 from liquidlens.train.evidence import Figure, Shortcut, figures
-from liquidlens.train.loop.fit import draw_subset, evaluate, raw_splits
+from liquidlens.train.loop.fit import draw_subset, logits_of, raw_splits
 from liquidlens.train.loop.prepare import prepare
 from liquidlens.train.run import RunFolder, RunRecipe, Weights
 from liquidlens.train.studies.crossvalidation import out_of_fold, said
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -46,8 +50,6 @@ def evaluate_run(run: Path, weights: Weights = "best", data_root: str | Path | N
 
     Raises LiquidLensError if the run is not finished, is of poses, or its data is not what it was.
     """
-    import torch
-
     folder = RunFolder(run)
     recipe, found = folder.recipe(), folder.metrics()
     if recipe.task == "pose":
@@ -57,17 +59,8 @@ def evaluate_run(run: Path, weights: Weights = "best", data_root: str | Path | N
         labels, logits, whose = out_of_fold(folder, recipe)
         of, paths, patients = str(found.cross_validation), _paths(folder), whose.tolist()
     else:
-        dataset = datasets.load(recipe.dataset, data_root, skip_bad=True, reading=recipe.reading)
-        if dataset.md5 != recipe.dataset_md5:
-            raise LiquidLensError(f"{run} was trained on another version of {recipe.dataset} than the one at hand.")
-        scans, truth = raw_splits(dataset, recipe)
-        labels = truth["test"]
-        torch.manual_seed(recipe.seed)
-        inputs = prepare(scans["test"], recipe.input)
-        batch = recipe.training.evaluation_batch_size
-        batches = evaluate(folder.load_model(weights), inputs, torch.from_numpy(labels), batch)
-        logits = torch.cat([outputs for outputs, _ in batches]).numpy()
-        paths, patients = _whose(dataset, recipe, len(labels))
+        inputs, labels, paths, patients = unseen(folder, recipe, data_root)
+        logits = logits_of(folder.load_model(weights), recipe, inputs)
         of = f"{len(labels):,} test scans of {len(set(patients)):,} patients"
     probabilities = metrics.probabilities(logits / temperature, recipe.task == "multi-label")
     return Evaluation(
@@ -80,6 +73,20 @@ def evaluate_run(run: Path, weights: Weights = "best", data_root: str | Path | N
         labels=labels,
         probabilities=probabilities,
     )
+
+
+def unseen(
+    folder: RunFolder, recipe: RunRecipe, data_root: str | Path | None = None
+) -> tuple["Tensor", NDArray, list[str], list[str]]:
+    """What a run is tested on: the network's inputs, and the labels, paths and patients of their scans.
+
+    Raises LiquidLensError if its data is not what it was.
+    """
+    dataset = datasets.load(recipe.dataset, data_root, skip_bad=True, reading=recipe.reading)
+    if dataset.md5 != recipe.dataset_md5:
+        raise LiquidLensError(f"{folder.path} was trained on another version of {recipe.dataset} than the one at hand.")
+    scans, truth = raw_splits(dataset, recipe)
+    return prepare(scans["test"], recipe.input), truth["test"], *_whose(dataset, recipe, len(truth["test"]))
 
 
 def _whose(dataset: datasets.Dataset, recipe: RunRecipe, count: int) -> tuple[list[str], list[str]]:

@@ -18,7 +18,7 @@ app = typer.Typer(
 app.command("models")(zoo.list_models)
 app.command("recipes")(zoo.list_recipes)
 own = (zoo.data, phantoms.phantom, training.train, training.evaluate)
-workshop = (*own, training.sweep, training.search, studies.study, studies.tables)
+workshop = (*own, training.sweep, training.search, studies.study, studies.tables, studies.compare)
 for command in (*workshop, exporting.export, exporting.onnx, exporting.audit, *device.COMMANDS):
     app.command()(command)
 

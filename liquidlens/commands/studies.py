@@ -1,16 +1,18 @@
-"""The commands of the papers' studies: `study`, `tables`."""
+"""The commands of studies: `study`, `tables`, and of two runs `compare`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from liquidlens.commands.options import DataRoot, Runs, parsed_changes
-from liquidlens.console import console, fail
+from liquidlens.console import console, fail, print_columns
 
 
 def study(
-    paper: Annotated[str, typer.Argument(help="hse-2024, tum-2018, kth-2021, cmu, truong-2022 or liquidlens.")],
+    paper: Annotated[
+        str, typer.Argument(help="hse-2024, tum-2018, kth-2021, cmu, truong-2022, liquidlens or liquid-layers.")
+    ],
     datasets: Annotated[str, typer.Option(help="Separated by commas; by default the study's.")] = "",
     models: Annotated[
         str, typer.Option(help="Some of its models, separated by commas; with a flag as LSTMExp5N2+source_layout.")
@@ -66,3 +68,34 @@ def tables(
     for paper in papers or sorted(path.stem for path in results.glob("*.csv")):
         for path in write(paper, results, pages, pictures):
             console.print(str(path), soft_wrap=True)
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(help="A run folder that `liquidlens train` left.")],
+    second: Annotated[Path, typer.Argument(help="Another one, of the same data.")],
+    weights: Annotated[Literal["best", "last"], typer.Option(help="As of `liquidlens export`.")] = "best",
+    out: Annotated[Path | None, typer.Option(help="Add the figures of all severities to this .csv table.")] = None,
+    data_root: DataRoot = None,
+) -> None:
+    """Say how two runs differ on the same test scans, as they are and corrupted, with intervals over patients."""
+    from liquidlens.train import RunFolder
+
+    for run in (first, second):
+        if not any(run.glob("fold-*")):
+            RunFolder(run).check_finished(weights)
+    from liquidlens.train import comparison
+
+    if out is not None and out.is_file():
+        comparison.read(out)
+    found = comparison.compare(first, second, weights, data_root)
+    if out is not None:
+        found.add_to(out)
+    rows = [
+        (line.words, f"{line.first[0]:.3f}", f"{line.second[0]:.3f}", *line.differences)
+        for line in found.lines
+        if line.condition[1] in ("0", comparison.MEAN)
+    ]
+    of = f"{found.scans:,} test scans of {found.patients:,} patients"
+    console.print(f"{of}; the first minus the second, 95 % intervals over patients.", soft_wrap=True)
+    named = ("AUC", "accuracy", "ECE", "accuracy on the surest 90 %")
+    print_columns(("scans", "AUC of the first", "of the second", *(f"{name}, difference" for name in named)), rows)

@@ -11,8 +11,10 @@ from liquidlens.errors import LiquidLensError
 from liquidlens.imaging import read
 from liquidlens.imaging.phantoms import nodules
 from liquidlens.serve.predict import Predictor
+from liquidlens.train.comparison import CLEAN, answers_of
 from liquidlens.train.datasets import Reading
 from liquidlens.train.evaluation import evaluate_run
+from liquidlens.train.run import RunFolder
 from liquidlens.train.studies.crossvalidation import crossvalidate, out_of_fold
 
 SCANS = 24
@@ -52,6 +54,21 @@ def test_every_scan_is_answered_once_by_a_model_that_has_not_seen_its_patient(ru
         assert not seen & {row["patient"] for row in answered}
         assert {row["path"] for row in answered} == {row["path"] for row in split if row["split"] == "test"}
     assert all(float(row["p(benign)"]) + float(row["p(malignant)"]) == pytest.approx(1, abs=1e-5) for row in rows)
+
+
+def test_it_is_compared_by_the_answers_of_its_folds(run):
+    found = answers_of(run.path)
+    answers, labels = [], []
+    for fold in (1, 2):
+        temperature = RunFolder(run.path / f"fold-{fold}").metrics().best.temperature
+        for row in rows_of(run.path / "out-of-fold.csv"):
+            if row["fold"] == str(fold):
+                answers.append([float(row[name]) / temperature for name in row if name.startswith("logit")])
+                labels.append(found.recipe.labels.index(row["label"]))
+    known = metrics.probabilities(np.array(answers))
+    assert np.sort(found.by[CLEAN][:, 1]) == pytest.approx(np.sort(known[:, 1]), abs=1e-5)
+    assert metrics.auc(found.labels, found.by[CLEAN]) == pytest.approx(metrics.auc(np.array(labels), known))
+    assert len(found.patients) == SCANS
 
 
 def test_the_final_model_has_seen_all_scans_for_the_median_of_the_epochs(run):

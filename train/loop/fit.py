@@ -172,6 +172,13 @@ def evaluate(model: models.Classifier, inputs: Tensor, labels: Tensor, batch_siz
     return [(model(batch.to(device)).cpu(), truth) for batch, truth in batches]
 
 
+def logits_of(model: models.Classifier, recipe: RunRecipe, inputs: Tensor) -> NDArray:
+    """The answers (n, K) of a run's network to prepared inputs, before calibration."""
+    torch.manual_seed(recipe.seed)  # networks with random initial states draw them in evaluation, too
+    batches = evaluate(model, inputs, torch.zeros(len(inputs)), recipe.training.evaluation_batch_size)
+    return torch.cat([outputs for outputs, _ in batches]).numpy()
+
+
 def splits(dataset: Dataset, recipe: RunRecipe, augmented: bool = False) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Prepared inputs and labels of each split, as many and such as the recipe takes.
 

@@ -25,7 +25,7 @@ from liquidlens.train.datasets.shortcut import shortcut_of
 from liquidlens.train.evidence import CrossValidation, figures
 from liquidlens.train.loop.callbacks import Recorder
 from liquidlens.train.loop.evaluate import final_figures, temperature_of
-from liquidlens.train.loop.fit import check_same_run, evaluate, resolve, say_notes, train_on
+from liquidlens.train.loop.fit import check_same_run, logits_of, resolve, say_notes, train_on
 from liquidlens.train.loop.losses import loss_of
 from liquidlens.train.loop.prepare import prepare
 from liquidlens.train.recipes import settings_for
@@ -86,7 +86,7 @@ def crossvalidate(
         if not part.finished:
             train_on(dataset, of_fold, part, progress)
         epochs.append(part.metrics().best_epoch + 1)
-        logits = _logits(part, of_fold, dataset)
+        logits = logits_of(part.load_model("best"), of_fold, prepare(dataset.scans["test"], of_fold.input))
         answers |= {o.path: (fold + 1, own) for o, own in zip(dataset.origins["test"], logits, strict=True)}
         found = metrics.auc(dataset.labels["test"], metrics.probabilities(logits, whole.task == "multi-label"))
         say(f"Fold {fold + 1} of {reading.folds}: AUC {found:.3f} on {len(logits):,} scans, best epoch {epochs[-1]}.")
@@ -121,16 +121,6 @@ def out_of_fold(folder: RunFolder, recipe: RunRecipe) -> tuple[NDArray, NDArray,
         return labels, logits, np.array([row["patient"] for row in rows])
     except (KeyError, ValueError) as error:
         raise LiquidLensError(f"{path} is damaged: {error}.") from error
-
-
-def _logits(part: RunFolder, recipe: RunRecipe, dataset: Dataset) -> NDArray:
-    """The answers of a fold's best weights for its test scans."""
-    import torch
-
-    torch.manual_seed(recipe.seed)  # networks with random initial states draw them in evaluation, too
-    inputs, labels = prepare(dataset.scans["test"], recipe.input), torch.from_numpy(dataset.labels["test"])
-    batches = evaluate(part.load_model("best"), inputs, labels, recipe.training.evaluation_batch_size)
-    return torch.cat([outputs for outputs, _ in batches]).numpy()
 
 
 def _rows(whole: Dataset, answers: dict[str, tuple[int, NDArray]]) -> list[dict[str, str | float]]:
