@@ -8,7 +8,6 @@ from liquidlens.errors import LiquidLensError, unknown
 from liquidlens.train import recipes
 from liquidlens.train.names import Network, Rule
 
-
 #: Other values for some fields of a recipe.
 Changes = tuple[tuple[str, Any], ...]
 
@@ -42,12 +41,14 @@ class Plan:
     reported: the figure that the paper reports, as a column of the results table.
     figures: further columns of the results table, besides those of all studies, see `train.studies.results`.
     elsewhere: datasets on which its networks are trained only where they are named.
+    shares: the study whose results table, of the same columns, holds some of its lines.
     """
 
     trials: tuple[Trial, ...]
     reported: str
     figures: tuple[str, ...] = ()
     elsewhere: tuple[str, ...] = ()
+    shares: str | None = None
 
     def lines(self, paper: str) -> set[tuple[str, Network, Rule]]:
         """What the lines that its page shows begin with."""
@@ -85,7 +86,7 @@ XRAYS: tuple[tuple[str, tuple[int, ...] | None, Changes], ...] = (
     ("chestxray224", None, ()),
     ("pneumoniamnist", (28, 28), (("shift", 2.0),)),
 )
-#: What stands in for the liquid layers of LiquidLens-X: nothing, and as many parameters of something else.
+#: What stands in for the liquid layers of our own: nothing, and as many parameters of something else.
 XRAY_TWINS: tuple[tuple[str, ...], ...] = ((), ("mean",), ("gru",), ("rnn",), ("cfc",))
 #: The paper's third dataset, and other nodules, whose results are not to be compared with the published ones.
 NODULES, OTHER_NODULES = "nodulemnist3d", "lidc-nodule3d"
@@ -176,6 +177,25 @@ _KTH = (
 #: The report trains on all 50,000 images and draws errors of training and test images over the epochs.
 _CMU_CHANGES = (("max_epochs", CMU_EPOCHS), ("validate_on_test", True), ("measure_training", True))
 
+# --- Where liquid layers help: beside twins that differ in nothing else -------------------------------------
+
+#: A tenth of the training scans, in about as many steps as the recipe takes with all of them.
+TENTH = {
+    "adrenalmnist3d": (("subset", 119), ("batch_size", 32), ("max_epochs", 100)),
+    "vesselmnist3d": (("subset", 133), ("batch_size", 32), ("max_epochs", 100)),
+    "chestxray224": (("subset", 471), ("batch_size", 32), ("max_epochs", 80)),
+}
+
+
+def _twins(model: str, data: str, recipe: str) -> tuple[Trial, ...]:
+    """With liquid layers and with each twin: first on a tenth of the training scans, then on all."""
+    return tuple(
+        Trial(model, data, recipe, changes, flags=twin) for changes in (TENTH[data], ()) for twin in XRAY_TWINS
+    )
+
+
+_OF_OURS = ("best_test_ece_calibrated", "best_test_selective_accuracy")
+
 PLANS = {
     "hse-2024": Plan(_HSE, reported="last_test_auc", elsewhere=(NODULES, OTHER_NODULES)),
     "tum-2018": Plan(_TUM, reported="best_test_accuracy"),
@@ -211,7 +231,17 @@ PLANS = {
             ),
         ),
         reported="best_test_auc",
-        figures=("best_test_ece_calibrated", "best_test_selective_accuracy"),
+        figures=_OF_OURS,
+    ),
+    "liquid-layers": Plan(
+        (
+            *(trial for data in HSE_DATASETS for trial in _twins("LiquidLens-S", data, "liquidlens")),
+            *_twins("LiquidLens-X", "chestxray224", "liquidlens-x"),
+            *_each(["LiquidLens-CNN"], HSE_DATASETS, recipe="liquidlens"),
+        ),
+        reported="best_test_auc",
+        figures=_OF_OURS,
+        shares="liquidlens",
     ),
 }
 

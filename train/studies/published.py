@@ -137,6 +137,7 @@ TABLES: dict[str, dict[str, dict[tuple[str, str, str], Figures]]] = {
     },
     "truong-2022": {},  # no figure is printed
     "liquidlens": {},  # our own: nothing is published
+    "liquid-layers": {},
 }
 
 

@@ -10,6 +10,7 @@ from typing import Any, TextIO
 from liquidlens.errors import LiquidLensError
 from liquidlens.files import as_csv
 from liquidlens.train.run import RunFolder, RunMetrics
+from liquidlens.train.studies.plans import plan
 
 #: What makes a run: two lines differ in one of these.
 KEY = ("dataset", "dataset_md5", "model", "recipe", "seed")
@@ -105,6 +106,12 @@ class ResultsTable:
                     f"{self.path}, line {number} is not whole: remove it; its run will be done again."
                 )
         return [dict(zip(self.columns, row, strict=True)) for row in rows[1:]]
+
+
+def tables_of(paper: str, folder: str | Path) -> list[ResultsTable]:
+    """A study's own table, and that of the study which shares its lines."""
+    planned = plan(paper)
+    return [ResultsTable(Path(folder) / f"{name}.csv", planned.figures) for name in (paper, planned.shares) if name]
 
 
 def _figure(metrics: RunMetrics, name: str) -> float:

@@ -31,7 +31,7 @@ from liquidlens.train.recipes import settings_for
 from liquidlens.train.run import RunRecipe
 from liquidlens.train.studies.plans import Trial, plan, selected
 from liquidlens.train.studies.published import published
-from liquidlens.train.studies.results import ResultsTable
+from liquidlens.train.studies.results import ResultsTable, tables_of
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,9 @@ def study(
     if jobs < 1:
         raise LiquidLensError(f"A study takes at least one process, not --jobs {jobs}.")
     trials = selected(paper, datasets, models)
-    table = ResultsTable(Path(out) / f"{paper}.csv", plan(paper).figures)
+    table, *shared = tables_of(paper, out)
     grid = _grid(trials, seeds, changes or {}, Path(runs), data_root)
-    done = table.finished()
+    done = table.finished().union(*(other.finished() for other in shared))
     waiting = deque(run for run in grid if run.key not in done)
     say(f"{len(grid)} runs, {len(grid) - len(waiting)} of them are in {table.path}.")
 

@@ -2,32 +2,44 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from liquidlens.errors import LiquidLensError
 from liquidlens.files import replacing
+from liquidlens.train import comparison
 from liquidlens.train.studies.plans import plan
 from liquidlens.train.studies.published import original
-from liquidlens.train.studies.reports import cmu, hse2024, kth2021, liquidlens, truong2022, tum2018, tum2018_claims
+from liquidlens.train.studies.reports import (
+    cmu,
+    hse2024,
+    kth2021,
+    liquid_layers,
+    liquidlens,
+    truong2022,
+    tum2018,
+    tum2018_claims,
+)
 from liquidlens.train.studies.reports.markdown import NO_RUN, Plot, Tables, replaced, searched
 from liquidlens.train.studies.reports.missing import missing
-from liquidlens.train.studies.reports.rows import Summary, summaries
+from liquidlens.train.studies.reports.rows import Row, Summary, summaries
 from liquidlens.train.studies.reports.verdicts import Claim, verdicts
-from liquidlens.train.studies.results import ResultsTable
+from liquidlens.train.studies.results import tables_of
 
 
 @dataclass(frozen=True)
 class Report:
     """What a page holds.  tables: by the name of its part; plots: by the name of its picture; searches: tables
     ``RESULTS/search/NAME.csv`` in parts of that name; claims: of a paper, in the part "verdicts", and what has not run
-    of its plan in the part "missing"."""
+    of its plan in the part "missing"; compared: makes further tables and plots of the rows of `liquidlens compare` in
+    ``RESULTS/compared/PAPER.csv`` and of the runs, and has the part "missing", too."""
 
     tables: Tables
     plots: Mapping[str, Plot] = field(default_factory=dict)
     claims: Sequence[Claim] = ()
     searches: tuple[str, ...] = ()
+    compared: Callable[[list[Row], list[Summary]], tuple[Tables, Mapping[str, Plot]]] | None = None
 
 
 REPORTS = {
@@ -37,6 +49,7 @@ REPORTS = {
     "cmu": Report(cmu.TABLES, cmu.PLOTS, cmu.CLAIMS),
     "truong-2022": Report(truong2022.TABLES, claims=truong2022.CLAIMS),
     "liquidlens": Report(liquidlens.TABLES, searches=liquidlens.SEARCHES),
+    "liquid-layers": Report({}, compared=liquid_layers.parts),
 }
 
 
@@ -54,9 +67,9 @@ def write(
     Raises LiquidLensError for an unknown paper, a damaged table, one without a line, and a page without the parts in
     which the tables stand.
     """
-    source = ResultsTable(Path(results) / f"{paper}.csv", plan(paper).figures)
+    source, *shared = tables_of(paper, results)
     planned = plan(paper).lines(paper)
-    found = summaries(source.rows())
+    found = summaries([row for table in (source, *shared) for row in table.rows()])
     there = {(run.dataset, run.network, run.rule) for run in found}
     runs = []
     for run in found:
@@ -69,15 +82,20 @@ def write(
     if not page.is_file():
         raise LiquidLensError(f"There is no page {page}: name its folder with --pages.")
     text = page.read_text(encoding="utf-8")
-    for name, make in REPORTS[paper].tables.items():
+    report = REPORTS[paper]
+    if report.compared is not None:
+        tables, drawn = report.compared(comparison.read(Path(results) / "compared" / f"{paper}.csv"), runs)
+        report = replace(report, tables=tables, plots=drawn)
+    for name, make in report.tables.items():
         text = replaced(text, name, make(runs))
-    if claims := REPORTS[paper].claims:
-        text = replaced(text, "verdicts", verdicts(claims, runs))
+    if report.claims:
+        text = replaced(text, "verdicts", verdicts(report.claims, runs))
+    if report.claims or report.compared:
         text = replaced(text, "missing", missing(paper, runs, found))
-    for name in REPORTS[paper].searches:
+    for name in report.searches:
         text = replaced(text, name, searched(Path(results) / "search" / f"{name}.csv"))
     plots = []
-    for name, plot in REPORTS[paper].plots.items():
+    for name, plot in report.plots.items():
         if not runs:
             text = replaced(text, name, NO_RUN)
             continue
