@@ -63,7 +63,9 @@ class FieldOfView:
         shown = part - np.float32(outside)
         for axis, (points, step) in enumerate(zip(self.positions, self.step, strict=True)):
             voxels = np.arange(self.reached[axis].start, self.reached[axis].stop)
-            shown = _weighted(shown, axis, voxels, points, max(step, 1.0))
+            ends = points - step / 2, points + step / 2
+            low, high = (end.clip(-0.5, self.shape[axis] - 0.5) for end in ends)
+            shown = _weighted(shown, axis, voxels, points, max(step, 1.0), (high - low) / step)
         return shown + np.float32(outside)
 
     def laid_back(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -76,7 +78,7 @@ class FieldOfView:
         for axis, (part, at, step) in enumerate(zip(inside, self.centre, self.step, strict=True)):
             points = self.size[axis]
             places = (np.arange(part.start, part.stop) - at) / step + (points - 1) / 2
-            values = _weighted(values, axis, np.arange(points), places.clip(0, points - 1), max(1 / step, 1.0), True)
+            values = _weighted(values, axis, np.arange(points), places.clip(0, points - 1), max(1 / step, 1.0))
         laid[inside] = values
         return laid
 
@@ -101,15 +103,10 @@ class FieldOfView:
 
 
 def _weighted(
-    values: NDArray, axis: int, there: NDArray, here: NDArray, reach: float, whole: bool = False
+    values: NDArray, axis: int, there: NDArray, here: NDArray, reach: float, share: NDArray | float = 1.0
 ) -> NDArray[np.float32]:
     """Values that lie at whole numbers `there` along an axis, resampled to lie `here`: means weighted by a triangle of
-    this reach.  whole: nothing but these values counts; else what is missing counts as 0."""
+    this reach, times the share of each that is not 0."""
     weights = np.maximum(0, 1 - np.abs(there - here[:, None]) / reach)
-    if whole:
-        total = weights.sum(1)
-    else:
-        nearby = np.floor(here)[:, None] + np.arange(-math.ceil(reach), math.ceil(reach) + 2)
-        total = np.maximum(0, 1 - np.abs(nearby - here[:, None]) / reach).sum(1)
-    weights = (weights / total[:, None]).astype(np.float32)
-    return np.moveaxis(np.tensordot(weights, values, (1, axis)), 0, axis)
+    weights *= (share / np.maximum(weights.sum(1), 1e-6))[:, None]
+    return np.moveaxis(np.tensordot(weights.astype(np.float32), values, (1, axis)), 0, axis)

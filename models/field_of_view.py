@@ -1,8 +1,9 @@
 """A fixed field of view in millimetres around a point of a scan: crop, resampling and padding in plain operators.
 
 The triangle filter of `models.front`, with weights that are computed from position and spacing instead of from the size
-alone.  Only the voxels that the filter reaches are touched: time and memory go with the field of view, not with the
-scan.
+alone.  A scan ends where its outer voxels end, half a voxel beyond their centres, whatever their size; a point of the
+field of view, as large as the distance to the next, may lie in it with a share.  Only the voxels that the filter reaches
+are touched: time and memory go with the field of view, not with the scan.
 """
 
 from typing import NamedTuple, cast
@@ -15,7 +16,7 @@ class Region(NamedTuple):
     """The part of each scan that its field of view reaches, and how it is resampled.
 
     voxels: (batch, n0, n1, n2); one scan of a batch may need fewer than are here.  weights: for each axis (batch, size,
-    n).  A row of weights sums to 1 where the filter lies inside the scan, and to less by the share that lies outside.
+    n).  A row of weights sums to the share of its point that lies inside the scan.
     """
 
     voxels: Tensor
@@ -65,20 +66,15 @@ def region(scan: Tensor, spacing: Tensor, centre: Tensor, size: tuple[int, ...],
         first = torch.minimum(first, torch.full_like(first, length - count)).to(torch.int64)
         voxels = first + torch.arange(count, device=scan.device)  # (batch, count)
         near = torch.relu(1 - (voxels[:, None].to(scan.dtype) - points[..., None]).abs() / reach[..., None])
-        weights.append(near / _sum_of_triangle(points, reach)[..., None])
+        # Where there is a share, the next voxel is within reach; there is none to divide by far outside.
+        weights.append(near * (_share(points, step, length) / near.sum(2).clamp(min=1e-6))[..., None])
         place = place[..., None] * length + voxels.reshape(scan.shape[0], *[1] * axis, count)
     slices, rows, columns = weights
     voxels = scan.flatten().index_select(0, place.flatten()).reshape(place.shape)
     return Region(voxels, (slices, rows, columns))
 
 
-def _sum_of_triangle(point: Tensor, reach: Tensor) -> Tensor:
-    """The sum of max(0, 1 - abs(k - point) / reach) over all whole numbers k; reach is at least 1."""
-    below = point - torch.floor(point)
-
-    def side(distance: Tensor) -> Tensor:
-        """Of those on one side, the nearest of which is `distance` away."""
-        more = torch.floor(reach - distance)
-        return (more + 1) * (1 - (distance + more / 2) / reach)
-
-    return side(below) + side(1 - below)
+def _share(points: Tensor, step: Tensor, length: int) -> Tensor:
+    """How much of each point, `step` voxels wide, lies in a scan of so many voxels, 0..1."""
+    below, above = points + 0.5, length - 0.5 - points  # from its middle to the ends of the scan
+    return torch.relu(1 - torch.relu(0.5 - below / step) - torch.relu(0.5 - above / step))

@@ -1,4 +1,4 @@
-"""The field of view in millimetres against its definition, written out in float64 on a scan that was padded by hand."""
+"""The field of view in millimetres against its definition, written out in float64."""
 
 import itertools
 
@@ -26,15 +26,16 @@ WHERE = [
 
 
 def defined(volume: np.ndarray, spacing, centre) -> np.ndarray:
-    """Every point is the mean of the voxels around it, weighted by their distance; what lies outside is 0."""
-    pad = 40
-    volume = np.pad(volume.astype(np.float64), pad)
-    for axis in range(3):
+    """Every point is the mean of the voxels around it, weighted by their distance, times the share of it that lies
+    within the outer edges of the scan; what lies outside is 0."""
+    volume = volume.astype(np.float64)
+    for axis, n in enumerate(volume.shape):
         step = OWN[axis] / spacing[axis]
-        points = centre[axis] + pad + (np.arange(SIZE[axis]) - (SIZE[axis] - 1) / 2) * step
-        distance = np.abs(np.arange(-1000, volume.shape[axis] + 1000) - points[:, None]) / max(step, 1)
-        weights = np.maximum(0, 1 - distance)
-        weights = (weights / weights.sum(1, keepdims=True))[:, 1000:-1000]
+        points = centre[axis] + (np.arange(SIZE[axis]) - (SIZE[axis] - 1) / 2) * step
+        weights = np.maximum(0, 1 - np.abs(np.arange(n) - points[:, None]) / max(step, 1))
+        share = np.minimum(points + step / 2, n - 0.5) - np.maximum(points - step / 2, -0.5)
+        share = np.maximum(share, 0) / step
+        weights *= (share / np.where(share > 0, weights.sum(1), 1))[:, None]
         volume = np.moveaxis(np.tensordot(weights, np.moveaxis(volume, axis, 0), 1), 0, axis)
     return volume
 
@@ -89,6 +90,23 @@ def test_nan_is_the_own_spacing_and_the_middle(scans):
     expected = front(pixels, *tensors((OWN, (14.5, 22, 24.5)), (OWN, (14.5, 22, 24.5))))
     assert torch.equal(front(pixels), expected)
     assert torch.equal(front(pixels, *tensors(((NAN, 0.8, NAN), (NAN, 22, NAN)), ((NAN,) * 3, (NAN,) * 3))), expected)
+
+
+def test_a_scan_ends_where_its_voxels_end_however_large_they_are():
+    """Three slices of 2.5 mm, and the same piece of one density in other voxels; a field of view beyond all of it."""
+    front = Front(InputContract("grey", SIZE, spacing=OWN))
+    piece = np.array((7.5, 6, 9))
+
+    def shown(*spacing: float) -> torch.Tensor:
+        shape = [round(n) for n in piece / spacing]
+        return front(torch.full((1, *shape), 255.0), torch.tensor([spacing]))[0, 0]
+
+    expected = shown(2.5, 2, 3)
+    for axis, (mm, own) in enumerate(zip(piece, OWN, strict=True)):
+        profile = expected.amax([other for other in range(3) if other != axis])
+        assert profile.sum().item() * own == pytest.approx(mm, abs=1e-5)
+    for spacing in ((1.25, 1, 1.5), (0.5, 0.75, 1), (0.3, 0.25, 0.2), (7.5, 6, 9)):
+        assert torch.allclose(shown(*spacing), expected, atol=1e-5)
 
 
 def test_a_crop_of_the_own_grid_passes_unchanged():
