@@ -78,6 +78,7 @@ class Door(ThreadedAssociationServer):
                     return False
                 most_silent.cut()
                 self._lines.remove(most_silent)
+            self._lines.append(_Line(request))
         return True
 
     def get_request(self) -> tuple[socket.socket, Any]:
@@ -85,7 +86,7 @@ class Door(ThreadedAssociationServer):
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         request.settimeout(HANDSHAKE_SECONDS)
-        line = self._enter(request)
+        line = self._find(lambda line: line.socket is request) or _Line(request)  # else it was cut already
         try:
             if self.ssl_context is not None:
                 request = self.ssl_context.wrap_socket(request, server_side=True, do_handshake_on_connect=False)
@@ -102,9 +103,7 @@ class Door(ThreadedAssociationServer):
 
     def meet(self, association: Association, request: socket.socket) -> None:
         """An association has begun on a connection."""
-        with self._guard:
-            line = next((line for line in self._lines if line.socket is request), None)
-        if line is not None:
+        if (line := self._find(lambda line: line.socket is request)) is not None:
             line.association = association
 
     def stop(self) -> None:
@@ -112,15 +111,12 @@ class Door(ThreadedAssociationServer):
         socketserver.BaseServer.shutdown(self)
         self.server_close()
 
-    def _enter(self, request: socket.socket) -> _Line:
-        line = _Line(request)
+    def _find(self, is_it: Callable[[_Line], bool]) -> _Line | None:
         with self._guard:
-            self._lines.append(line)
-        return line
+            return next(filter(is_it, self._lines), None)
 
     def _line_of(self, association: Association) -> _Line | None:
-        with self._guard:
-            return next((line for line in self._lines if line.association is association), None)
+        return self._find(lambda line: line.association is association)
 
     def _on_data(self, event: evt.Event) -> None:
         if (line := self._line_of(event.assoc)) is not None:

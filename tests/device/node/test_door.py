@@ -77,6 +77,7 @@ def test_whoever_says_nonsense_keeps_nobody_out(node, start):
         with contextlib.suppress(OSError):  # some are hung up on at once
             line.sendall(start)
         lines.append(line)
+    answers(running.receiver.port)  # callers are met in turn: now all of them were
     time.sleep(1.1)  # a line that has just begun is not ended for another one
     assert answers(running.receiver.port)
     for line in lines:
@@ -160,6 +161,7 @@ authorities = "{certificates}/own.pem"
     old.minimum_version, old.maximum_version = ssl.TLSVersion.MINIMUM_SUPPORTED, ssl.TLSVersion.TLSv1_1
     assert not answers(port, tls_args=(old, "127.0.0.1"))
     silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(12)]  # and begin no handshake
+    answers(port, tls_args=(known, "127.0.0.1"))  # callers are met in turn: now all of them were
     time.sleep(1.1)
     assert answers(port, tls_args=(known, "127.0.0.1"))
     for line in silent:
