@@ -133,6 +133,11 @@ def compare(
     same = ours.recipe.labels == theirs.recipe.labels and ours.by.keys() == theirs.by.keys()
     if not (same and np.array_equal(ours.labels, theirs.labels) and np.array_equal(ours.patients, theirs.patients)):
         raise LiquidLensError(f"{first} and {second} were not tested on the same scans: nothing can be paired.")
+    return between(ours, theirs, samples)
+
+
+def between(ours: Answers, theirs: Answers, samples: int = SAMPLES) -> Comparison:
+    """The comparison of two runs' answers to the same scans."""
     drawn = metrics.draws_of(ours.patients, samples, seed=0)
     found = _figures(ours, theirs, np.arange(len(ours.labels)))
     differences = np.stack([np.subtract(*_figures(ours, theirs, items)) for items in drawn])

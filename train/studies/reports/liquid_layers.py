@@ -175,30 +175,40 @@ def _short(effect: Effect) -> str:
 
 
 def _conclusion(found: Effects) -> str:
-    """How many differences both intervals decide, which ones, and what that says."""
+    """How many differences both intervals decide, which ones, and what that says; of single seeds what patients say."""
     lines, helps, harms = [], 0, 0
     for figure, words in WORDS.items():
         better = -1 if figure in LESS_IS_BETTER else 1
-        signs = {
-            f"{pair.dataset}, {pair.scans} training scans, {_twin(pair.twin) or 'CNN'}, {which}": better * one.sign
-            for pair, by in found.items()
-            for condition, which in ((CLEAN, "as they are"), (CORRUPTED, "corrupted"))
-            if condition in by and (one := by[condition][figure]).over_seeds and one.over_patients
-        }
-        good, bad = ([name for name, sign in signs.items() if sign == wanted] for wanted in (1, -1))
-        helps, harms = helps + len(good), harms + len(bad)
-        said = f"- {words}: of {counted(len(signs), 'difference')} that both intervals can judge, "
-        said += f"{len(good)} for the liquid layers{_listed(good)}, {len(bad)} against them{_listed(bad)}."
-        lines.append(said)
+        both, alone = {}, {}
+        for pair, by in found.items():
+            for condition, which in ((CLEAN, "as they are"), (CORRUPTED, "corrupted")):
+                one = by.get(condition, {}).get(figure)
+                if one is None or one.over_patients is None:
+                    continue
+                name = f"{pair.dataset}, {pair.scans} training scans, {_twin(pair.twin) or 'CNN'}, {which}"
+                if one.over_seeds is None:
+                    alone[name] = better * _side(one.over_patients)
+                else:
+                    both[name] = better * one.sign
+        helps, harms = helps + list(both.values()).count(1), harms + list(both.values()).count(-1)
+        lines.append(
+            f"- {words}: of {counted(len(both), 'difference')} that both intervals can judge, {_counted(both)}; of "
+            f"{len(alone)} of a single seed, by patients alone, {_counted(alone)}."
+        )
     if not helps and not harms:
-        said = "**Nothing here shows that liquid layers help, or that they harm.**"
-    elif helps and not harms:
-        said = "**Liquid layers help where a difference below is for them; nothing shows that they harm.**"
-    elif harms and not helps:
-        said = "**Nothing here shows that liquid layers help; where a difference below is against them, they harm.**"
+        said = "Nothing here shows that liquid layers help, or that they harm."
+    elif not harms:
+        said = "Liquid layers help where a difference below is for them; nothing shows that they harm."
+    elif not helps:
+        said = "Nothing here shows that liquid layers help; where a difference below is against them, they harm."
     else:
-        said = "**Liquid layers help in some of these, and harm in others.**"
-    return "\n".join((said, "", *lines))
+        said = "Liquid layers help in some of these, and harm in others."
+    return "\n".join((f"**{said}**", "", *lines))
+
+
+def _counted(signs: dict[str, int]) -> str:
+    good, bad = ([name for name, sign in signs.items() if sign == wanted] for wanted in (1, -1))
+    return f"{len(good)} for the liquid layers{_listed(good)}, {len(bad)} against them{_listed(bad)}"
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -227,8 +237,9 @@ def _curves(figure: Any, rows: Sequence[Row]) -> None:
     """AUC over severity, the mean over corruptions and seeds: a panel for each dataset and number of training scans."""
     panels: dict[tuple[str, str], dict[str, dict[int, list[float]]]] = {}
     seen = set()
+    corrupted = {_runs(row) for row in rows if row["corruption"] == ALL}
     for row in rows:
-        if row["severity"] == MEAN:
+        if row["severity"] == MEAN or _runs(row) not in corrupted:
             continue
         title = row["dataset"], dict(Rule.parse(row["recipe"]).changes).get("subset", "all")
         for prefix in ("", "twin_"):
@@ -251,6 +262,10 @@ def _curves(figure: Any, rows: Sequence[Row]) -> None:
         unused.remove()
 
 
+def _runs(row: Row) -> tuple[str, ...]:
+    return tuple(row[column] for column in ("dataset", "recipe", "model", "seed", "twin_model", "twin_seed"))
+
+
 def parts(rows: list[Row], runs: list[Summary]) -> tuple[Tables, dict[str, Plot]]:
     """The parts of the page that rows of `liquidlens compare` join to make."""
     found = effects(rows, runs)
@@ -261,4 +276,4 @@ def parts(rows: list[Row], runs: list[Summary]) -> tuple[Tables, dict[str, Plot]
         "levels": _levels,
     }
     words = "AUC over the severity of corruptions, networks with liquid layers and their twins"
-    return tables, {"liquid-layers": Plot(words, lambda figure, _: _curves(figure, rows))} if rows else {}
+    return tables, {"liquid-layers": Plot(words, lambda figure, _: _curves(figure, rows))}
