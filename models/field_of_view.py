@@ -1,8 +1,8 @@
 """A fixed field of view in millimetres around a point of a scan: crop, resampling and padding in plain operators.
 
 The triangle filter of `models.front`, with weights that are computed from position and spacing instead of from the size
-alone.  A scan ends where its outer voxels end, half a voxel beyond their centres, whatever their size; a point of
-the field of view, as large as the distance to the next, may lie in it with a share.  Only the voxels that the filter
+alone.  A scan ends where its outer voxels end, half a voxel beyond their centres, whatever their size; a point of the
+field of view, as large as the distance to the next, may lie in it with a share.  Only the voxels that the filter
 reaches are touched: time and memory go with the field of view, not with the scan.
 """
 

@@ -1,0 +1,86 @@
+"""How far a file's answers move when the same scans are stored otherwise: against evaluation, as DICOM, resampled.
+
+``.venv/bin/python -m benchmarks.stored_otherwise RUN MODEL.onnx``, of a run with a spacing on one's own scans.  Each
+test scan is read from its own file and looked at where training looked.  Resampled is what ``scipy.ndimage.zoom`` with
+``grid_mode=True`` makes of its values, which keeps the outer edges of the scan where they are, as torch's
+``interpolate`` does: linear between the voxels, and flat for the half voxel beyond the outer ones.
+"""
+
+import argparse
+import dataclasses
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from scipy.ndimage import zoom
+
+from liquidlens.imaging import Scan, read
+from liquidlens.imaging.phantoms import nodules
+from liquidlens.serve.predict.predictor import Predictor
+from liquidlens.train import datasets
+from liquidlens.train.datasets.dataset import Placed
+from liquidlens.train.evaluation import evaluate_run
+from liquidlens.train.loop.fit import raw_splits
+from liquidlens.train.run import RunFolder
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--scans", type=int, default=40, help="so many are stored otherwise")
+    arguments = parser.parse_args()
+    recipe = RunFolder(arguments.run).recipe()
+    dataset = datasets.load(recipe.dataset, reading=recipe.reading)
+    places = raw_splits(dataset, recipe)[0]["test"]
+    predictor = Predictor(arguments.model, "cpu", threads=1)
+    evaluated = evaluate_run(arguments.run)
+
+    def answer(scan: Scan) -> np.ndarray:
+        return np.array([*predictor.predict(scan).probabilities.values()])
+
+    moved: dict[str, list[float]] = {}
+
+    def compare(name: str, expected: np.ndarray, scan: Scan) -> None:
+        moved.setdefault(name, []).append(float(np.abs(answer(scan) - expected).max()))
+
+    for i, (path, probabilities) in enumerate(zip(evaluated.paths, evaluated.probabilities, strict=True)):
+        place = places[i]
+        assert isinstance(place, Placed)
+        scan = dataclasses.replace(read(Path(recipe.dataset).parent / path), centre=tuple(map(float, place.centre)))
+        compare("its own file, against evaluation", probabilities, scan)
+        if i < arguments.scans:
+            expected = answer(scan)
+            compare("a DICOM series, slices shuffled", expected, as_series(scan, i))
+            for factor in (2, 3):
+                compare(f"{factor} times the resolution", expected, resampled(scan, factor))
+    shown = Table("scans stored as", "scans", "median", "at most", title="change of the probability")
+    for name, changes in moved.items():
+        shown.add_row(name, str(len(changes)), f"{np.median(changes):.1e}", f"{max(changes):.1e}")
+    Console(width=100).print(shown)
+
+
+def resampled(scan: Scan, factor: int) -> Scan:
+    """The same piece of the patient with so many voxels for each along every axis."""
+    assert scan.spacing is not None
+    assert scan.centre is not None
+    pixels = zoom(scan.pixels.astype(np.float32), factor, order=1, mode="nearest", grid_mode=True)
+    spacing = tuple(mm / factor for mm in scan.spacing)
+    centre = tuple((at + 0.5) * factor - 0.5 for at in scan.centre)  # counted from the edge, not the first voxel
+    return Scan(pixels, spacing, units=scan.units, centre=centre)
+
+
+def as_series(scan: Scan, number: int) -> Scan:
+    """As read from a DICOM series whose files are named in no order."""
+    made = dataclasses.replace(
+        nodules.lung_nodule(number), pixels=scan.pixels.round().astype(np.int16), spacing=scan.spacing
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        nodules.write_series(Path(folder) / "series", made, number)
+        return dataclasses.replace(read(Path(folder) / "series"), centre=scan.centre)
+
+
+if __name__ == "__main__":
+    main()
