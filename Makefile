@@ -154,7 +154,9 @@ wheel: $(TOOLS)  ## Build wheel and source distribution: dist/
 # For machines without a network.  Hashes are looked at here and again where it is installed.
 ARCH ?= x86_64
 MANYLINUX := $(foreach glibc,5 12 17 24 26 27 28 31 34,--platform manylinux_2_$(glibc)_$(ARCH)) --platform manylinux2014_$(ARCH)
-wheelhouse: wheel  ## Collect the wheels of server and node: wheelhouse/, ARCH=x86_64 or aarch64, ORT=cpu
+# For CPUs unless asked otherwise: CUDA's exists for one of the two.
+wheelhouse: ORT = cpu
+wheelhouse: wheel  ## Collect the wheels of server and node: wheelhouse/, ARCH=x86_64 or aarch64, ORT=gpu for CUDA
 	rm -rf wheelhouse && mkdir wheelhouse
 	cat constraints/device-hashes.txt constraints/onnxruntime-$(ORT)-hashes.txt > wheelhouse/requirements.txt
 	.venv-tools/bin/python -m pip download $(PIP_QUIET) --require-hashes --no-deps --only-binary :all: --python-version 3.11 \
