@@ -19,7 +19,7 @@ def lazily(package: str, names: Mapping[str, str]) -> Callable[[str], Any]:
         if name not in names:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         module, _, attribute = names[name].partition(":")
-        with needing(f"{package}.{name}"), _no_garbage():
+        with needing(f"{package}.{name}"), without_garbage():
             loaded = import_module(module)
         return getattr(loaded, attribute) if attribute else loaded
 
@@ -27,7 +27,7 @@ def lazily(package: str, names: Mapping[str, str]) -> Callable[[str], Any]:
 
 
 @contextmanager
-def _no_garbage() -> Iterator[None]:
+def without_garbage() -> Iterator[None]:
     """Meanwhile nobody looks for garbage: among the million objects that torch makes when it is imported, and that
     stay, the search takes a fifth of the time."""
     searched = gc.isenabled()

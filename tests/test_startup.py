@@ -1,5 +1,6 @@
 """What a command loads before it answers: nothing that takes seconds, if the answer needs none of it."""
 
+import gc
 import json
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from importlib.util import find_spec
 import pytest
 
 from liquidlens.commands import app
+from liquidlens.lazy import lazily
 
 SLOW = {
     "gradio", "lightning", "matplotlib", "monai", "onnxscript", "optimum", "optuna", "pandas", "scipy", "sklearn",
@@ -127,3 +129,10 @@ print(bool(_SCIPY_AVAILABLE), bool(_TRANSFORMERS_GREATER_EQUAL_4_4))
     modules, known = done.stdout.splitlines()
     assert not {"transformers", "optimum", "monai", "tensorboard", "matplotlib"} & set(modules.split())
     assert known == f"True {find_spec('transformers') is not None}"
+
+
+def test_no_garbage_is_sought_while_a_package_loads(tmp_path, monkeypatch):
+    (tmp_path / "loaded_lazily.py").write_text("import gc\nsought = gc.isenabled()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert lazily("here", {"sought": "loaded_lazily:sought"})("sought") is False
+    assert gc.isenabled()

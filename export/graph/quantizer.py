@@ -22,6 +22,7 @@ from onnx.numpy_helper import from_array
 
 from liquidlens.export.graph.conversion import PRODUCTS
 from liquidlens.export.graph.surgery import floats
+from liquidlens.lazy import without_garbage
 
 Method = Literal["minmax", "entropy", "percentile"]
 
@@ -36,7 +37,8 @@ class Calibration(NamedTuple):
 
 
 def quantize(model: onnx.ModelProto, whole: onnx.ModelProto, calibration: Calibration | None) -> onnx.ModelProto:
-    from optimum.onnxruntime import AutoQuantizationConfig, ORTQuantizer  # takes seconds
+    with without_garbage():
+        from optimum.onnxruntime import AutoQuantizationConfig, ORTQuantizer  # takes seconds
 
     # Weights of seven bits: x86 processors without VNNI saturate sums of two products of eight, and would differ.
     config = AutoQuantizationConfig.avx512(

@@ -1,9 +1,9 @@
 """PyTorch Lightning, without what it would bring along and nothing here uses.
 
-Lightning imports torchmetrics, and that imports transformers and SciPy's signal processing wherever they are
-installed, for metrics of texts and sounds: eight seconds (torchmetrics' issue 2242); and Matplotlib, for plots of
-metrics: half a second.  While Lightning is imported here, torchmetrics finds them not installed.  Afterwards it is told
-the truth again: a program that uses its metrics of texts, too, takes them from their own modules, such as
+Lightning imports torchmetrics, and that imports transformers and SciPy's signal processing wherever they are installed,
+for metrics of texts and sounds: eight seconds (torchmetrics' issue 2242), and Matplotlib for plots of metrics: half a
+second.  While Lightning is imported here, torchmetrics finds them not installed.  Afterwards it is told the truth
+again: a program that uses its metrics of texts, too, takes them from their own modules, such as
 ``torchmetrics.text.bert``.  Only its plots stay off; who wants them imports torchmetrics first.
 """
 
