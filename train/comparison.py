@@ -93,10 +93,10 @@ class Comparison(NamedTuple):
 
     def add_to(self, table: Path) -> None:
         """Write the rows into a CSV table, in place of those of the same pair of runs."""
-        rows: list[dict[str, str | float]] = list(read(table)) if table.is_file() else []
         own = self.rows()
         pair = list(own[0])[: list(own[0]).index("scans")]
-        others = [row for row in rows if any(str(row[column]) != str(own[0][column]) for column in pair)]
+        rows = read(table) if table.is_file() else []
+        others = [row for row in rows if any(row[column] != str(own[0][column]) for column in pair)]
         table.parent.mkdir(parents=True, exist_ok=True)
         with replacing(table) as partial:
             partial.write_text(as_csv([*others, *own]), encoding="utf-8")

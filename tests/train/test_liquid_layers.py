@@ -68,9 +68,10 @@ def test_what_both_intervals_decide_is_said(tmp_path):
     assert gru[2:6] == ["GRU", "as they are", "3", "+0.020 (± 0.099; ± 0.010)"]
     answer = page.partition("<!-- conclusion -->")[2].partition("<!-- /")[0]
     assert "**Liquid layers help in some of these, and harm in others.**" in answer, "a greater ECE is against them"
-    alone = "vesselmnist3d, 133 training scans, mean, as they are; vesselmnist3d, 133 training scans, mean, corrupted"
+    few = "vesselmnist3d, 133 training scans, beside mean"
+    alone = f"{few}, as they are; {few}, corrupted"
     assert f"of 2 of a single seed, by patients alone, 2 for the liquid layers ({alone}), 0 against them." in answer
-    named = "vesselmnist3d, all training scans, mean, as they are; vesselmnist3d, all training scans, mean, corrupted"
+    named = "vesselmnist3d beside mean, as they are; vesselmnist3d beside mean, corrupted"
     assert f"- AUC: of 4 differences that both intervals can judge, 2 for the liquid layers ({named}), 0 agai" in answer
     assert (
         f"- ECE: of 4 differences that both intervals can judge, 0 for the liquid layers, 2 against them ({named}"

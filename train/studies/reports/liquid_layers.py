@@ -42,6 +42,11 @@ class Pair(NamedTuple):
         return dict(self.rule.changes).get("subset", "all")
 
     @property
+    def words(self) -> str:
+        few = "" if self.scans == "all" else f", {self.scans} training scans,"
+        return f"{self.dataset}{few} beside {_twin(self.twin) or 'CNN'}"
+
+    @property
     def passed(self) -> str:
         return PASSED[_twin(self.twin)]
 
@@ -163,11 +168,10 @@ def _by_kind(found: Effects) -> str:
         return NO_RUN
     kinds = dict.fromkeys(name for pair in compared for name, severity in found[pair] if severity == MEAN)
     rows = []
-    for kind in kinds:
+    for kind in (*(kind for kind in kinds if kind != ALL), ALL):
         cells = [found[pair].get((kind, MEAN), {}).get("auc") for pair in compared]
         rows.append((f"**{kind}**" if kind == ALL else kind, *(NOTHING if c is None else _short(c) for c in cells)))
-    named = (f"{pair.dataset}, {pair.scans}: {_twin(pair.twin) or 'CNN'}" for pair in compared)
-    return table(("corruption", *named), rows)
+    return table(("corruption", *(pair.words for pair in compared)), rows)
 
 
 def _short(effect: Effect) -> str:
@@ -185,7 +189,7 @@ def _conclusion(found: Effects) -> str:
                 one = by.get(condition, {}).get(figure)
                 if one is None or one.over_patients is None:
                     continue
-                name = f"{pair.dataset}, {pair.scans} training scans, {_twin(pair.twin) or 'CNN'}, {which}"
+                name = f"{pair.words}, {which}"
                 if one.over_seeds is None:
                     alone[name] = better * _side(one.over_patients)
                 else:
