@@ -151,7 +151,7 @@ class RunRecipe(pydantic.BaseModel):
     @property
     def name(self) -> str:
         """What the run is called: dataset, network, rule, seed and cross-validation."""
-        dataset = self.dataset.rstrip("/").rpartition("/")[2].removeprefix("folder:")
+        dataset = self.dataset.rstrip("/").rpartition("/")[2].removeprefix("folder:").removeprefix("table:")
         if own(self.dataset):
             dataset = re.sub(r"\.\w+$", "", dataset)
         folds = f"-{self.reading.folds}folds" if self.reading.folds else ""

@@ -109,3 +109,16 @@ def test_how_a_spacing_is_written():
     ):
         with pytest.raises(LiquidLensError, match=sentence):
             reading_of(None, "", spacing=text)
+
+
+def test_a_table_is_found_where_the_datasets_are(nodule_run, nodule_table):
+    """So that a kept run names no path of the machine that it was made on."""
+    root, name = nodule_table.parents[1], "table:set/nodules.csv"
+    assert datasets.own(name)
+    found = datasets.load(name, root, reading=ONE)
+    assert (found.name, found.md5) == ("table:nodules", datasets.load(str(nodule_table), reading=ONE).md5)
+    recipe = nodule_run.recipe()
+    assert recipe.model_copy(update={"dataset": name}).name == recipe.name
+    for missing in ("table:set/none.csv", f"table:{root}/none.csv", "table:set", "table:"):
+        with pytest.raises(datasets.DataUnavailableError, match="There is no table"):
+            datasets.load(missing, root)

@@ -40,6 +40,8 @@ __all__ = [
     "Task", "collect", "joined", "load", "names", "own", "picked", "sources",
 ]  # fmt: skip
 
+#: How names of one's own scans begin that are looked for where the other datasets are.
+NAMED = ("folder:", "table:")
 #: What NumPy, gzip and tarfile raise for a file that is not what its name says.
 _DAMAGED = (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, zlib.error)
 
@@ -83,7 +85,7 @@ def trained_on(name: str) -> TrainedOn | None:
 def own(name: str) -> bool:
     """Whether a name means scans of one's own, a table or a folder, and no registered dataset."""
     name = name.removesuffix(HELD_OUT)
-    return name not in SOURCES and (name.startswith("folder:") or Path(name).is_dir() or table.is_table(Path(name)))
+    return name not in SOURCES and (name.startswith(NAMED) or Path(name).is_dir() or table.is_table(Path(name)))
 
 
 def collect(
@@ -93,23 +95,19 @@ def collect(
     reading: Reading = PLAIN,
     with_failures: bool = False,
 ) -> table.Collection:
-    """One's own scans, listed and read once: the path of a table or of a folder, or ``folder:NAME``, a folder that is
-    looked for where the other datasets are.
+    """One's own scans, listed and read once: the path of a table or of a folder, or ``table:NAME`` or ``folder:NAME``,
+    which are looked for where the other datasets are.
 
     skip_bad: leave out the scans that cannot be read (the notes say which); otherwise the first of them is an error.
     with_failures: the same, and what is then no dataset any more is no error: to be looked at, not trained on.
     Raises LiquidLensError for what is no dataset, and its subclass DataUnavailableError if there is nothing.
     """
-    if table.is_table(Path(name)):
-        path = Path(name).resolve()
+    path = (places.find_own(name, data_root) if name.startswith(NAMED) else Path(name)).resolve()
+    if table.is_table(path):
         if with_failures:
             return table.survey_table(path, reading)
         return table.collect_table(path, reading, skip_bad)
-    if name.startswith("folder:"):
-        path = places.find_folder(name.removeprefix("folder:"), data_root).resolve()
-    elif Path(name).is_dir():
-        path = Path(name).resolve()
-    else:
+    if not path.is_dir():
         raise DataUnavailableError(f"There is no image folder and no table {name}.")
     return folders.survey_folder(path, reading) if with_failures else folders.collect_folder(path, reading, skip_bad)
 
@@ -121,8 +119,8 @@ def check(name: str, data_root: str | Path | None = None) -> None:
         source = SOURCES[name]
         if source.make is None:
             places.look(source.name, source.containers, data_root, source.instead)
-    elif name.startswith("folder:"):
-        places.find_folder(name.removeprefix("folder:"), data_root)
+    elif name.startswith(NAMED):
+        places.find_own(name, data_root)
     elif not own(name):
         if "mnist" in name and not places.INFO:
             raise DataUnavailableError(f"{name} needs the package medmnist: pip install --no-deps medmnist.")

@@ -104,17 +104,18 @@ def _absent(name: str, containers: Sequence[Container], data_root: str | Path | 
     return f"{name} is not on this machine ({missing} was looked for in {_looked(data_root)})"
 
 
-def find_folder(name: str, data_root: str | Path | None) -> Path:
-    """An image folder by its path or by its name in one of the folders.  Raises DataUnavailableError."""
-    path = Path(name).expanduser()
+def find_own(name: str, data_root: str | Path | None) -> Path:
+    """The image folder of ``folder:NAME`` or the table of ``table:NAME``, by its path or by its name in one of the
+    folders.  Raises DataUnavailableError."""
+    kind, _, own = name.partition(":")
+    path = Path(own).expanduser()
     candidates = [path] if path.is_absolute() else [folder / path for folder in _folders(data_root)]
     for candidate in candidates:
-        if name and candidate.is_dir():
+        if own and (candidate.is_file() if kind == "table" else candidate.is_dir()):
             return candidate
     where = "" if path.is_absolute() else f" in {_looked(data_root)}"
-    raise DataUnavailableError(
-        f"There is no image folder {name!r}{where}: point --data-root to the folder that has it."
-    )
+    what = "table" if kind == "table" else "image folder"
+    raise DataUnavailableError(f"There is no {what} {own!r}{where}: point --data-root to the folder that has it.")
 
 
 def _roots(data_root: str | Path | None) -> Iterator[Path]:

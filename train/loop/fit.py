@@ -156,7 +156,7 @@ def resolve(
     if not 0 <= seed < 2**32:
         raise LiquidLensError(f"A seed is a number from 0 to {2**32 - 1}, not {seed}.")
     named = data.removesuffix(HELD_OUT)
-    if not (named in datasets.names() or named.startswith("folder:")):
+    if not (named in datasets.names() or named.startswith(datasets.NAMED)):
         named = str(Path(named).resolve())
     source = named + (HELD_OUT if data.endswith(HELD_OUT) else "")
     made = RunRecipe.resolve(model, tuple(flags), size, dataset, source, settings, seed, reading)

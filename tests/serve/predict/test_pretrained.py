@@ -12,9 +12,19 @@ from liquidlens.imaging import Scan, phantoms, read
 from liquidlens.serve.predict import pretrained
 from liquidlens.serve.predict.predictor import Predictor
 from liquidlens.train import datasets
+from liquidlens.train.datasets.dataset import Placed
+from liquidlens.train.run import RunFolder
 
 NAMES = pretrained.names()
 SEED = 0
+
+
+def scan_of(found: np.ndarray | Placed) -> Scan:
+    """A scan of a dataset, as a file would give it."""
+    if not isinstance(found, Placed):
+        return Scan(found.astype(np.float32))
+    centre = None if np.isnan(found.centre).any() else tuple(found.centre.tolist())
+    return Scan(found.pixels.astype(np.float32), tuple(found.spacing.tolist()), centre=centre)
 
 
 def photograph() -> np.ndarray:
@@ -112,8 +122,9 @@ def test_a_real_chest_ct_is_flagged(predictor, data_root):
 
 
 def test_few_real_test_scans_are_flagged(predictor, data_root):
-    test = datasets.load(predictor.manifest.provenance.dataset, data_root).scans["test"]
-    scans = [Scan(test[i].astype(np.float32)) for i in range(min(300, len(test)))]
+    recipe = RunFolder(pretrained.FOLDER / "runs" / predictor.path.parent.name).recipe()
+    test = datasets.load(recipe.dataset, data_root, reading=recipe.reading).scans["test"]
+    scans = [scan_of(test[i]) for i in range(min(300, len(test)))]
     flagged = np.mean([prediction.ood for prediction in predictor.predict_many(scans, batch_size=32)])
     assert flagged <= 0.06, f"{flagged:.1%} of {len(scans)} test scans"
 
