@@ -167,12 +167,12 @@ class RunRecipe(pydantic.BaseModel):
         return rule(self.training)
 
     def differences(self, other: "RunRecipe") -> list[str]:
-        """The fields in which another run differs from this one; versions may, and threads that it leaves open."""
-        words: Any = {"versions": True, "training": {"about"}, "threads": other.threads is None}
+        """The fields in which another run differs from this one; versions may, and threads that one leaves open."""
+        words: Any = {"versions": True, "training": {"about"}, "threads": None in (self.threads, other.threads)}
         ours, theirs = self.model_dump(exclude=words), other.model_dump(exclude=words)
         for fields in (ours, theirs):
             fields |= fields.pop("training")
-        return [field for field in ours if ours[field] != theirs[field]]
+        return [field for field in ours | theirs if ours.get(field) != theirs.get(field)]  # defaults may be left out
 
 
 def _reason(error: pydantic.ValidationError) -> str:

@@ -75,6 +75,8 @@ def test_the_recipe_keeps_the_spacing(nodule_run):
     assert recipe.input.spacing == recipe.reading.spacing == (1.2, 1.2, 1.2)
     assert recipe.input.extent == pytest.approx((33.6, 33.6, 33.6))
     assert RunRecipe.model_validate_json(recipe.model_dump_json()) == recipe
+    whole = recipe.model_copy(update={"reading": Reading()})
+    assert recipe.differences(whole) == whole.differences(recipe) == ["reading"]
     assert '"spacing"' in (nodule_run.path / "recipe.json").read_text()
 
 
