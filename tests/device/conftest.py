@@ -27,7 +27,7 @@ ARGUMENTS = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--ena
 
 ROOT = Path(__file__).parents[2]
 #: Slice, row and column of the nodule in the chest.
-NODULE = (52, 84, 39)
+NODULE = (44, 92, 62)
 
 if importlib.util.find_spec("gradio") is None:  # the workshop, whose tests lie above
     collect_ignore_glob = ["*"]
@@ -134,15 +134,28 @@ def nodule_model(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def chest(tmp_path_factory) -> Path:
-    """A generated volume of lung as NIfTI, in whose corner, and not in the middle, there is a nodule, at `NODULE`."""
-    nodule = nodules.lung_nodule(3)
-    size = np.array((80, 120, 120))
-    pixels = np.full(size, nodules.AIR, np.int16)
-    first = np.array(NODULE) - np.array(nodule.pixels.shape) // 2
-    inside = tuple(slice(at, at + n) for at, n in zip(first, nodule.pixels.shape, strict=True))
-    pixels[inside] = nodule.pixels
+    """A generated chest as NIfTI: a body with two lungs and a spine, in whose right lung, and not in the middle, there
+    is a nodule, at `NODULE`; others lie elsewhere."""
+    size = np.array((64, 170, 220))
+    z, y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in size), indexing="ij", sparse=True)
+
+    def ellipse(row: float, column: float, rows: float, columns: float) -> np.ndarray:
+        return ((y - row) / rows) ** 2 + ((x - column) / columns) ** 2 < 1 - 0.3 * z**2
+
+    pixels = np.full(size, -1000.0)
+    pixels[ellipse(0, 0, 0.94, 0.96)] = nodules.MUSCLE
+    for side in (-0.46, 0.46):
+        pixels[ellipse(-0.05, side, 0.68, 0.37)] = nodules.AIR
+    pixels[ellipse(0.62, 0, 0.17, 0.12)] = nodules.CALCIUM
+    pixels += np.random.default_rng(0).normal(0, 25, size)
+    others = {1: (30, 52, 160), 2: (16, 60, 65), 7: (20, 95, 160), 8: (44, 90, 158)}  # none with a wall
+    for number, middle in ({9: NODULE} | others).items():
+        nodule = nodules.lung_nodule(number)
+        first = np.array(middle) - np.array(nodule.pixels.shape) // 2
+        inside = tuple(slice(at, at + n) for at, n in zip(first, nodule.pixels.shape, strict=True))
+        pixels[inside] = np.where(nodule.pixels > nodules.AIR + 150, nodule.pixels, pixels[inside])
     path = tmp_path_factory.mktemp("chest") / "chest.nii.gz"
-    nodules.write_nifti(path, pixels, nodule.spacing)
+    nodules.write_nifti(path, pixels.round().astype(np.int16), nodules.lung_nodule(9).spacing)
     return path
 
 
