@@ -127,7 +127,7 @@ def identify(file: Path, budget: Budget = DEFAULT) -> Identity:
         found = [str(header.get(name) or "") for name in names]
         for name, value in zip(names, found, strict=True):
             if not uid.UID(value).is_valid:
-                raise LiquidLensError(f"its {name} is missing or none.")
+                raise LiquidLensError(f"its {name} is missing or no UID.")
         return Identity(found[0], found[1], found[2], _announced(header))
 
 

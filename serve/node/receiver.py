@@ -99,14 +99,14 @@ class Receiver:
         try:
             file = event.dataset_path
             if file is None:
-                raise LiquidLensError("a message without an image.")
+                raise LiquidLensError("an image: its message is empty.")
             if not self._arrivals.spool.has_room(0):
                 raise OSError("the disk is nearly full")
             self._arrivals.take(file, event.assoc)
             if event.assoc in self._cut:  # while it was taken: nobody will say so again
                 self._arrivals.hung_up(event.assoc, properly=False)
         except LiquidLensError as error:
-            logger.warning("an image was refused: %s", error)
+            logger.warning("refused: %s", error)  # it begins with "an image: "
             self._say("refused")
             return NOT_UNDERSTOOD
         except OSError as error:

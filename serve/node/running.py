@@ -105,7 +105,8 @@ class Running:
             try:
                 work()
             except Exception as error:
-                logger.error("the node's own work failed: %s", origin(error))
+                why = (error.strerror or error) if isinstance(error, OSError) else origin(error)
+                logger.error("the node's own work failed, and is tried again: %s", why)
                 self.monitor.failures.labels("node").inc()
                 self._stopped.wait(FIRST_PAUSE)
 
