@@ -1,6 +1,6 @@
 """Fifty people at once on one server: errors, latency, and memory after 100 and after 1,000 requests of mixed sizes.
 
-    .venv-serve/bin/python -m benchmarks.load [MODEL.onnx]
+    .venv-serve/bin/python -m benchmarks.load [MODEL or MODEL=OLD.onnx]
 
 Starts `liquidlens serve` on a free port of this machine and sends scans of random sizes, as binary tensors of the
 Open Inference Protocol, from as many threads as there are users; each sends its next request when the last is answered.
@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from rich.console import Console
 
+from liquidlens.imaging.phantoms import vessel3d
 from liquidlens.manifest import Manifest
 from liquidlens.serve.predict import pretrained
 from liquidlens.serve.predict.predictor import Predictor
@@ -36,7 +37,11 @@ SIDES = {3: (16, 64), 2: (64, 1024)}
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("model", nargs="?", help="a file or the name of a pretrained model; by default the first one")
+    parser.add_argument(
+        "model",
+        nargs="?",
+        help="a file or a pretrained model, by default the first one; OLD.onnx: that of the older package",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument(
@@ -47,13 +52,14 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.model is None and not pretrained.names():
         parser.error("there are no pretrained models here; name an exported .onnx file")
-    path = pretrained.find(arguments.model or pretrained.names()[0])
+    new, _, old = (arguments.model or pretrained.names()[0]).partition("=")
+    path, older = pretrained.find(new), pretrained.find(old or new)
     console = Console(highlight=False)
     before, now = [], []
     for _ in range(arguments.rounds):
         if arguments.before:
             console.print("The older package:")
-            before.append(measure(path, arguments.seed, console, arguments.before))
+            before.append(measure(older, arguments.seed, console, arguments.before))
         now.append(measure(path, arguments.seed, console))
     if before:
         ratio = np.median([one.slow for one in now]) / np.median([one.slow for one in before])
@@ -98,12 +104,23 @@ def measure(path: Path, seed: int, console: Console, package: str | None = None)
 
 
 def requests_of(manifest: Manifest, rng: np.random.Generator) -> Iterator[tuple[bytes, int]]:
-    """Bodies of requests without end, and how many bytes of each are JSON.  Every one is a scan of another size."""
+    """Bodies of requests without end, and how many bytes of each are JSON.  Every one is a scan of another size.
+
+    Where a model reads volumes of masks these are phantoms, enlarged voxel by voxel: noise has no empty slices, and models pass
+    over those of real masks.
+    """
     low, high = SIDES[len(manifest.input.size)]
+    of_masks = manifest.input.values == "mask" and manifest.input.input_shape[0] == 1 and len(manifest.input.size) == 3
+    masks = 255 * (vessel3d(splits={"test": 20})["test_images"] > 127) if of_masks else None
     while True:
         shape = (1, *rng.integers(low, high + 1, len(manifest.input.size)).tolist())
         shape += (3,) if manifest.input.channels == 3 else ()
-        scan = rng.integers(0, 256, shape).astype("<f4").tobytes()
+        if masks is None:
+            pixels = rng.integers(0, 256, shape)
+        else:
+            where = (np.arange(n) * m // n for n, m in zip(shape[1:], masks.shape[1:], strict=True))
+            pixels = rng.choice(masks)[np.ix_(*where)]
+        scan = pixels.astype("<f4").tobytes()
         tensor = {"name": "scan", "shape": shape, "datatype": "FP32", "parameters": {"binary_data_size": len(scan)}}
         header = json.dumps({"inputs": [tensor]}).encode()
         yield header + scan, len(header)
