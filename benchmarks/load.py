@@ -106,8 +106,8 @@ def measure(path: Path, seed: int, console: Console, package: str | None = None)
 def requests_of(manifest: Manifest, rng: np.random.Generator) -> Iterator[tuple[bytes, int]]:
     """Bodies of requests without end, and how many bytes of each are JSON.  Every one is a scan of another size.
 
-    Where a model reads volumes of masks these are phantoms, enlarged voxel by voxel: noise has no empty slices, and models pass
-    over those of real masks.
+    Where a model reads volumes of masks these are phantoms, enlarged voxel by voxel: noise has no empty slices, and
+    models pass over those of real masks.
     """
     low, high = SIDES[len(manifest.input.size)]
     of_masks = manifest.input.values == "mask" and manifest.input.input_shape[0] == 1 and len(manifest.input.size) == 3
