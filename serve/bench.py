@@ -5,7 +5,7 @@ alike.  No torch, no onnx.
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -64,11 +64,12 @@ def measure(
     paths: Iterable[str | Path],
     batch_sizes: Sequence[int] = (1, 8, 32),
     threads: int = 1,
-    repeats: int = 50,
+    repeats: int | Mapping[int, int] = 50,
     providers: Sequence[str] | None = None,
     beside: int = 1,
 ) -> list[Row]:
-    """Load and run every file `repeats` times per batch size, with generated scans of its input contract's size.
+    """Load and run every file `repeats` times per batch size, or as often as that says of each batch size, with
+    generated scans of its input contract's size.
 
     paths: ``.onnx`` files, and folders, which stand for all their ``model*.onnx``.  threads: what ONNX Runtime may use
     on the CPU.  providers: names that ONNX Runtime knows; by default the CPU, and CUDA where a session really gets it.
@@ -77,7 +78,8 @@ def measure(
     Raises LiquidLensError for what is not there, is no ONNX file or has no manifest, and for a provider that was asked
     for and cannot be had.
     """
-    if min(*batch_sizes, threads, repeats, beside) < 1:
+    often = repeats if isinstance(repeats, Mapping) else dict.fromkeys(batch_sizes, repeats)
+    if min(*batch_sizes, threads, *often.values(), beside) < 1:
         raise LiquidLensError("Batch sizes, threads and repeats are whole numbers from 1.")
     files = [file for path in paths for file in _files(Path(path))]
     candidates = [
@@ -94,7 +96,7 @@ def measure(
             times.append(1000 * (time.perf_counter() - started))
     rows = []
     for size in batch_sizes:
-        runs = _timed_runs(candidates, size, repeats, beside)
+        runs = _timed_runs(candidates, size, often[size], beside)
         for candidate, load, (run, rounds) in zip(candidates, loads, runs, strict=True):
             rows.append(
                 Row(
@@ -108,8 +110,8 @@ def measure(
                     p50_milliseconds=float(np.percentile(run, 50)),
                     p99_milliseconds=float(np.percentile(run, 99)),
                     fastest_milliseconds=min(run),
-                    per_second=1000 * size * repeats / sum(run),
-                    beside_per_second=1000 * size * beside * repeats / sum(rounds) if rounds else None,
+                    per_second=1000 * size * len(run) / sum(run),
+                    beside_per_second=1000 * size * beside * len(rounds) / sum(rounds) if rounds else None,
                 )
             )
     return sorted(rows, key=lambda row: (files.index(row.file), row.provider != CPU, row.batch_size))

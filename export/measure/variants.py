@@ -23,8 +23,8 @@ from liquidlens.train.loop.prepare import feeds
 FASTER = 1.2
 SMALLER = 1.5
 NOT_SLOWER = 1.1
-#: Batch sizes by how often they are timed: the choice goes by the first, the others are for people to see.
-TIMED = {50: (1,), 3: (8, 32)}
+#: How often each batch size is timed: the choice goes by the first, the others are for people to see.
+TIMED = {1: 50, 8: 3, 32: 3}
 #: So many scans at a time: what larger batches need no longer fits into the processor's caches.
 CHUNK = 8
 #: By how much a larger share of the validation scans a variant may call out-of-distribution than fp32 does.
@@ -49,11 +49,7 @@ def compare(
     auc_budget: by how much the validation AUC of the recommended variant may lie below that of fp32.
     """
     files = [candidate.file for candidate in candidates if candidate.file]
-    rows = [
-        row
-        for repeats, sizes in TIMED.items()
-        for row in bench.measure(files, sizes, repeats=repeats, providers=[bench.CPU])
-    ]
+    rows = bench.measure(files, tuple(TIMED), repeats=TIMED, providers=[bench.CPU])
     outputs = _outputs(files, splits, manifest.input)
     runs = {
         c.precision: _Run(c.file, [row for row in rows if row.file == c.file], outputs[c.file])
