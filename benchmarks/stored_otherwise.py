@@ -1,9 +1,9 @@
 """How far a file's answers move when the same scans are stored otherwise: against evaluation, as DICOM, resampled.
 
-``.venv/bin/python -m benchmarks.stored_otherwise RUN MODEL.onnx``, of a run with a spacing on one's own scans.  Each
-test scan is read from its own file and looked at where training looked.  Resampled is what ``scipy.ndimage.zoom`` with
-``grid_mode=True`` makes of its values, which keeps the outer edges of the scan where they are, as torch's
-``interpolate`` does: linear between the voxels, and flat for the half voxel beyond the outer ones.
+``.venv/bin/python -m benchmarks.stored_otherwise RUN MODEL.onnx``, of a run with a spacing on a table with points or
+masks.  Each test scan is read from its own file and looked at where training looked.  Resampled is what
+``scipy.ndimage.zoom`` with ``grid_mode=True`` makes of its values, which keeps the outer edges of the scan where they
+are, as torch's ``interpolate`` does: linear between the voxels, and flat for the half voxel beyond the outer ones.
 """
 
 import argparse
@@ -49,7 +49,7 @@ def main() -> None:
     for i, (path, probabilities) in enumerate(zip(evaluated.paths, evaluated.probabilities, strict=True)):
         place = places[i]
         assert isinstance(place, Placed)
-        scan = dataclasses.replace(read(Path(recipe.dataset).parent / path), centre=tuple(map(float, place.centre)))
+        scan = read(Path(recipe.dataset).parent / path).pointed(place.centre.tolist())
         compare("its own file, against evaluation", probabilities, scan)
         if i < arguments.scans:
             expected = answer(scan)
@@ -67,15 +67,17 @@ def resampled(scan: Scan, factor: int) -> Scan:
     assert scan.spacing is not None
     assert scan.centre is not None
     pixels = zoom(scan.pixels.astype(np.float32), factor, order=1, mode="nearest", grid_mode=True)
-    spacing = tuple(mm / factor for mm in scan.spacing)
-    centre = tuple((at + 0.5) * factor - 0.5 for at in scan.centre)  # counted from the edge, not the first voxel
-    return Scan(pixels, spacing, units=scan.units, centre=centre)
+    slices, rows, columns = (mm / factor for mm in scan.spacing)
+    finer = Scan(pixels, (slices, rows, columns), units=scan.units)
+    return finer.pointed([(at + 0.5) * factor - 0.5 for at in scan.centre])  # counted from the edge
 
 
 def as_series(scan: Scan, number: int) -> Scan:
     """As read from a DICOM series whose files are named in no order."""
+    assert scan.spacing is not None
+    slices, rows, columns = scan.spacing
     made = dataclasses.replace(
-        nodules.lung_nodule(number), pixels=scan.pixels.round().astype(np.int16), spacing=scan.spacing
+        nodules.lung_nodule(number), pixels=scan.pixels.round().astype(np.int16), spacing=(slices, rows, columns)
     )
     with tempfile.TemporaryDirectory() as folder:
         nodules.write_series(Path(folder) / "series", made, number)
