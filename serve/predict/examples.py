@@ -37,7 +37,7 @@ class Example:
 
 
 def generated() -> list[Example]:
-    """Scans that this program draws.  No chest with pneumonia: the model of real ones takes those for normal."""
+    """Scans that this program draws.  Chests are drawn too plainly for the model of real ones, which says so."""
     chests = phantoms.chest_xray(seed=1, splits={"test": 12})
     # Three in ten generated vessels are unlike the training data of the models of real ones; not those of this seed.
     vessels = phantoms.vessel3d(seed=2, splits={"test": 12})

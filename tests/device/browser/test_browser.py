@@ -327,6 +327,7 @@ def test_every_tab_fits(page, address, look, xray):
     def picture(name: str) -> None:
         assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{name} is wider than the page"
         expect(page.get_by_text("Research use only. Not a medical device.")).to_be_in_viewport()
+        expect(page.locator("p.loading")).to_have_count(0)  # Gradio's word until all parts are there
         page.wait_for_function(STILL)  # Gradio fades what is being worked on
         assert violations(page, GRADIO) == [], name
         save_picture(page, f"{name}-{look}")
@@ -354,19 +355,19 @@ def test_every_tab_fits(page, address, look, xray):
     picture("models")
 
 
-def test_a_closed_page_leaves_no_scan_on_the_server(browser, address, server, vessel):
+def test_a_closed_page_leaves_no_scan_on_the_server(browser, server, vessel):
     """Of the sessions that the server keeps, one holds the scan while the page is open, and none after."""
+    address = server(pretrained.find("vessel"))
     sessions = server.applications[-1].state.page.state_holder.session_data
 
     def with_scan() -> list[str]:
         return [name for name, kept in list(sessions.items()) if any(kept.state_data.values())]
 
-    before = set(with_scan())
     page = browser.new_page()
     page.goto(address)
     open_scan(page, "Segmented shape", vessel)
     answered(page)
-    wait(lambda: set(with_scan()) - before)  # Gradio keeps it once the event has ended: after the answer is shown
-    (session,) = set(with_scan()) - before
+    wait(with_scan)  # Gradio keeps it once the event has ended: after the answer is shown
+    (session,) = with_scan()
     page.close()
     wait(lambda: session not in sessions)
