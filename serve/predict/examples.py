@@ -37,13 +37,14 @@ class Example:
 
 
 def generated() -> list[Example]:
-    """Scans that this program draws.  Chests are drawn too plainly for the model of real ones, which says so."""
+    """Scans that this program draws.  No chest without pneumonia: all are unlike those that the model was trained on."""
+    # So are nine in ten of those with pneumonia; not the first one of this seed.
     chests = phantoms.chest_xray(seed=1, splits={"test": 12})
     # Three in ten generated vessels are unlike the training data of the models of real ones; not those of this seed.
     vessels = phantoms.vessel3d(seed=2, splits={"test": 12})
     found = []
     for kind, name, dataset, data, label in (
-        ("X-ray", "Generated chest", "chestxray224", chests, 0),
+        ("X-ray", "Generated chest: pneumonia", "chestxray224", chests, 1),
         ("Segmented shape", "Generated vessel: healthy", "vesselmnist3d", vessels, 0),
         ("Segmented shape", "Generated vessel: aneurysm", "vesselmnist3d", vessels, 1),
     ):
