@@ -51,8 +51,7 @@ class Training(BaseModel):
     restart_epochs: int = Field(default=10, gt=0)
     #: Largest norm of the gradient; None: not clipped.
     clip_gradient: float | None = Field(default=None, gt=0)
-    #: The weights that are validated and kept are a moving average over so many steps, about, at most a fifth of all
-    #: steps; 0: the last ones.
+    #: The weights that are validated and kept are a moving average over so many steps, about; 0: the last ones.
     average_steps: int = Field(default=0, ge=0)
     batch_size: int = Field(gt=0)
     #: Batch size of validation and test; some papers average over these batches.

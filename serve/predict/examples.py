@@ -37,7 +37,7 @@ class Example:
 
 
 def generated() -> list[Example]:
-    """Scans that this program draws.  No chest without pneumonia: all are unlike those that the model was trained on."""
+    """Scans that this program draws.  No chest without pneumonia: all of them are flagged as unlike real ones."""
     # So are nine in ten of those with pneumonia; not the first one of this seed.
     chests = phantoms.chest_xray(seed=1, splits={"test": 12})
     # Three in ten generated vessels are unlike the training data of the models of real ones; not those of this seed.

@@ -149,10 +149,8 @@ class TrainingModule(pl.LightningModule):
     def on_train_batch_end(self, outputs, batch, batch_idx: int) -> None:
         if self.average is None:
             return
-        # The first steps count for less: the average is over those that there were.  A short training is averaged over
-        # its last fifth, as what it began with would spoil the rest.
-        fifth = max(int(self.trainer.estimated_stepping_batches) // 5, 1)
-        share = 1 / min(self.global_step, self.training_settings.average_steps, fifth)
+        # The first steps count for less: the average is over those that there were.
+        share = 1 / min(self.global_step, self.training_settings.average_steps)
         kept, new = (
             [tensor for tensor in model.state_dict().values() if tensor.is_floating_point()]
             for model in (self.average, self.model)

@@ -81,13 +81,13 @@ LIQUID = (
 #: As the published source runs them: over the samples of a batch.  The printed figures are of these runs.
 SOURCE_LAYOUT = ("LSTMExp5N2", "RNNExp5N5", "RNNExp5N6", "LSTMExp5N3", "LSTMExp5N4")
 HSE_DATASETS = ("adrenalmnist3d", "vesselmnist3d")
-#: Of our own networks for X-rays: data and size of the input.
+#: Of our own networks for X-rays: data, size of the input, and other values for their recipe.
 XRAYS: tuple[tuple[str, tuple[int, ...] | None, Changes], ...] = (
     ("chestxray224", None, ()),
     ("pneumoniamnist", (28, 28), (("shift", 2.0),)),
 )
 #: What stands in for the liquid layers of our own: nothing, and as many parameters of something else.
-XRAY_TWINS: tuple[tuple[str, ...], ...] = ((), ("mean",), ("gru",), ("rnn",), ("cfc",))
+TWINS: tuple[tuple[str, ...], ...] = ((), ("mean",), ("gru",), ("rnn",), ("cfc",))
 #: The paper's third dataset, and other nodules, whose results are not to be compared with the published ones.
 NODULES, OTHER_NODULES = "nodulemnist3d", "lidc-nodule3d"
 
@@ -190,7 +190,7 @@ TENTH = {
 def _twins(model: str, data: str, recipe: str) -> tuple[Trial, ...]:
     """With liquid layers and with each twin: first on a tenth of the training scans, then on all."""
     return tuple(
-        Trial(model, data, recipe, changes, flags=twin) for changes in (TENTH[data], ()) for twin in XRAY_TWINS
+        Trial(model, data, recipe, changes, flags=twin) for changes in (TENTH[data], ()) for twin in TWINS
     )
 
 
@@ -227,7 +227,7 @@ PLANS = {
             *(
                 Trial("LiquidLens-X", data, "liquidlens-x", changes, flags=twin, size=size)
                 for data, size, changes in XRAYS
-                for twin in XRAY_TWINS
+                for twin in TWINS
             ),
         ),
         reported="best_test_auc",

@@ -39,7 +39,7 @@ class Pair(NamedTuple):
     @property
     def scans(self) -> str:
         """How many scans both were trained on."""
-        return dict(self.rule.changes).get("subset", "all")
+        return _trained_on(self.rule)
 
     @property
     def words(self) -> str:
@@ -103,6 +103,11 @@ Effects = dict[Pair, dict[Condition, dict[str, Effect]]]
 
 def _side(interval: tuple[float, float] | None) -> int:
     return 0 if interval is None else (interval[0] > 0) - (interval[1] < 0)
+
+
+def _trained_on(rule: Rule) -> str:
+    """How many training scans a rule takes."""
+    return dict(rule.changes).get("subset", "all")
 
 
 def _twin(network: Network) -> str:
@@ -221,11 +226,11 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _levels(runs: list[Summary]) -> str:
-    ordered = sorted(runs, key=lambda run: (run.dataset, dict(run.rule.changes).get("subset", "all")))
+    ordered = sorted(runs, key=lambda run: (run.dataset, _trained_on(run.rule)))
     rows = [
         (
             run.dataset,
-            dict(run.rule.changes).get("subset", "all"),
+            _trained_on(run.rule),
             run.name,
             f"{run.parameters:,}",
             run.seeds,
@@ -245,7 +250,7 @@ def _curves(figure: Any, rows: Sequence[Row]) -> None:
     for row in rows:
         if row["severity"] == MEAN or _runs(row) not in corrupted:
             continue
-        title = row["dataset"], dict(Rule.parse(row["recipe"]).changes).get("subset", "all")
+        title = row["dataset"], _trained_on(Rule.parse(row["recipe"]))
         for prefix in ("", "twin_"):
             key = title, row[f"{prefix}model"], row[f"{prefix}seed"], row["corruption"], row["severity"]
             if key not in seen:  # a network with several twins stands in several rows
