@@ -189,9 +189,7 @@ TENTH = {
 
 def _twins(model: str, data: str, recipe: str) -> tuple[Trial, ...]:
     """With liquid layers and with each twin: first on a tenth of the training scans, then on all."""
-    return tuple(
-        Trial(model, data, recipe, changes, flags=twin) for changes in (TENTH[data], ()) for twin in TWINS
-    )
+    return tuple(Trial(model, data, recipe, changes, flags=twin) for changes in (TENTH[data], ()) for twin in TWINS)
 
 
 _OF_OURS = ("best_test_ece_calibrated", "best_test_selective_accuracy")
