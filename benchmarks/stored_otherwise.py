@@ -1,9 +1,10 @@
-"""How far a file's answers move when the same scans are stored otherwise: against evaluation, as DICOM, resampled.
+"""How far a file's answers move when the same scans are stored otherwise: against evaluation, as DICOM, in air, finer.
 
 ``.venv/bin/python -m benchmarks.stored_otherwise RUN MODEL.onnx``, of a run with a spacing on a table with points or
-masks.  Each test scan is read from its own file and looked at where training looked.  Resampled is what
-``scipy.ndimage.zoom`` with ``grid_mode=True`` makes of its values, which keeps the outer edges of the scan where they
-are, as torch's ``interpolate`` does: linear between the voxels, and flat for the half voxel beyond the outer ones.
+masks.  Each test scan is read from its own file and looked at where training looked.  Finer are voxels in so many parts
+of the same value, and what ``scipy.ndimage.zoom`` with ``grid_mode=True`` makes of its values, which keeps the outer
+edges of the scan where they are, as torch's ``interpolate`` does: linear between the voxels, and flat for the half
+voxel beyond the outer ones.
 """
 
 import argparse
@@ -54,19 +55,31 @@ def main() -> None:
         if i < arguments.scans:
             expected = answer(scan)
             compare("a DICOM series, slices shuffled", expected, as_series(scan, i))
+            compare("in 200 x 400 x 400 voxels of air", expected, in_air(scan))
             for factor in (2, 3):
-                compare(f"{factor} times the resolution", expected, resampled(scan, factor))
+                compare(f"{factor} times the resolution, repeated", expected, resampled(scan, factor, order=0))
+                compare(f"{factor} times the resolution, linear", expected, resampled(scan, factor, order=1))
     shown = Table("scans stored as", "scans", "median", "at most", title="change of the probability")
     for name, changes in moved.items():
         shown.add_row(name, str(len(changes)), f"{np.median(changes):.1e}", f"{max(changes):.1e}")
     Console(width=100).print(shown)
 
 
-def resampled(scan: Scan, factor: int) -> Scan:
-    """The same piece of the patient with so many voxels for each along every axis."""
+def in_air(scan: Scan) -> Scan:
+    assert scan.centre is not None
+    pixels = np.full((200, 400, 400), -1000, np.float32)
+    corner = [(long - short) // 2 for long, short in zip(pixels.shape, scan.pixels.shape, strict=True)]
+    ends = zip(corner, scan.pixels.shape, strict=True)
+    pixels[tuple(slice(start, start + length) for start, length in ends)] = scan.pixels
+    within = Scan(pixels, scan.spacing, units=scan.units)
+    return within.pointed([at + start for at, start in zip(scan.centre, corner, strict=True)])
+
+
+def resampled(scan: Scan, factor: int, order: int) -> Scan:
+    """The same piece of the patient with so many voxels for each along every axis; order: of the spline."""
     assert scan.spacing is not None
     assert scan.centre is not None
-    pixels = zoom(scan.pixels.astype(np.float32), factor, order=1, mode="nearest", grid_mode=True)
+    pixels = zoom(scan.pixels.astype(np.float32), factor, order=order, mode="nearest", grid_mode=True)
     slices, rows, columns = (mm / factor for mm in scan.spacing)
     finer = Scan(pixels, (slices, rows, columns), units=scan.units)
     return finer.pointed([(at + 0.5) * factor - 0.5 for at in scan.centre])  # counted from the edge

@@ -62,10 +62,9 @@ class FieldOfView:
         the volume counts as `outside`."""
         shown = part - np.float32(outside)
         for axis, (points, step) in enumerate(zip(self.positions, self.step, strict=True)):
-            voxels = np.arange(self.reached[axis].start, self.reached[axis].stop)
-            ends = points - step / 2, points + step / 2
-            low, high = (end.clip(-0.5, self.shape[axis] - 0.5) for end in ends)
-            shown = _weighted(shown, axis, voxels, points, max(step, 1.0), (high - low) / step)
+            voxels, points = np.arange(self.reached[axis].start, self.reached[axis].stop), points[:, None]
+            covered = np.minimum(voxels + 0.5, points + step / 2) - np.maximum(voxels - 0.5, points - step / 2)
+            shown = _product(covered.clip(0) / step, shown, axis)
         return shown + np.float32(outside)
 
     def laid_back(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -78,7 +77,9 @@ class FieldOfView:
         for axis, (part, at, step) in enumerate(zip(inside, self.centre, self.step, strict=True)):
             points = self.size[axis]
             places = (np.arange(part.start, part.stop) - at) / step + (points - 1) / 2
-            values = _weighted(values, axis, np.arange(points), places.clip(0, points - 1), max(1 / step, 1.0))
+            distances = np.abs(np.arange(points) - places.clip(0, points - 1)[:, None])
+            near = np.maximum(0, 1 - distances / max(1 / step, 1.0))  # a triangle: a map is smooth
+            values = _product(near / near.sum(1, keepdims=True), values, axis)
         laid[inside] = values
         return laid
 
@@ -96,17 +97,12 @@ class FieldOfView:
         """The part of the volume that its points are computed from; one voxel where all of it lies outside."""
         parts = []
         for points, length, at, step in zip(self.size, self.shape, self.centre, self.step, strict=True):
-            extent = (points - 1) / 2 * step + max(step, 1.0)
+            extent = ((points - 1) * step + 1 + step) / 2
             start = min(max(math.ceil(at - extent), 0), length - 1)
             parts.append(slice(start, max(min(math.floor(at + extent), length - 1), start) + 1))
         return tuple(parts)
 
 
-def _weighted(
-    values: NDArray, axis: int, there: NDArray, here: NDArray, reach: float, share: NDArray | float = 1.0
-) -> NDArray[np.float32]:
-    """Values that lie at whole numbers `there` along an axis, resampled to lie `here`: means weighted by a triangle of
-    this reach, times the share of each that is not 0."""
-    weights = np.maximum(0, 1 - np.abs(there - here[:, None]) / reach)
-    weights *= (share / np.maximum(weights.sum(1), 1e-6))[:, None]
+def _product(weights: NDArray, values: NDArray, axis: int) -> NDArray[np.float32]:
+    """Weights (to, from) times the values along an axis."""
     return np.moveaxis(np.tensordot(weights.astype(np.float32), values, (1, axis)), 0, axis)

@@ -1,9 +1,9 @@
 """A fixed field of view in millimetres around a point of a scan: crop, resampling and padding in plain operators.
 
-The triangle filter of `models.front`, with weights that are computed from position and spacing instead of from the size
-alone.  A scan ends where its outer voxels end, half a voxel beyond their centres, whatever their size; a point of the
-field of view, as large as the distance to the next, may lie in it with a share.  Only the voxels that the filter
-reaches are touched: time and memory go with the field of view, not with the scan.
+Voxels are blocks of one value, and a point is the mean of what it covers, as far as to where the next one begins; what
+lies beyond the scan counts as nothing.  A piece of a patient that is stored in more voxels of the same values is then
+the same scan, and so is one that is stored within air.  Only the voxels that points cover are touched: time and memory
+go with the field of view, not with the scan.
 """
 
 from typing import NamedTuple, cast
@@ -54,27 +54,22 @@ def region(scan: Tensor, spacing: Tensor, centre: Tensor, size: tuple[int, ...],
         given, middle = spacing[:, axis : axis + 1], centre[:, axis : axis + 1]
         middle = torch.where(torch.isnan(middle), (length - 1) / 2, middle)
         step = torch.where(torch.isnan(given), 1.0, own[axis] / given)  # voxels from point to point
-        offset = torch.arange(size[axis], dtype=scan.dtype, device=scan.device) - (size[axis] - 1) / 2
-        points = middle + offset * step  # (batch, size), in voxels
-        reach = torch.clamp(step, min=1.0)
+        extent = ((size[axis] - 1) * step + 1 + step) / 2  # from the middle to the last voxel that is touched
         # As many voxels for each scan of a batch, whatever its point: the most that any of them needs.
-        most = (torch.floor((size[axis] - 1) * step + 2 * reach).max() + 1).clamp(min=1)
+        most = (torch.floor(2 * extent).max() + 1).clamp(min=1)
         count = cast(int, torch.minimum(most, torch.full_like(most, length)).to(torch.int64).item())
         torch._check(count >= 1)
         torch._check(count <= length)
-        first = torch.ceil(points[:, :1] - reach).clamp(min=0)
-        first = torch.minimum(first, torch.full_like(first, length - count)).to(torch.int64)
-        voxels = first + torch.arange(count, device=scan.device)  # (batch, count)
-        near = torch.relu(1 - (voxels[:, None].to(scan.dtype) - points[..., None]).abs() / reach[..., None])
-        # Where there is a share, the next voxel is within reach; there is none to divide by far outside.
-        weights.append(near * (_share(points, step, length) / near.sum(2).clamp(min=1e-6))[..., None])
-        place = place[..., None] * length + voxels.reshape(scan.shape[0], *[1] * axis, count)
+        first = torch.ceil(middle - extent).clamp(min=0)
+        first = torch.minimum(first, torch.full_like(first, length - count))
+        voxels = torch.arange(count, dtype=scan.dtype, device=scan.device)
+        offset = torch.arange(size[axis], dtype=scan.dtype, device=scan.device) - (size[axis] - 1) / 2
+        # Counted from the first voxel: the numbers are small, and as exact in any part of the scan.
+        points, wide = (middle - first + offset * step)[..., None], step[..., None]
+        covered = torch.minimum(voxels + 0.5, points + wide / 2) - torch.maximum(voxels - 0.5, points - wide / 2)
+        weights.append(torch.relu(covered) / wide)
+        voxel = first.to(torch.int64) + torch.arange(count, device=scan.device)  # (batch, count)
+        place = place[..., None] * length + voxel.reshape(scan.shape[0], *[1] * axis, count)
     slices, rows, columns = weights
     voxels = scan.flatten().index_select(0, place.flatten()).reshape(place.shape)
     return Region(voxels, (slices, rows, columns))
-
-
-def _share(points: Tensor, step: Tensor, length: int) -> Tensor:
-    """How much of each point, `step` voxels wide, lies in a scan of so many voxels, 0..1."""
-    below, above = points + 0.5, length - 0.5 - points  # from its middle to the ends of the scan
-    return torch.relu(1 - torch.relu(0.5 - below / step) - torch.relu(0.5 - above / step))

@@ -26,16 +26,14 @@ WHERE = [
 
 
 def defined(volume: np.ndarray, spacing, centre) -> np.ndarray:
-    """Every point is the mean of the voxels around it, weighted by their distance, times the share of it that lies
-    within the outer edges of the scan; what lies outside is 0."""
+    """Every point is the mean of what it covers of the scan; what lies outside is 0."""
     volume = volume.astype(np.float64)
     for axis, n in enumerate(volume.shape):
         step = OWN[axis] / spacing[axis]
-        points = centre[axis] + (np.arange(SIZE[axis]) - (SIZE[axis] - 1) / 2) * step
-        weights = np.maximum(0, 1 - np.abs(np.arange(n) - points[:, None]) / max(step, 1))
-        share = np.minimum(points + step / 2, n - 0.5) - np.maximum(points - step / 2, -0.5)
-        share = np.maximum(share, 0) / step
-        weights *= (share / np.where(share > 0, weights.sum(1), 1))[:, None]
+        points = (centre[axis] + (np.arange(SIZE[axis]) - (SIZE[axis] - 1) / 2) * step)[:, None]
+        voxels = np.arange(n)
+        covered = np.minimum(voxels + 0.5, points + step / 2) - np.maximum(voxels - 0.5, points - step / 2)
+        weights = np.maximum(covered, 0) / step
         volume = np.moveaxis(np.tensordot(weights, np.moveaxis(volume, axis, 0), 1), 0, axis)
     return volume
 
@@ -107,6 +105,26 @@ def test_a_scan_ends_where_its_voxels_end_however_large_they_are():
         assert profile.sum().item() * own == pytest.approx(mm, abs=1e-5)
     for spacing in ((1.25, 1, 1.5), (0.5, 0.75, 1), (0.3, 0.25, 0.2), (7.5, 6, 9)):
         assert torch.allclose(shown(*spacing), expected, atol=1e-5)
+
+
+def test_a_piece_of_a_patient_is_the_same_however_it_is_stored(scans):
+    """In voxels of half and a third the size, and within air."""
+    front = Front(InputContract("hu", SIZE, (-1000.0, 400.0), spacing=OWN))
+    piece = scans[:1, :7, :9, :11]
+    spacing, centre = np.array((2.5, 1.3, 0.9)), np.array((2.5, 4.25, 6))
+
+    def shown(pixels: np.ndarray, spacing: np.ndarray, centre: np.ndarray) -> torch.Tensor:
+        return front(torch.from_numpy(pixels), *tensors((spacing, centre)))
+
+    expected = shown(piece, spacing, centre)
+    assert expected.std() > 0.1
+    for times in (2, 3):
+        finer = piece.repeat(times, 1).repeat(times, 2).repeat(times, 3)
+        assert torch.allclose(shown(finer, spacing / times, (centre + 0.5) * times - 0.5), expected, atol=1e-5)
+    corner = np.array((40, 120, 130))
+    air = np.full((1, 100, 300, 300), -1000, np.float32)
+    air[:, 40:47, 120:129, 130:141] = piece
+    assert torch.allclose(shown(air, spacing, centre + corner), expected, atol=1e-6)
 
 
 def test_a_crop_of_the_own_grid_passes_unchanged():
