@@ -49,7 +49,7 @@ demo: environments  ## Train a liquid model, export it, predict test scans from 
 test: export OMP_NUM_THREADS = 1
 test: environments  ## Run all tests, JOBS=2 at a time; set LIQUIDLENS_DATA to test on real data too.
 	.venv/bin/python -m pytest --numprocesses $(JOBS) --dist loadfile
-	.venv-serve/bin/python -m pytest tests/device
+	.venv-serve/bin/python -m pytest tests/device --numprocesses $(JOBS) --dist loadfile
 
 # mypy knows no mapping of packages to folders, and reads the rooms through links.
 lint: $(WORKSHOP)  ## Check style and types.
