@@ -97,7 +97,7 @@ class FieldOfView:
         """The part of the volume that its points are computed from; one voxel where all of it lies outside."""
         parts = []
         for points, length, at, step in zip(self.size, self.shape, self.centre, self.step, strict=True):
-            extent = ((points - 1) * step + 1 + step) / 2
+            extent = (points * step + 1) / 2
             start = min(max(math.ceil(at - extent), 0), length - 1)
             parts.append(slice(start, max(min(math.floor(at + extent), length - 1), start) + 1))
         return tuple(parts)

@@ -54,7 +54,7 @@ def region(scan: Tensor, spacing: Tensor, centre: Tensor, size: tuple[int, ...],
         given, middle = spacing[:, axis : axis + 1], centre[:, axis : axis + 1]
         middle = torch.where(torch.isnan(middle), (length - 1) / 2, middle)
         step = torch.where(torch.isnan(given), 1.0, own[axis] / given)  # voxels from point to point
-        extent = ((size[axis] - 1) * step + 1 + step) / 2  # from the middle to the last voxel that is touched
+        extent = (size[axis] * step + 1) / 2  # from the middle to the last voxel that is touched
         # As many voxels for each scan of a batch, whatever its point: the most that any of them needs.
         most = (torch.floor(2 * extent).max() + 1).clamp(min=1)
         count = cast(int, torch.minimum(most, torch.full_like(most, length)).to(torch.int64).item())
