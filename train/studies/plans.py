@@ -103,9 +103,15 @@ _HSE = (
 RATES = (0.1, 0.5, 2.0)
 #: With 5,000 images of CIFAR-10, the fully connected 1MLP already diverges at 0.5.
 CIFAR_RATES = (0.02, 0.1, 0.5)
-#: Further rates for the robustness of the 2MLP networks.
-MORE_RATES = (0.02, 5.0, 10.0)
+#: Further rates, for the robustness of networks.
+MORE_RATES = (0.02, 0.005, 5.0, 10.0, 20.0, 100.0)
+#: Table 4.8: the rate of all modules but one, and that one's.
+OUTPUT_RATES = ((2.0, 1.0), (2.0, 0.5), (2.0, 0.1), (1.0, 0.5), (1.0, 0.1))
+RECURRENT_RATES = ((1.0, 2.0), (0.5, 2.0), (0.1, 2.0), (0.5, 1.0), (0.1, 1.0))
 # fmt: off
+PAIRS = (
+    "1MLP-FC-for-LSTM", "1MLP-LSTM", "2MLP-FC-for-LSTM", "2MLP-LSTM", "CNN-FC-for-LSTM", "CNN-LSTM",
+)
 DEPTHS = (
     "2MLP-FC-2206-128", "3MLP-FC-1040-1024-128", "4MLP-FC-738-738-1024-128",
     "2MLP-LSTM-50x50", "3MLP-LSTM-1094-32x32", "4MLP-LSTM-768-768-32x32",
@@ -113,6 +119,11 @@ DEPTHS = (
 ON_CIFAR10 = (
     "1MLP-FC-for-LSTM-CIFAR10", "1MLP-LSTM-CIFAR10", "CNN-FC-for-LSTM-CIFAR10", "CNN-LSTM-CIFAR10",
     "2MLP-FC-for-LSTM-CIFAR10", "2MLP-LSTM-CIFAR10",
+)
+SHAPES = ("2MLP-LSTM-54x24", "2MLP-LSTM-72x18", "2MLP-LSTM-162x8", "2MLP-LSTM-324x4")
+SIZES = ("3MLP-LSTM-1934-16x16", "3MLP-LSTM-1524-23x23", "3MLP-LSTM-784-42x42")
+HIDDEN_SIZES = (
+    "3MLP-LSTM-h4", "3MLP-LSTM-h8", "3MLP-LSTM-h16", "3MLP-LSTM-h64", "3MLP-LSTM-h128", "3MLP-LSTM-h256",
 )
 # fmt: on
 #: Every epoch is validated, on 10,000 images in the thesis: that would take ten times as long as training on 500.
@@ -127,13 +138,38 @@ def _rates(models: Sequence[str], rates: Sequence[float], data: str = "mnist", r
     )
 
 
+def _module_rates(module: str, rates: Sequence[tuple[float, float]]) -> tuple[Trial, ...]:
+    return tuple(
+        Trial(
+            "2MLP-LSTM",
+            "mnist",
+            changes=(
+                ("learning_rate", rate),
+                ("module_learning_rates", {module: own}),
+                ("validation_subset", TUM_VALIDATION),
+            ),
+        )
+        for rate, own in rates
+    )
+
+
 _TUM = (
-    *_rates(["1MLP-FC-for-LSTM", "1MLP-LSTM", "2MLP-FC-for-LSTM", "2MLP-LSTM"], RATES),  # table 4.3
-    *_rates(["2MLP-FC-for-LSTM", "2MLP-LSTM"], MORE_RATES),  # figures 4.6 to 4.11
-    *_rates(["CNN-FC-for-LSTM", "CNN-LSTM"], RATES),  # table 4.3
+    *_rates(PAIRS, RATES),  # table 4.3
+    *_rates(["2MLP-FC-for-LSTM", "2MLP-LSTM"], MORE_RATES),  # figures 4.6, 4.7
+    *_rates(["biLSTM-rows", "LSTM-biLSTM"], RATES),  # section 4.6.2
+    *_rates(["2MLP-LSTM-x2"], RATES),  # section 4.6.4
     *_rates(DEPTHS, RATES),  # table 4.6
     *_rates(["CNN-LSTM-16x16", "CNN-LSTM-16x16-full", "CNN-LSTM-32x8-full", "CNN-LSTM-32x16-full"], RATES),  # table 4.9
+    *_rates(SHAPES, RATES),  # table 4.2
+    *_rates(["2MLP-LSTM"], [1.0]),
+    *_module_rates("output", OUTPUT_RATES),  # table 4.8a
+    *_module_rates("recurrent", RECURRENT_RATES),  # table 4.8b
     *_rates(ON_CIFAR10, CIFAR_RATES, "cifar10", "tum-2018-5k"),  # table 4.5
+    *_rates(["1MLP-LSTM"], MORE_RATES),  # figures 4.10, 4.11
+    *_rates(["1MLP-GRU", "1MLP-RNN", "2MLP-GRU", "2MLP-RNN"], (*RATES, *MORE_RATES)),
+    *_rates(HIDDEN_SIZES, RATES),  # figure 4.5
+    *_rates(SIZES, RATES),  # table 4.1
+    *_rates(PAIRS, RATES, recipe="tum-2018-5k"),  # table 4.4
 )
 
 

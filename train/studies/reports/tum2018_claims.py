@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from liquidlens.train.studies.plans import SHAPES, SIZES
 from liquidlens.train.studies.reports.rows import Summary
 from liquidlens.train.studies.reports.tum2018 import (
     ACCURACY,
@@ -121,6 +122,56 @@ def _one_rate(runs: list[Summary], module: str) -> Finding:
     return share(hits, 1.0, "pairs of rates")
 
 
+def _alike(runs: list[Summary], models: Sequence[str]) -> Finding:
+    """Tables 4.1, 4.2: whether networks at their best rates are within a point of each other."""
+    chosen = at_best_rates(runs, "mnist")
+    own = [100 * chosen[model].mean(ACCURACY) for model in models if model in chosen]
+    if len(own) < 2:
+        return NOT_RUN
+    apart, ours = max(own) - min(own), f"{min(own):.2f} to {max(own):.2f}"
+    if len(own) < len(models):
+        return Finding(ours, Verdict.UNDECIDED, f"networks; {len(models) - len(own)} of {len(models)} have not run")
+    alike = Verdict.REPRODUCED if apart <= 1 else Verdict.CONTRADICTED
+    return Finding(ours, alike, f"means of {len(own)} networks, {apart:.2f} apart; up to a point is little")
+
+
+def _small_ones(runs: list[Summary]) -> Finding:
+    """Figure 4.5, at one budget: hidden sizes up to 32 against those above."""
+    chosen = at_best_rates(runs, "mnist")
+    groups = (("3MLP-LSTM-h8", "3MLP-LSTM-h16", OF_32), ("3MLP-LSTM-h64", "3MLP-LSTM-h128", "3MLP-LSTM-h256"))
+    small, large = ([chosen[name].mean(ACCURACY) for name in names if name in chosen] for names in groups)
+    return greater(small, large, of="network", **_POINTS)
+
+
+def _robust_cells(runs: list[Summary], kind: str, alike: bool) -> Finding:
+    """Figures 4.10, 4.11: at how many rates each cell works: all at about as many, or the LSTM at most, the RNN at
+    fewest."""
+    cells = [_at_rates(runs, f"{kind}-{cell}") for cell in ("LSTM", "GRU", "RNN")]
+    common = set.intersection(*map(set, cells))
+    if len(common) < 2:
+        return NOT_RUN
+    lstm, gru, rnn = (sum(own[rate] >= max(own.values()) - WORKS for rate in common) for own in cells)
+    near = max(lstm, gru, rnn) - min(lstm, gru, rnn) <= 1
+    holds = near if alike else lstm >= gru >= rnn and not near
+    why = f"of {len(common)} rates, those within {100 * WORKS:g} points of a cell's best; one more or less is nothing"
+    verdict = Verdict.REPRODUCED if holds else Verdict.CONTRADICTED
+    return Finding(f"LSTM {lstm}, GRU {gru}, RNN {rnn}", verdict, why)
+
+
+def _alone(runs: list[Summary]) -> Finding:
+    """Section 4.6.2: against the network with one fully connected layer after its LSTM."""
+    chosen = at_best_rates(runs, "mnist")
+    if "1MLP-LSTM" not in chosen:
+        return NOT_RUN
+    usual = chosen["1MLP-LSTM"].mean(ACCURACY)
+    own = [chosen[name].mean(ACCURACY) for name in ("biLSTM-rows", "LSTM-biLSTM") if name in chosen]
+    found = share([usual - one > WORKS for one in own], 1.0, "networks", 2)
+    if not own:
+        return found
+    why = f"{found.why}; poor is {100 * WORKS:g} points below 1MLP-LSTM, which has {100 * usual:.1f} %"
+    return found._replace(ours=", ".join(f"{100 * one:.1f} %" for one in own), why=why)
+
+
 def _all_states(runs: list[Summary]) -> Finding:
     return not_greater(*_accuracies(runs, ("CNN-LSTM-16x16-full", "CNN-LSTM-16x16"), "mnist"), **_POINTS)
 
@@ -130,7 +181,8 @@ def _as_printed(runs: list[Summary], where: str) -> Finding:
 
 
 _PAIRS = ((PAIRS_MNIST, "mnist"), (PAIRS_DEPTH, "mnist"), (PAIRS_CIFAR10, "cifar10"))
-_UNPLANNED = not_run("no plan has it yet")
+#: Of hidden size 32, among those of figure 4.5, and of a map of 32 x 32 in table 4.1.
+OF_32 = "3MLP-LSTM-1094-32x32"
 CLAIMS = (
     *(
         Claim(
@@ -155,17 +207,29 @@ CLAIMS = (
         )
         for where in PRINTED
     ),
-    Claim("the shape of the map makes little difference", "table 4.2", _UNPLANNED),
-    Claim("small hidden sizes are more accurate", "figure 4.5", _UNPLANNED),
+    Claim("the size of the map makes little difference", "table 4.1", partial(_alike, models=(*SIZES, OF_32))),
+    Claim("the shape of the map makes little difference", "table 4.2", partial(_alike, models=("2MLP-LSTM", *SHAPES))),
+    Claim("small hidden sizes are more accurate", "figure 4.5", _small_ones),
     Claim("recurrent networks have the higher optimal rate", "section 4.5", _higher_rates),
     Claim("they work in a wider range of rates", "figures 4.6, 4.7", _wider),
     Claim("they keep their accuracy up to a rate of about 10", "section 4.5", _to_ten),
     Claim("beyond it they recover some accuracy", "section 4.5", _beyond),
-    Claim("LSTM, GRU and RNN are about as robust", "figures 4.10, 4.11", _UNPLANNED),
-    Claim("recurrent layers smooth the peaks of gradients", "table 4.7", _UNPLANNED),
+    Claim(
+        "in 2MLP, LSTM, GRU and RNN are about as robust", "figure 4.10", partial(_robust_cells, kind="2MLP", alike=True)
+    ),
+    Claim(
+        "in 1MLP, the LSTM is the most robust, the RNN the least",
+        "figure 4.11",
+        partial(_robust_cells, kind="1MLP", alike=False),
+    ),
+    Claim("recurrent layers smooth the peaks of gradients", "table 4.7", not_run("no plan has it yet")),
     Claim("one rate for all layers is best, the last one's varied", "table 4.8a", partial(_one_rate, module="output")),
     Claim("one rate for all layers is best, the LSTM's varied", "table 4.8b", partial(_one_rate, module="recurrent")),
-    Claim("networks of LSTMs alone do poorly", "section 4.6.2", _UNPLANNED),
+    Claim("networks of LSTMs alone do poorly", "section 4.6.2", _alone),
     Claim("the output of all states has no clear benefit", "table 4.9", _all_states),
-    Claim("more recurrent layers do not help", "section 4.6.4", _UNPLANNED),
+    Claim(
+        "more recurrent layers do not help",
+        "section 4.6.4",
+        partial(_does_not_help, pair=("2MLP-LSTM-x2", "2MLP-LSTM"), data="mnist"),
+    ),
 )
