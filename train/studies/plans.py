@@ -302,7 +302,7 @@ def selected(paper: str, datasets: Sequence[str] = (), models: Sequence[str] = (
         trials = tuple(replace(trial, flags=one.flags, size=one.size or trial.size) for trial, one in pairs)
     if datasets:
         trials = tuple(replace(trial, data=data) for trial in trials for data in datasets)
-    return list(dict.fromkeys(trials))
+    return list({trial.line(paper): trial for trial in trials}.values())
 
 
 def parse_seeds(text: str) -> list[int]:
