@@ -126,15 +126,15 @@ def study(
 def _grid(trials: Sequence[Trial], seeds: Sequence[int], changes: dict[str, Any], runs: Path, data_root) -> list[Run]:
     """All runs in their order: seed by seed, trial by trial.  Raises LiquidLensError if one of them cannot be."""
     loaded = {data: load(data, data_root) for data in dict.fromkeys(trial.data for trial in trials)}
-    recipes: dict[Trial, RunRecipe] = {}
+    recipes: list[tuple[Trial, RunRecipe]] = []
     for trial in trials:
         settings = settings_for(trial.model, trial.recipe, {**dict(trial.changes), **changes})
         dataset = loaded[trial.data]
         seed = max(seeds, default=0)
-        recipes[trial] = resolve(trial.model, trial.data, dataset, settings, seed, trial.flags, trial.size)
+        recipes.append((trial, resolve(trial.model, trial.data, dataset, settings, seed, trial.flags, trial.size)))
     grid = []
     for seed in seeds:
-        for trial, recipe in recipes.items():
+        for trial, recipe in recipes:
             folder = runs / recipe.model_copy(update={"seed": seed}).name
             key = (loaded[trial.data].name, recipe.dataset_md5, str(recipe.network), str(recipe.rule), str(seed))
             grid.append(Run(trial, {**dict(trial.changes), **changes}, seed, folder, key))
