@@ -1,5 +1,7 @@
 """The layer in four directions against an explicit one, the equal-parameter rule, and the heads of PoseNet."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -155,6 +157,31 @@ def test_widths_and_remainders():
 def test_hidden_sizes_share_one_budget():
     widths = [build(f"3MLP-LSTM-h{hidden}").features.first.out_features for hidden in tum2018.HIDDEN_SIZES]
     assert widths == [1112, 1110, 1106, 1056, 927, 451]
+
+
+def test_square_maps_and_another_place_make_networks_of_one_size():
+    budget = parameters(dict(tum2018.SINGLE)["2MLP-LSTM-54x24"], MNIST, 10) - 1_536  # 2MLP-LSTM: 36 x 36
+
+    def off(network: Network) -> int:
+        return abs(parameters(network, MNIST, 10) - budget)
+
+    assert off(Network((), Spatial(nn.LSTM, 32, (36, 36)))) == 0
+    for hidden, side in tum2018.SIDES.items():
+        squares = [Network((), Spatial(nn.LSTM, hidden, (n, n))) for n in (side - 1, side, side + 1)]
+        assert min(squares, key=off) == squares[1]
+    first = dict(tum2018.SINGLE)["2MLP-LSTM-first"]
+    assert off(first) == 26 == min(off(replace(first, after=width)) for width in range(7350, 7370))
+
+
+def test_an_lstm_in_front_reads_the_image_itself():
+    model = build("2MLP-LSTM-first", zero_states=True)
+    assert [name for name, _ in model.features.named_children()] == ["recurrent", "after", "after_relu"]
+
+
+def test_batch_norm_stands_before_each_relu():
+    model = build("CNN-FC-for-LSTM", batch_norm=True)
+    names = [name for name, _ in model.head.named_children()]
+    assert names == ["flatten", "first", "first_norm", "first_relu", "second", "second_norm", "second_relu", "output"]
 
 
 def test_exact_pairs():

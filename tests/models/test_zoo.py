@@ -13,7 +13,7 @@ from scripts import zoo
 
 COUNTS = Path(__file__).with_name("counts.csv")
 #: Built after the papers' ideas, not printed or worked out from them.
-EXTRA = ("CfC", "3MLP-LSTM-h", "LiquidLens")
+EXTRA = ("CfC", "1MLP-LSTM-h", "2MLP-LSTM-h", "2MLP-LSTM-first", "3MLP-LSTM-h", "LiquidLens")
 
 
 def counted(name: str) -> tuple[int, int]:

@@ -125,6 +125,58 @@ def test_claims_of_hse_2024(tmp_path):
     ]
 
 
+def test_claims_of_tum_2018(tmp_path):
+    """Accuracies, by network; a dict: by learning rate."""
+    wide = {0.1: 0.88, 0.5: 0.88, 2.0: 0.89, 20.0: 0.1}
+    accuracies = {
+        "1MLP-LSTM": 0.90,
+        "1MLP-LSTM-h8": 0.91,
+        "1MLP-LSTM-h256": 0.80,
+        "2MLP-LSTM": wide,
+        "2MLP-GRU": wide | {2.0: 0.7},
+        "2MLP-RNN": wide | {20.0: 0.87},
+        "2MLP-LSTM-h8": wide,
+        "2MLP-LSTM-h128": wide | {20.0: 0.6},
+        "2MLP-FC-for-LSTM": wide | {0.5: 0.3, 2.0: 0.1},
+        "2MLP-FC-for-LSTM+batch_norm": wide | {2.0: 0.1},
+        "2MLP-LSTM-first": 0.85,
+        "2MLP-LSTM-x2": 0.87,
+        "2MLP-LSTM-54x24": 0.89,
+        "biLSTM-rows": 0.5,
+        "LSTM-biLSTM": 0.87,
+    }
+    rows = [
+        line(
+            "tum-2018",
+            dataset="mnist",
+            model=model,
+            recipe=f"tum-2018+learning_rate={rate}+validation_subset=2000".replace("+learning_rate=0.5", ""),
+            best_test_accuracy=accuracy,
+            best_val_accuracy=accuracy,
+        )
+        for model, by_rate in accuracies.items()
+        for rate, accuracy in (
+            by_rate if isinstance(by_rate, dict) else dict.fromkeys((0.1, 0.5, 2.0), by_rate)
+        ).items()
+    ]
+    page, _ = written(tmp_path, "tum-2018", rows)
+    found = {row[1] + ": " + row[0]: (row[2], row[3].strip("*")) for row in cells_of(page, "verdicts")}
+    where = "section 4.6.4: "
+    assert found[where + "more recurrent layers do not help"] == ("-2.00", "reproduced")
+    assert found[where + "an LSTM in front of the Linear is worse than behind it"] == ("+4.00", "reproduced")
+    assert found["section 4.6.2: networks of LSTMs alone do poorly"] == ("50.0 %, 87.0 %", "contradicted")
+    assert found["table 4.2: the shape of the map makes little difference"] == ("89.00 to 89.00", "undecided")
+    assert found["table 4.1: the size of the map makes little difference"] == ("-", "not run")
+    assert found["figure 4.9: in 1MLP, small hidden sizes are more accurate"] == ("+10.50", "reproduced")
+    assert found["figure 4.8: in 2MLP, small hidden sizes are more accurate"] == ("+0.00", "undecided")
+    assert found["figure 4.8: in 2MLP, beyond a rate of 10 large ones are"] == ("+50.00", "reproduced")
+    assert found["figure 4.9: in 1MLP, beyond a rate of 10 large ones are"] == ("-", "not run")
+    cells = "figure 4.10: in 2MLP, LSTM, GRU and RNN are about as robust"
+    assert found[cells] == ("LSTM 3, GRU 2, RNN 4", "contradicted")
+    norm = "section 4.5: batch normalisation widens the range of rates, but less than an LSTM"
+    assert found[norm] == ("1, with it 2, an LSTM 3", "reproduced")
+
+
 def test_what_has_not_run_is_listed_with_its_hours():
     there = rule("kth-2021", model="EQ2425", recipe="kth-2021", flags=())
     shorter = there | {"recipe": "kth-2021+max_epochs=3", "epochs": 3, "seconds": 360}

@@ -104,7 +104,7 @@ RATES = (0.1, 0.5, 2.0)
 #: With 5,000 images of CIFAR-10, the fully connected 1MLP already diverges at 0.5.
 CIFAR_RATES = (0.02, 0.1, 0.5)
 #: Further rates, for the robustness of networks.
-MORE_RATES = (0.02, 0.005, 5.0, 10.0, 20.0, 100.0)
+MORE_RATES = (20.0, 100.0, 5.0, 10.0, 0.02, 0.005)
 #: Table 4.8: the rate of all modules but one, and that one's.
 OUTPUT_RATES = ((2.0, 1.0), (2.0, 0.5), (2.0, 0.1), (1.0, 0.5), (1.0, 0.1))
 RECURRENT_RATES = ((1.0, 2.0), (0.5, 2.0), (0.1, 2.0), (0.5, 1.0), (0.1, 1.0))
@@ -122,17 +122,28 @@ ON_CIFAR10 = (
 )
 SHAPES = ("2MLP-LSTM-54x24", "2MLP-LSTM-72x18", "2MLP-LSTM-162x8", "2MLP-LSTM-324x4")
 SIZES = ("3MLP-LSTM-1934-16x16", "3MLP-LSTM-1524-23x23", "3MLP-LSTM-784-42x42")
-HIDDEN_SIZES = (
-    "3MLP-LSTM-h4", "3MLP-LSTM-h8", "3MLP-LSTM-h16", "3MLP-LSTM-h64", "3MLP-LSTM-h128", "3MLP-LSTM-h256",
-)
 # fmt: on
+HIDDEN_SIZES = {
+    kind: tuple(f"{kind}-LSTM-h{size}" for size in sizes)
+    for kind, sizes in (
+        ("1MLP", (4, 8, 16, 64, 128, 256)),
+        ("2MLP", (4, 8, 16, 64, 128)),
+        ("3MLP", (4, 8, 16, 64, 128, 256)),
+    )
+}
 #: Every epoch is validated, on 10,000 images in the thesis: that would take ten times as long as training on 500.
 TUM_VALIDATION = 2000
 
 
-def _rates(models: Sequence[str], rates: Sequence[float], data: str = "mnist", recipe: str | None = None):
+def _rates(
+    models: Sequence[str],
+    rates: Sequence[float],
+    data: str = "mnist",
+    recipe: str | None = None,
+    flags: tuple[str, ...] = (),
+) -> tuple[Trial, ...]:
     return tuple(
-        Trial(model, data, recipe, (("learning_rate", rate), ("validation_subset", TUM_VALIDATION)))
+        Trial(model, data, recipe, (("learning_rate", rate), ("validation_subset", TUM_VALIDATION)), flags)
         for model in models
         for rate in rates
     )
@@ -157,7 +168,8 @@ _TUM = (
     *_rates(PAIRS, RATES),  # table 4.3
     *_rates(["2MLP-FC-for-LSTM", "2MLP-LSTM"], MORE_RATES),  # figures 4.6, 4.7
     *_rates(["biLSTM-rows", "LSTM-biLSTM"], RATES),  # section 4.6.2
-    *_rates(["2MLP-LSTM-x2"], RATES),  # section 4.6.4
+    *_rates(["2MLP-LSTM-x2", "2MLP-LSTM-first"], RATES),  # section 4.6.4
+    *_rates(["2MLP-FC-for-LSTM"], (*RATES, *MORE_RATES), flags=("batch_norm",)),  # section 4.5
     *_rates(DEPTHS, RATES),  # table 4.6
     *_rates(["CNN-LSTM-16x16", "CNN-LSTM-16x16-full", "CNN-LSTM-32x8-full", "CNN-LSTM-32x16-full"], RATES),  # table 4.9
     *_rates(SHAPES, RATES),  # table 4.2
@@ -167,9 +179,10 @@ _TUM = (
     *_rates(ON_CIFAR10, CIFAR_RATES, "cifar10", "tum-2018-5k"),  # table 4.5
     *_rates(["1MLP-LSTM"], MORE_RATES),  # figures 4.10, 4.11
     *_rates(["1MLP-GRU", "1MLP-RNN", "2MLP-GRU", "2MLP-RNN"], (*RATES, *MORE_RATES)),
-    *_rates(HIDDEN_SIZES, RATES),  # figure 4.5
+    *_rates(HIDDEN_SIZES["3MLP"], RATES),  # figure 4.5
     *_rates(SIZES, RATES),  # table 4.1
     *_rates(PAIRS, RATES, recipe="tum-2018-5k"),  # table 4.4
+    *_rates((*HIDDEN_SIZES["1MLP"], *HIDDEN_SIZES["2MLP"]), (*RATES, *MORE_RATES)),  # figures 4.8, 4.9
 )
 
 

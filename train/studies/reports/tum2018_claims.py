@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from liquidlens.train.studies.plans import SHAPES, SIZES
+from liquidlens.train.studies.plans import HIDDEN_SIZES, SHAPES, SIZES
 from liquidlens.train.studies.reports.rows import Summary
 from liquidlens.train.studies.reports.tum2018 import (
     ACCURACY,
@@ -98,8 +98,12 @@ def _to_ten(runs: list[Summary]) -> Finding:
     )
 
 
+def _beyond_ten(runs: list[Summary], model: str) -> dict[float, float]:
+    return {rate: value for rate, value in _at_rates(runs, model).items() if rate > 10}
+
+
 def _beyond(runs: list[Summary]) -> Finding:
-    own = {rate: value for rate, value in _at_rates(runs, "2MLP-LSTM").items() if rate > 10}
+    own = _beyond_ten(runs, "2MLP-LSTM")
     if not own:
         return NOT_RUN
     rate = max(own, key=lambda rate: own[rate])
@@ -135,27 +139,53 @@ def _alike(runs: list[Summary], models: Sequence[str]) -> Finding:
     return Finding(ours, alike, f"means of {len(own)} networks, {apart:.2f} apart; up to a point is little")
 
 
-def _small_ones(runs: list[Summary]) -> Finding:
-    """Figure 4.5, at one budget: hidden sizes up to 32 against those above."""
+def _groups(kind: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Networks of figures 4.5, 4.8 and 4.9 with hidden sizes up to 32, and above."""
+    small = tuple(f"{kind}-LSTM-h{size}" for size in (8, 16))
+    large = tuple(name for name in HIDDEN_SIZES[kind] if int(name.rpartition("h")[2]) > 32)
+    return (*small, OF_32[kind]), large
+
+
+def _small_ones(runs: list[Summary], kind: str) -> Finding:
     chosen = at_best_rates(runs, "mnist")
-    groups = (("3MLP-LSTM-h8", "3MLP-LSTM-h16", OF_32), ("3MLP-LSTM-h64", "3MLP-LSTM-h128", "3MLP-LSTM-h256"))
-    small, large = ([chosen[name].mean(ACCURACY) for name in names if name in chosen] for names in groups)
+    small, large = ([chosen[name].mean(ACCURACY) for name in names if name in chosen] for names in _groups(kind))
     return greater(small, large, of="network", **_POINTS)
 
 
+def _large_ones_beyond(runs: list[Summary], kind: str) -> Finding:
+    """Figures 4.8, 4.9: the best accuracy above a rate of 10."""
+    small, large = (
+        [max(high.values()) for name in names if (high := _beyond_ten(runs, name))] for names in _groups(kind)
+    )
+    return greater(large, small, of="network", **_POINTS)
+
+
+def _working(runs: list[Summary], models: Sequence[str]) -> tuple[int, list[int]]:
+    """How many rates were tried with all of these networks, and at how many of them each works."""
+    rates = [_at_rates(runs, model) for model in models]
+    common = set.intersection(*map(set, rates))
+    return len(common), [sum(own[rate] >= max(own.values()) - WORKS for rate in common) for own in rates]
+
+
 def _robust_cells(runs: list[Summary], kind: str, alike: bool) -> Finding:
-    """Figures 4.10, 4.11: at how many rates each cell works: all at about as many, or the LSTM at most, the RNN at
-    fewest."""
-    cells = [_at_rates(runs, f"{kind}-{cell}") for cell in ("LSTM", "GRU", "RNN")]
-    common = set.intersection(*map(set, cells))
-    if len(common) < 2:
+    """Figures 4.10, 4.11: whether all cells work at about as many rates, or the LSTM at most and the RNN at fewest."""
+    tried, (lstm, gru, rnn) = _working(runs, [f"{kind}-{cell}" for cell in ("LSTM", "GRU", "RNN")])
+    if tried < 2:
         return NOT_RUN
-    lstm, gru, rnn = (sum(own[rate] >= max(own.values()) - WORKS for rate in common) for own in cells)
     near = max(lstm, gru, rnn) - min(lstm, gru, rnn) <= 1
     holds = near if alike else lstm >= gru >= rnn and not near
-    why = f"of {len(common)} rates, those within {100 * WORKS:g} points of a cell's best; one more or less is nothing"
+    why = f"of {tried} rates, those within {100 * WORKS:g} points of a cell's best; one more or less is nothing"
     verdict = Verdict.REPRODUCED if holds else Verdict.CONTRADICTED
     return Finding(f"LSTM {lstm}, GRU {gru}, RNN {rnn}", verdict, why)
+
+
+def _normalised(runs: list[Summary]) -> Finding:
+    tried, (fc, normalised, lstm) = _working(runs, ["2MLP-FC-for-LSTM", NORMALISED, "2MLP-LSTM"])
+    if tried < 2:
+        return NOT_RUN
+    verdict = Verdict.REPRODUCED if fc < normalised < lstm else Verdict.CONTRADICTED
+    ours = f"{fc}, with it {normalised}, an LSTM {lstm}"
+    return Finding(ours, verdict, f"of {tried} rates, those within {100 * WORKS:g} points of a network's best")
 
 
 def _alone(runs: list[Summary]) -> Finding:
@@ -181,8 +211,9 @@ def _as_printed(runs: list[Summary], where: str) -> Finding:
 
 
 _PAIRS = ((PAIRS_MNIST, "mnist"), (PAIRS_DEPTH, "mnist"), (PAIRS_CIFAR10, "cifar10"))
-#: Of hidden size 32, among those of figure 4.5, and of a map of 32 x 32 in table 4.1.
-OF_32 = "3MLP-LSTM-1094-32x32"
+#: The networks of figures 4.5, 4.8 and 4.9 with hidden size 32.
+OF_32 = {"1MLP": "1MLP-LSTM", "2MLP": "2MLP-LSTM", "3MLP": "3MLP-LSTM-1094-32x32"}
+NORMALISED = "2MLP-FC-for-LSTM+batch_norm"
 CLAIMS = (
     *(
         Claim(
@@ -207,9 +238,16 @@ CLAIMS = (
         )
         for where in PRINTED
     ),
-    Claim("the size of the map makes little difference", "table 4.1", partial(_alike, models=(*SIZES, OF_32))),
+    Claim("the size of the map makes little difference", "table 4.1", partial(_alike, models=(*SIZES, OF_32["3MLP"]))),
     Claim("the shape of the map makes little difference", "table 4.2", partial(_alike, models=("2MLP-LSTM", *SHAPES))),
-    Claim("small hidden sizes are more accurate", "figure 4.5", _small_ones),
+    *(
+        Claim(f"in {kind}, small hidden sizes are more accurate", where, partial(_small_ones, kind=kind))
+        for kind, where in (("3MLP", "figure 4.5"), ("2MLP", "figure 4.8"), ("1MLP", "figure 4.9"))
+    ),
+    *(
+        Claim(f"in {kind}, beyond a rate of 10 large ones are", where, partial(_large_ones_beyond, kind=kind))
+        for kind, where in (("2MLP", "figure 4.8"), ("1MLP", "figure 4.9"))
+    ),
     Claim("recurrent networks have the higher optimal rate", "section 4.5", _higher_rates),
     Claim("they work in a wider range of rates", "figures 4.6, 4.7", _wider),
     Claim("they keep their accuracy up to a rate of about 10", "section 4.5", _to_ten),
@@ -227,6 +265,12 @@ CLAIMS = (
     Claim("one rate for all layers is best, the LSTM's varied", "table 4.8b", partial(_one_rate, module="recurrent")),
     Claim("networks of LSTMs alone do poorly", "section 4.6.2", _alone),
     Claim("the output of all states has no clear benefit", "table 4.9", _all_states),
+    Claim("batch normalisation widens the range of rates, but less than an LSTM", "section 4.5", _normalised),
+    Claim(
+        "an LSTM in front of the Linear is worse than behind it",
+        "section 4.6.4",
+        partial(_helps, pair=("2MLP-LSTM", "2MLP-LSTM-first"), data="mnist"),
+    ),
     Claim(
         "more recurrent layers do not help",
         "section 4.6.4",
