@@ -21,7 +21,14 @@ class Line:
     dataset: str
     network: Network
     rule: Rule
+    rate: float
     epochs: int | None
+
+    @property
+    def at_other_rates(self) -> tuple[Network, str, Rule]:
+        """What it has in common with the lines that differ from it in the learning rate alone."""
+        rest = tuple(change for change in self.rule.changes if change[0] != "learning_rate")
+        return self.network, self.dataset, Rule(self.rule.recipe, rest)
 
 
 def missing(paper: str, runs: list[Summary], found: list[Summary]) -> str:
@@ -37,14 +44,21 @@ def missing(paper: str, runs: list[Summary], found: list[Summary]) -> str:
             few += seeds[key] < ENOUGH
             continue
         settings = recipes.training(trial.recipe or paper, dict(trial.changes))
-        lines.append(Line(*key, settings.max_epochs if settings.stop == "never" else None))
+        lines.append(Line(*key, settings.learning_rate, settings.max_epochs if settings.stop == "never" else None))
     hours = [_hours(line, found) for line in lines]
     said = f"Of {counted(len(plan(paper).trials), 'planned line')} {few} have run with fewer than {ENOUGH} seeds"
     if not lines:
         return f"{said}, and none has not run at all."
     whole = counted(math.ceil(math.fsum(hours)), "hour")
     said += f", and {len(lines)} not at all: about {whole} for one seed of each, on one thread."
-    rows = [(line.network, line.dataset, line.rule, f"{one:.2f}") for line, one in zip(lines, hours, strict=True)]
+    groups: dict[tuple[Network, str, Rule], list[tuple[Line, float]]] = {}
+    for line, one in zip(lines, hours, strict=True):
+        groups.setdefault(line.at_other_rates, []).append((line, one))
+    rows = []
+    for (network, dataset, rule), members in groups.items():
+        rates = ", ".join(f"{rate:g}" for rate in sorted(line.rate for line, _ in members))
+        words = members[0][0].rule if len(members) == 1 else f"{rule}, at rates {rates}"
+        rows.append((network, dataset, words, f"{math.fsum(one for _, one in members):.2f}"))
     return f"{said}\n\n{table(('network', 'dataset', 'rule', 'hours'), rows)}"
 
 
