@@ -154,7 +154,8 @@ def on_500_images(runs: list[Summary], model: str) -> list[Summary]:
 def beside_printed(runs: list[Summary], where: str) -> list[tuple[Summary, Printed]]:
     """A table's networks at their best rates, with what it prints."""
     data, _ = PRINTED[where]
-    both = ((run, run.printed(where).get(ACCURACY)) for run in at_best_rates(runs, data).values())
+    plain = [run for run in at_best_rates(runs, data).values() if not run.network.flags]
+    both = ((run, run.printed(where).get(ACCURACY)) for run in plain)
     return [(run, printed) for run, printed in both if printed is not None]
 
 
