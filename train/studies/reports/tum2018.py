@@ -7,7 +7,7 @@ from typing import Any
 
 from liquidlens.train.studies.plans import CIFAR_RATES, MORE_RATES, RATES
 from liquidlens.train.studies.published import Printed, original
-from liquidlens.train.studies.reports.markdown import NOTHING, Plot, Tables, ours, table, theirs
+from liquidlens.train.studies.reports.markdown import NO_RUN, NOTHING, Plot, Tables, ours, table, theirs
 from liquidlens.train.studies.reports.plots import Point, against
 from liquidlens.train.studies.reports.rows import Summary, best_by_validation
 
@@ -35,7 +35,13 @@ OUTPUTS = (
     ("32 x 32, last states", "CNN-LSTM"),
     ("16 x 16, last states", "CNN-LSTM-16x16"),
 )
-ROBUSTNESS = (("2MLP-FC-for-LSTM", "fully connected", "tab:blue"), ("2MLP-LSTM", "LSTM", "tab:orange"))
+ROBUSTNESS = (
+    ("2MLP-FC-for-LSTM", "fully connected", "tab:blue"),
+    ("2MLP-LSTM", "LSTM", "tab:orange"),
+    ("2MLP-FC-for-LSTM+batch_norm", "fully connected, batch normalisation", "tab:cyan"),
+    ("2MLP-GRU", "GRU", "tab:green"),
+    ("2MLP-RNN", "RNN", "tab:red"),
+)
 
 
 def at_best_rates(runs: list[Summary], data: str, recipe: str | None = None) -> dict[str, Summary]:
@@ -95,12 +101,26 @@ def _full_output(runs: list[Summary]) -> str:
     return table(("map and output", "parameters", "rate", "seeds", "test accuracy, %", "published"), rows)
 
 
+def _others(runs: list[Summary]) -> str:
+    """Networks at their best rates that stand in none of the other tables."""
+    shown = {name for _, *names in (*PAIRS_MNIST, *PAIRS_DEPTH, *OUTPUTS) for name in names}
+    rows = []
+    for name, run in at_best_rates(runs, "mnist").items():
+        if name not in shown:
+            figures = run.printed("table 4.1") or run.printed("table 4.2")
+            printed = NOTHING if run.network.flags else theirs(figures.get(ACCURACY), **PER_CENT)
+            accuracy = ours(run, ACCURACY, **PER_CENT)
+            rows.append((name, f"{run.parameters:,}", f"{run.learning_rate:g}", str(run.seeds), accuracy, printed))
+    return table(("network", "parameters", "rate", "seeds", "test accuracy, %", "published"), rows) if rows else NO_RUN
+
+
 def _robustness(figure: Any, runs: list[Summary]) -> None:
     figure.set_size_inches(7, 4.5)
     axes = figure.subplots()
     for model, words, colour in ROBUSTNESS:
         own = {run.learning_rate: run for run in on_500_images(runs, model)}
-        rates = sorted(rate for rate in own if rate in (*RATES, *MORE_RATES))
+        if not (rates := sorted(rate for rate in own if rate in (*RATES, *MORE_RATES))):
+            continue
         means = [100 * own[rate].mean(ACCURACY) for rate in rates]
         deviations = [100 * (own[rate].deviation(ACCURACY) or 0) for rate in rates]
         axes.errorbar(rates, means, deviations, marker="o", markersize=4, capsize=3, label=words, color=colour)
@@ -138,7 +158,14 @@ def _equal_parameters(figure: Any, runs: list[Summary]) -> None:
 
 
 #: Tables, the data that they are on, and how many figures they print.
-PRINTED = {"table 4.3": ("mnist", 6), "table 4.5": ("cifar10", 6), "table 4.6": ("mnist", 6), "table 4.9": ("mnist", 5)}
+PRINTED = {
+    "table 4.1": ("mnist", 4),
+    "table 4.2": ("mnist", 5),
+    "table 4.3": ("mnist", 6),
+    "table 4.5": ("cifar10", 6),
+    "table 4.6": ("mnist", 6),
+    "table 4.9": ("mnist", 5),
+}
 
 
 def by_module(run: Summary) -> dict[str, float]:
@@ -173,6 +200,7 @@ TABLES: Tables = {
     "table 4.5": partial(_pairs, pairs=PAIRS_CIFAR10, printed_in="table 4.5", data="cifar10"),
     "table 4.6": partial(_pairs, pairs=PAIRS_DEPTH, printed_in="table 4.6"),
     "table 4.9": _full_output,
+    "others": _others,
 }
 PLOTS = {
     "tum-2018-published": Plot("Test accuracy, ours against the published one, a point for each network", _against),
