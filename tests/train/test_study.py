@@ -143,9 +143,10 @@ def test_a_line_says_what_the_run_folder_says(whole):
 def test_figures_that_only_some_studies_measure(whole):
     """kth-2021 reports means over all epochs, truong-2022 further metrics."""
     folder = RunFolder(next((whole / "runs").glob("*-seed0")))
-    more = ("mean_val_recall", "best_test_dice")
+    more = ("mean_val_recall", "final_val_recall", "best_test_dice")
     row = ResultsTable(Path(), more).cells("x", ("",) * 5, "mean_val_recall", 1, folder)
     history = rows_of(folder.path / "history.csv")
+    assert row["final_val_recall"] == float(history[-1]["val_recall"])
     assert row["mean_val_recall"] == pytest.approx(np.mean([float(epoch["val_recall"]) for epoch in history]), rel=1e-5)
     assert row["best_test_dice"] == folder.metrics().best.test["dice"]
     assert row["reported_weights"] == "mean"

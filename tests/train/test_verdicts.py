@@ -125,6 +125,21 @@ def test_claims_of_hse_2024(tmp_path):
     ]
 
 
+def test_claims_of_cmu(tmp_path):
+    errors = {"ResNet-1": (0.50, 0.55), "RecNet-RNN": (0.10, 0.53)}
+    rows = [
+        line("cmu", final_train_accuracy=1 - seen, last_test_accuracy=1 - unseen, **rule("cmu", model=model))
+        for model, (seen, unseen) in errors.items()
+    ]
+    page, _ = written(tmp_path, "cmu", rows)
+    found = {row[0]: row[2:4] for row in cells_of(page, "verdicts")}
+    assert found["a residual network of depth 1 errs on about 54 % of the test images"] == ["55.0", "**reproduced**"]
+    assert found["with a simple RNN, seven times, on about 45 %"] == ["53.0", "**contradicted**"]
+    assert found["a simple RNN, seven times, lowers the error"] == ["+2.0", "**reproduced**"]
+    assert found["a simple RNN, seven times, overfits"] == ["+38.0", "**reproduced**"]
+    assert found["a block with shared weights, seven times, overfits"] == ["-", "**not run**"]
+
+
 def test_claims_of_tum_2018(tmp_path):
     """Accuracies, by network; a dict: by learning rate."""
     wide = {0.1: 0.88, 0.5: 0.88, 2.0: 0.89, 20.0: 0.1}

@@ -250,6 +250,7 @@ PLANS = {
     "cmu": Plan(
         _each(("ResNet-1", "RecNet-RNN", "RecNet", "RecNet-step-BN", "ResNet-8"), ["cifar10"], changes=_CMU_CHANGES),
         reported="last_test_accuracy",
+        figures=("final_train_accuracy",),
     ),
     "truong-2022": Plan(
         (

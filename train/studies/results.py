@@ -28,7 +28,7 @@ class ResultsTable:
     """A table and what it holds.
 
     more_figures: what a study measures besides `FIGURES`.  All are named WEIGHTS_SPLIT_FIGURE, as in best_test_f1, or
-    mean_COLUMN: a column of ``history.csv``, averaged over the epochs.
+    mean_COLUMN and final_COLUMN: a column of ``history.csv``, averaged over the epochs, and in the last one.
     """
 
     path: Path
@@ -57,7 +57,7 @@ class ResultsTable:
             "seconds": metrics.seconds,
             "threads": threads,
             "reported_weights": reported.partition("_")[0],
-            **{name: _figure(metrics, name) for name in (*FIGURES, *self.more_figures)},
+            **{name: _figure(folder, metrics, name) for name in (*FIGURES, *self.more_figures)},
             "liquidlens": recipe.versions["liquidlens"],
             "torch": recipe.versions["torch"],
         }
@@ -114,8 +114,11 @@ def tables_of(paper: str, folder: str | Path) -> list[ResultsTable]:
     return [ResultsTable(Path(folder) / f"{name}.csv", planned.figures) for name in (paper, planned.shares) if name]
 
 
-def _figure(metrics: RunMetrics, name: str) -> float:
+def _figure(folder: RunFolder, metrics: RunMetrics, name: str) -> float:
     weights, _, rest = name.partition("_")
+    if weights == "final":
+        with (folder.path / "history.csv").open(encoding="utf-8", newline="") as file:
+            return float([*csv.DictReader(file)][-1][rest])
     if weights == "mean":
         return metrics.mean_over_epochs[rest]
     split, _, figure = rest.partition("_")
