@@ -26,7 +26,9 @@ def against(figure: Any, points: Iterable[Point], what: str, scale: float = 1.0)
             for values in zip(*((p.published, p.ours, p.deviation or 0) for p in own), strict=True)
         )
         axes.errorbar(x, y, spread, fmt="o", markersize=4, capsize=2, color=f"C{number}", label=kind)
-    axes.axline((axes.get_xlim()[0],) * 2, slope=1, color="grey", linewidth=0.8)
-    axes.set(xlabel=f"{what}, published", ylabel=f"{what}, ours")
+    low, high = (pick(axes.get_xlim() + axes.get_ylim()) for pick in (min, max))
+    ends = low - 0.03 * (high - low), high + 0.03 * (high - low)  # both axes alike
+    axes.axline((low, low), slope=1, color="grey", linewidth=0.8)
+    axes.set(xlim=ends, ylim=ends, aspect="equal", xlabel=f"{what}, published", ylabel=f"{what}, ours")
     if len(kinds) > 1:
         axes.legend(frameon=False, fontsize=8)
