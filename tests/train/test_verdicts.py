@@ -190,6 +190,12 @@ def test_claims_of_tum_2018(tmp_path):
     assert found[cells] == ("LSTM 3, GRU 2, RNN 4", "contradicted")
     norm = "section 4.5: batch normalisation widens the range of rates, but less than an LSTM"
     assert found[norm] == ("1, with it 2, an LSTM 3", "reproduced")
+    others = {row[0]: row[2:] for row in cells_of(page, "others")}
+    assert others["2MLP-LSTM-54x24"][1:] == ["1", "89.00", "88.75 ± 0.02"]
+    assert others["biLSTM-rows"][-1] == "-"
+    assert "2MLP-LSTM" not in others
+    waiting = {tuple(row[:2]): row[2] for row in cells_of(page, "missing")}
+    assert waiting["2MLP-LSTM-72x18", "mnist"] == "tum-2018+validation_subset=2000, at rates 0.1, 0.5, 2"
 
 
 def test_what_has_not_run_is_listed_with_its_hours():

@@ -173,7 +173,7 @@ _TUM = (
     *_rates(DEPTHS, RATES),  # table 4.6
     *_rates(["CNN-LSTM-16x16", "CNN-LSTM-16x16-full", "CNN-LSTM-32x8-full", "CNN-LSTM-32x16-full"], RATES),  # table 4.9
     *_rates(SHAPES, RATES),  # table 4.2
-    *_rates(["2MLP-LSTM"], [1.0]),
+    *_rates(["2MLP-LSTM"], [1.0]),  # one rate for all modules, beside table 4.8
     *_module_rates("output", OUTPUT_RATES),  # table 4.8a
     *_module_rates("recurrent", RECURRENT_RATES),  # table 4.8b
     *_rates(ON_CIFAR10, CIFAR_RATES, "cifar10", "tum-2018-5k"),  # table 4.5

@@ -190,13 +190,11 @@ def _normalised(runs: list[Summary]) -> Finding:
 def _alone(runs: list[Summary]) -> Finding:
     """Section 4.6.2: against the network with one fully connected layer after its LSTM."""
     chosen = at_best_rates(runs, "mnist")
-    if "1MLP-LSTM" not in chosen:
+    own = [chosen[name].mean(ACCURACY) for name in ("biLSTM-rows", "LSTM-biLSTM") if name in chosen]
+    if "1MLP-LSTM" not in chosen or not own:
         return NOT_RUN
     usual = chosen["1MLP-LSTM"].mean(ACCURACY)
-    own = [chosen[name].mean(ACCURACY) for name in ("biLSTM-rows", "LSTM-biLSTM") if name in chosen]
     found = share([usual - one > WORKS for one in own], 1.0, "networks", 2)
-    if not own:
-        return found
     why = f"{found.why}; poor is {100 * WORKS:g} points below 1MLP-LSTM, which has {100 * usual:.1f} %"
     return found._replace(ours=", ".join(f"{100 * one:.1f} %" for one in own), why=why)
 
