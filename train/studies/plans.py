@@ -131,6 +131,9 @@ HIDDEN_SIZES = {
         ("3MLP", (4, 8, 16, 64, 128, 256)),
     )
 }
+#: Tables and figures of gradients and weights: of the first and the last fully connected layer.
+FIRST_LAYER = ("gradient_peak:features.first.weight", "gradient:features.first.weight")
+LAST_LAYER = ("gradient:head.output.weight", "weight:head.output.weight")
 #: Every epoch is validated, on 10,000 images in the thesis: that would take ten times as long as training on 500.
 TUM_VALIDATION = 2000
 
@@ -147,6 +150,10 @@ def _rates(
         for model in models
         for rate in rates
     )
+
+
+def _with_statistics(models: Sequence[str], rates: Sequence[float]) -> tuple[Trial, ...]:
+    return tuple(replace(trial, changes=(*trial.changes, ("statistics", True))) for trial in _rates(models, rates))
 
 
 def _module_rates(module: str, rates: Sequence[tuple[float, float]]) -> tuple[Trial, ...]:
@@ -170,6 +177,8 @@ _TUM = (
     *_rates(["biLSTM-rows", "LSTM-biLSTM"], RATES),  # section 4.6.2
     *_rates(["2MLP-LSTM-x2", "2MLP-LSTM-first"], RATES),  # section 4.6.4
     *_rates(["2MLP-FC-for-LSTM"], (*RATES, *MORE_RATES), flags=("batch_norm",)),  # section 4.5
+    *_with_statistics(["2MLP-FC-for-LSTM", "2MLP-LSTM"], (0.1, 0.5)),  # table 4.7, figures 4.12, 4.14
+    *_with_statistics(["2MLP-LSTM"], (20.0, 100.0)),  # figure 4.15
     *_rates(DEPTHS, RATES),  # table 4.6
     *_rates(["CNN-LSTM-16x16", "CNN-LSTM-16x16-full", "CNN-LSTM-32x8-full", "CNN-LSTM-32x16-full"], RATES),  # table 4.9
     *_rates(SHAPES, RATES),  # table 4.2
@@ -245,7 +254,7 @@ _OF_OURS = ("best_test_ece_calibrated", "best_test_selective_accuracy")
 
 PLANS = {
     "hse-2024": Plan(_HSE, reported="last_test_auc", elsewhere=(NODULES, OTHER_NODULES)),
-    "tum-2018": Plan(_TUM, reported="best_test_accuracy"),
+    "tum-2018": Plan(_TUM, reported="best_test_accuracy", figures=(*FIRST_LAYER, *LAST_LAYER)),
     "kth-2021": Plan(_KTH, reported="mean_val_recall", figures=("mean_train_recall", "mean_val_recall")),
     "cmu": Plan(
         _each(("ResNet-1", "RecNet-RNN", "RecNet", "RecNet-step-BN", "ResNet-8"), ["cifar10"], changes=_CMU_CHANGES),

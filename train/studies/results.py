@@ -5,6 +5,7 @@ import fcntl
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any, TextIO
 
 from liquidlens.errors import LiquidLensError
@@ -22,13 +23,18 @@ FIGURES = tuple(
     for figure in ("accuracy", "accuracy_batch_mean", "auc")
 )
 
+#: Gradients and weights are averaged over the last epochs, of the 100 in which tum-2018 waits for a better one.
+SETTLED = 50
+
 
 @dataclass(frozen=True)
 class ResultsTable:
     """A table and what it holds.
 
     more_figures: what a study measures besides `FIGURES`.  All are named WEIGHTS_SPLIT_FIGURE, as in best_test_f1, or
-    mean_COLUMN and final_COLUMN: a column of ``history.csv``, averaged over the epochs, and in the last one.
+    mean_COLUMN and final_COLUMN: a column of ``history.csv``, averaged over the epochs, and in the last one; or
+    COLUMN:PARAMETER, of ``statistics.csv``: gradient_peak the largest of all epochs, the others the mean of the last
+    `SETTLED`; empty for a run without statistics.
     """
 
     path: Path
@@ -114,7 +120,10 @@ def tables_of(paper: str, folder: str | Path) -> list[ResultsTable]:
     return [ResultsTable(Path(folder) / f"{name}.csv", planned.figures) for name in (paper, planned.shares) if name]
 
 
-def _figure(folder: RunFolder, metrics: RunMetrics, name: str) -> float:
+def _figure(folder: RunFolder, metrics: RunMetrics, name: str) -> float | str:
+    column, of_parameter, parameter = name.partition(":")
+    if of_parameter:
+        return _statistic(folder.path / "statistics.csv", column, parameter)
     weights, _, rest = name.partition("_")
     if weights == "final":
         with (folder.path / "history.csv").open(encoding="utf-8", newline="") as file:
@@ -123,3 +132,11 @@ def _figure(folder: RunFolder, metrics: RunMetrics, name: str) -> float:
         return metrics.mean_over_epochs[rest]
     split, _, figure = rest.partition("_")
     return getattr(getattr(metrics, weights), split)[figure]
+
+
+def _statistic(path: Path, column: str, parameter: str) -> float | str:
+    if not path.is_file():
+        return ""
+    with path.open(encoding="utf-8", newline="") as file:
+        values = [float(row[column]) for row in csv.DictReader(file) if row["parameter"] == parameter]
+    return max(values) if column == "gradient_peak" else fmean(values[-SETTLED:])

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from liquidlens.train.studies.plans import CIFAR_RATES, MORE_RATES, RATES
+from liquidlens.train.studies.plans import CIFAR_RATES, FIRST_LAYER, LAST_LAYER, MORE_RATES, RATES
 from liquidlens.train.studies.published import Printed, original
 from liquidlens.train.studies.reports.markdown import NO_RUN, NOTHING, Plot, Tables, ours, table, theirs
 from liquidlens.train.studies.reports.plots import Point, against
@@ -51,7 +51,7 @@ def at_best_rates(runs: list[Summary], data: str, recipe: str | None = None) -> 
     candidates = [
         run
         for run in runs
-        if (original(run.dataset), run.rule.recipe) == wanted and run.learning_rate in rates and not by_module(run)
+        if (original(run.dataset), run.rule.recipe) == wanted and run.learning_rate in rates and _plain(run)
     ]
     seeds: dict[str, list[list[float]]] = {}
     for run in candidates:
@@ -173,9 +173,19 @@ def by_module(run: Summary) -> dict[str, float]:
     return literal_eval(dict(run.rule.changes).get("module_learning_rates", "{}"))
 
 
+def _plain(run: Summary) -> bool:
+    """Whether it has one learning rate for all layers, and is not one of the runs again for the sake of statistics."""
+    return not {"module_learning_rates", "statistics"} & dict(run.rule.changes).keys()
+
+
 def on_500_images(runs: list[Summary], model: str) -> list[Summary]:
     """A network with one learning rate for all layers."""
-    return [r for r in runs if r.name == model and r.rule.recipe == "tum-2018" and not by_module(r)]
+    return [r for r in runs if r.name == model and r.rule.recipe == "tum-2018" and _plain(r)]
+
+
+def with_statistics(runs: list[Summary]) -> dict[tuple[str, float], Summary]:
+    """Table 4.7 and figures 4.12, 4.14 and 4.15: by network and learning rate."""
+    return {(run.name, run.learning_rate): run for run in runs if "statistics" in dict(run.rule.changes)}
 
 
 def beside_printed(runs: list[Summary], where: str) -> list[tuple[Summary, Printed]]:
@@ -195,10 +205,38 @@ def _against(figure: Any, runs: list[Summary]) -> None:
     against(figure, points, "test accuracy, %", scale=100)
 
 
+#: Table 4.7: mean absolute gradients of the first layer, as printed: (figure, network, rate) -> value.
+PRINTED_GRADIENTS = {
+    (FIRST_LAYER[0], "2MLP-FC-for-LSTM", 0.1): 1.22e-3,
+    (FIRST_LAYER[0], "2MLP-FC-for-LSTM", 0.5): 2.28e-3,
+    (FIRST_LAYER[0], "2MLP-LSTM", 0.1): 4.1e-4,
+    (FIRST_LAYER[0], "2MLP-LSTM", 0.5): 7.97e-4,
+    (FIRST_LAYER[1], "2MLP-FC-for-LSTM", 0.1): 1.8e-6,
+    (FIRST_LAYER[1], "2MLP-FC-for-LSTM", 0.5): 1.74e-7,
+    (FIRST_LAYER[1], "2MLP-LSTM", 0.1): 2.07e-6,
+    (FIRST_LAYER[1], "2MLP-LSTM", 0.5): 3.02e-7,
+}
+
+
+def _gradients(runs: list[Summary]) -> str:
+    rows = []
+    for (name, rate), run in with_statistics(runs).items():
+        cells = []
+        for figure in (*FIRST_LAYER, *LAST_LAYER):
+            cells.append(f"{run.mean(figure):.2e}")
+            if figure in FIRST_LAYER:
+                printed = PRINTED_GRADIENTS.get((figure, name, rate))
+                cells.append(NOTHING if printed is None else f"{printed:.2e}")
+        rows.append((name, f"{rate:g}", str(run.seeds), *cells))
+    first = ("first layer: peak", "published", "settled", "published")
+    return table(("network", "rate", "seeds", *first, "last layer: settled", "its weights"), rows) if rows else NO_RUN
+
+
 TABLES: Tables = {
     "table 4.3": partial(_pairs, pairs=PAIRS_MNIST, printed_in="table 4.3"),
     "table 4.5": partial(_pairs, pairs=PAIRS_CIFAR10, printed_in="table 4.5", data="cifar10"),
     "table 4.6": partial(_pairs, pairs=PAIRS_DEPTH, printed_in="table 4.6"),
+    "table 4.7": _gradients,
     "table 4.9": _full_output,
     "others": _others,
 }

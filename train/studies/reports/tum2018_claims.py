@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from liquidlens.train.studies.plans import HIDDEN_SIZES, SHAPES, SIZES
+from liquidlens.train.studies.plans import FIRST_LAYER, HIDDEN_SIZES, LAST_LAYER, SHAPES, SIZES
 from liquidlens.train.studies.reports.rows import Summary
 from liquidlens.train.studies.reports.tum2018 import (
     ACCURACY,
@@ -17,6 +17,7 @@ from liquidlens.train.studies.reports.tum2018 import (
     beside_printed,
     by_module,
     on_500_images,
+    with_statistics,
 )
 from liquidlens.train.studies.reports.verdicts import (
     NOT_RUN,
@@ -26,7 +27,6 @@ from liquidlens.train.studies.reports.verdicts import (
     greater,
     inside,
     not_greater,
-    not_run,
     share,
 )
 
@@ -187,6 +187,51 @@ def _normalised(runs: list[Summary]) -> Finding:
     return Finding(ours, verdict, f"of {tried} rates, those within {100 * WORKS:g} points of a network's best")
 
 
+def _gradients(runs: list[Summary], model: str, figure: str, rates: Sequence[float]) -> list[float]:
+    """Of a network at each of these rates; none if one of them has not run."""
+    found = with_statistics(runs)
+    known = all((model, rate) in found for rate in rates)
+    return [found[model, rate].mean(figure) for rate in rates] if known else []
+
+
+def _smoother(runs: list[Summary]) -> Finding:
+    fc, lstm = (_gradients(runs, model, FIRST_LAYER[0], (0.1, 0.5)) for model in _WITH_GRADIENTS)
+    return share([one < other for one, other in zip(lstm, fc, strict=False)], 1.0, "rates: the first layer's peak")
+
+
+def _settle_alike(runs: list[Summary]) -> Finding:
+    fc, lstm = (_gradients(runs, model, FIRST_LAYER[1], (0.1, 0.5)) for model in _WITH_GRADIENTS)
+    near = [0.5 <= one / other <= 2 for one, other in zip(lstm, fc, strict=False)]
+    return share(near, 1.0, "rates: the first layer's, within a factor of 2")
+
+
+def _settle_by_rate(runs: list[Summary]) -> Finding:
+    pairs = [
+        _gradients(runs, model, figure, (0.1, 0.5))
+        for model in _WITH_GRADIENTS
+        for figure in (FIRST_LAYER[1], LAST_LAYER[0])
+    ]
+    fifths = [2.5 <= pair[0] / pair[1] <= 10 for pair in pairs if pair]
+    return share(fifths, 1.0, "layers: at 0.1 five times what it is at 0.5, within a factor of 2", len(pairs))
+
+
+def _vanish(runs: list[Summary]) -> Finding:
+    first, last = (_gradients(runs, "2MLP-LSTM", figure, (20, 100)) for figure in (FIRST_LAYER[1], LAST_LAYER[0]))
+    gone = [one < 1e-3 * other for one, other in zip(first, last, strict=True)]
+    return share(gone, 1.0, "rates: the first layer's below a thousandth of the last one's")
+
+
+def _weights_grow(runs: list[Summary]) -> Finding:
+    low, high = (_gradients(runs, "2MLP-LSTM", LAST_LAYER[1], rates) for rates in ((0.1, 0.5), (20, 100)))
+    if not low or not high:
+        return NOT_RUN
+    within, beyond = low[1] / low[0], high[1] / high[0]
+    holds = within <= 2 and 2.5 <= beyond <= 10
+    verdict = Verdict.REPRODUCED if holds else Verdict.CONTRADICTED
+    why = "from 0.1 to 0.5, where up to 2 counts as alike; from 20 to 100, where 5 is expected, within a factor of 2"
+    return Finding(f"x {within:.2f}; x {beyond:.2f}", verdict, why)
+
+
 def _alone(runs: list[Summary]) -> Finding:
     """Section 4.6.2: against the network with one fully connected layer after its LSTM."""
     chosen = at_best_rates(runs, "mnist")
@@ -210,6 +255,7 @@ def _as_printed(runs: list[Summary], where: str) -> Finding:
 _PAIRS = ((PAIRS_MNIST, "mnist"), (PAIRS_DEPTH, "mnist"), (PAIRS_CIFAR10, "cifar10"))
 #: The networks of figures 4.5, 4.8 and 4.9 with hidden size 32.
 OF_32 = {"1MLP": "1MLP-LSTM", "2MLP": "2MLP-LSTM", "3MLP": "3MLP-LSTM-1094-32x32"}
+_WITH_GRADIENTS = ("2MLP-FC-for-LSTM", "2MLP-LSTM")
 NORMALISED = "2MLP-FC-for-LSTM+batch_norm"
 CLAIMS = (
     *(
@@ -257,7 +303,11 @@ CLAIMS = (
         "figure 4.11",
         partial(_robust_cells, kind="1MLP", alike=False),
     ),
-    Claim("recurrent layers smooth the peaks of gradients", "table 4.7", not_run("no plan has it yet")),
+    Claim("recurrent layers smooth the peaks of gradients", "table 4.7a", _smoother),
+    Claim("with and without them, gradients settle at similar values", "table 4.7b", _settle_alike),
+    Claim("the higher the rate, the smaller in proportion the settled gradients", "figure 4.12", _settle_by_rate),
+    Claim("beyond a rate of 10, only the last layer's gradients do not vanish", "section 4.5.3", _vanish),
+    Claim("there, and only there, its weights grow with the rate", "figures 4.14, 4.15", _weights_grow),
     Claim("one rate for all layers is best, the last one's varied", "table 4.8a", partial(_one_rate, module="output")),
     Claim("one rate for all layers is best, the LSTM's varied", "table 4.8b", partial(_one_rate, module="recurrent")),
     Claim("networks of LSTMs alone do poorly", "section 4.6.2", _alone),

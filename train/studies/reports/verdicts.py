@@ -38,11 +38,6 @@ class Claim(NamedTuple):
     judge: Callable[[list[Summary]], Finding]
 
 
-def not_run(why: str) -> Callable[[list[Summary]], Finding]:
-    """The judge of a claim whose runs are in no plan."""
-    return lambda _: NOT_RUN._replace(why=why)
-
-
 def verdicts(claims: Sequence[Claim], runs: list[Summary]) -> str:
     """How many claims are reproduced, and the table of them all."""
     found = [(claim, claim.judge(runs)) for claim in claims]
