@@ -1,12 +1,15 @@
 """Gradients and weights over the epochs, against torch's own."""
 
 import csv
+from pathlib import Path
 
+import numpy as np
 import pytest
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from liquidlens import train
+from liquidlens.train.studies.results import ResultsTable
 
 
 def test_statistics_of_every_layer_and_epoch(tmp_path):
@@ -21,6 +24,17 @@ def test_statistics_of_every_layer_and_epoch(tmp_path):
         assert float(row["weight"]) == pytest.approx(float(weights[row["parameter"]].abs().mean()), rel=1e-4)
         assert float(row["gradient_peak"]) >= float(row["gradient"]) > 0
 
+    def column(name: str) -> list[float]:
+        return [float(row[name]) for row in rows if row["parameter"] == "head.steps.0.weight"]
+
+    names = "gradient_peak:head.steps.0.weight", "weight:head.steps.0.weight"
+    table = ResultsTable(Path(), names)
+    cells = table.cells("x", ("",) * 5, "best_test_auc", 1, folder)
+    assert [cells[name] for name in names] == [max(column("gradient_peak")), pytest.approx(np.mean(column("weight")))]
+
     events = EventAccumulator(str(folder.path / "tensorboard"), {"histograms": 0}).Reload()  # 0: all
     assert set(events.Tags()["histograms"]) == {f"{kind}/{name}" for kind in ("weight", "gradient") for name in weights}
     assert [event.step for event in events.Histograms("weight/head.steps.0.weight")] == [0, 1]
+
+    (folder.path / "statistics.csv").unlink()
+    assert table.cells("x", ("",) * 5, "best_test_auc", 1, folder)[names[0]] == "", "a run without statistics"

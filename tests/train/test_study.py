@@ -21,7 +21,8 @@ from liquidlens.train.recipes import settings_for
 from liquidlens.train.run import RunFolder
 from liquidlens.train.studies import plans, study
 from liquidlens.train.studies.published import HSE_COLUMNS, TABLES, Printed, published
-from liquidlens.train.studies.results import ResultsTable
+from liquidlens.train.studies.reports.rows import summaries
+from liquidlens.train.studies.results import ResultsTable, keep_curves
 
 MODEL, EPOCHS, SEEDS = "CNNExp2N4", 20, (0, 1)
 
@@ -151,6 +152,18 @@ def test_figures_that_only_some_studies_measure(whole):
     assert row["best_test_dice"] == folder.metrics().best.test["dice"]
     assert row["reported_weights"] == "mean"
     assert tuple(row) == ResultsTable(Path(), more).columns
+
+
+def test_curves_are_kept_beside_the_table(whole, tmp_path):
+    folder = RunFolder(next((whole / "runs").glob("*-seed0")))
+    keep_curves(folder, ["val_accuracy"], tmp_path / "x.csv")
+    history = rows_of(folder.path / "history.csv")
+    (path,) = (tmp_path / "curves").iterdir()
+    assert rows_of(path) == [{name: row[name] for name in ("epoch", "val_accuracy")} for row in history]
+    about = {"dataset": "mnist", "dataset_md5": "", "model": MODEL, "recipe": "hse-2024"}
+    path.rename(path.with_name(f"mnist-{MODEL}-hse-2024-seed2.csv"))
+    (summary,) = summaries([about | {"seed": seed} for seed in "12"], path.parent)
+    assert summary.curve("val_accuracy") == [[float(row["val_accuracy"]) for row in history]]
 
 
 def test_a_killed_study_ends_like_an_uninterrupted_one(volumes, whole, tmp_path):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from liquidlens import models
-from liquidlens.train.studies.plans import KTH, PLANS, plan
+from liquidlens.train.studies.plans import FIRST_LAYER, KTH, LAST_LAYER, PLANS, plan
 from liquidlens.train.studies.published import Printed
 from liquidlens.train.studies.reports.hse2024 import ORDER
 from liquidlens.train.studies.reports.kth2021 import AUC, TEST, TRAIN
@@ -138,6 +138,49 @@ def test_claims_of_cmu(tmp_path):
     assert found["a simple RNN, seven times, lowers the error"] == ["+2.0", "**reproduced**"]
     assert found["a simple RNN, seven times, overfits"] == ["+38.0", "**reproduced**"]
     assert found["a block with shared weights, seven times, overfits"] == ["-", "**not run**"]
+
+
+def test_claims_of_tum_2018_about_gradients(tmp_path):
+    """In turn: the first layer's peak and settled gradient, the last one's, and its weights."""
+    figures = {
+        ("2MLP-FC-for-LSTM", 0.1): (1e-3, 1e-6, 1e-5, 0.1),
+        ("2MLP-FC-for-LSTM", 0.5): (2e-3, 2e-7, 2e-6, 0.1),
+        ("2MLP-LSTM", 0.1): (5e-4, 1.5e-6, 2e-5, 0.10),
+        ("2MLP-LSTM", 0.5): (2.1e-3, 3e-7, 1e-5, 0.15),
+        ("2MLP-LSTM", 20): (1, 1e-9, 1e-2, 2),
+        ("2MLP-LSTM", 100): (1, 0, 1e-2, 12),
+    }
+    plain = line("tum-2018", dataset="mnist", model="2MLP-LSTM", recipe="tum-2018+validation_subset=2000")
+    rows = [plain | dict.fromkeys((*FIRST_LAYER, *LAST_LAYER), "")]
+    for (model, rate), own in figures.items():
+        trial = next(
+            trial
+            for trial in PLANS["tum-2018"].trials
+            if trial.model == model and {("learning_rate", rate), ("statistics", True)} <= set(trial.changes)
+        )
+        rule = trial.line("tum-2018")[2]
+        named = dict(zip((*FIRST_LAYER, *LAST_LAYER), own, strict=True))
+        rows.append(line("tum-2018", dataset="mnist", model=model, recipe=rule, **named))
+    page, _ = written(tmp_path, "tum-2018", rows)
+    found = {row[1]: (row[2], row[3].strip("*")) for row in cells_of(page, "verdicts")}
+    assert found["table 4.7a"] == ("1 of 2", "contradicted")
+    assert found["table 4.7b"] == ("2 of 2", "reproduced")
+    assert found["figure 4.12"] == ("3 of 4", "contradicted")
+    assert found["section 4.5.3"] == ("2 of 2", "reproduced")
+    assert found["figures 4.14, 4.15"] == ("x 1.50; x 6.00", "reproduced")
+    first, *_, last = cells_of(page, "table 4.7")
+    assert first == [
+        "2MLP-FC-for-LSTM",
+        "0.1",
+        "1",
+        "1.00e-03",
+        "1.22e-03",
+        "1.00e-06",
+        "1.80e-06",
+        "1.00e-05",
+        "1.00e-01",
+    ]
+    assert last[3:] == ["1.00e+00", "-", "0.00e+00", "-", "1.00e-02", "1.20e+01"]
 
 
 def test_claims_of_tum_2018(tmp_path):

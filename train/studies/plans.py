@@ -40,6 +40,7 @@ class Plan:
     trials: in their order.
     reported: the figure that the paper reports, as a column of the results table.
     figures: further columns of the results table, besides those of all studies, see `train.studies.results`.
+    curves: columns of ``history.csv`` that are kept of every run, epoch by epoch, beside the table.
     elsewhere: datasets on which its networks are trained only where they are named.
     shares: the study whose results table, of the same columns, holds some of its lines.
     """
@@ -47,6 +48,7 @@ class Plan:
     trials: tuple[Trial, ...]
     reported: str
     figures: tuple[str, ...] = ()
+    curves: tuple[str, ...] = ()
     elsewhere: tuple[str, ...] = ()
     shares: str | None = None
 
@@ -260,6 +262,7 @@ PLANS = {
         _each(("ResNet-1", "RecNet-RNN", "RecNet", "RecNet-step-BN", "ResNet-8"), ["cifar10"], changes=_CMU_CHANGES),
         reported="last_test_accuracy",
         figures=("final_train_accuracy",),
+        curves=("train_accuracy", "val_accuracy"),
     ),
     "truong-2022": Plan(
         (

@@ -3,13 +3,14 @@
 import csv
 import fcntl
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any, TextIO
 
 from liquidlens.errors import LiquidLensError
-from liquidlens.files import as_csv
+from liquidlens.files import as_csv, replacing
 from liquidlens.train.run import RunFolder, RunMetrics
 from liquidlens.train.studies.plans import plan
 
@@ -118,6 +119,16 @@ def tables_of(paper: str, folder: str | Path) -> list[ResultsTable]:
     """A study's own table, and that of the study which shares its lines."""
     planned = plan(paper)
     return [ResultsTable(Path(folder) / f"{name}.csv", planned.figures) for name in (paper, planned.shares) if name]
+
+
+def keep_curves(folder: RunFolder, columns: Sequence[str], table: Path) -> None:
+    """Write columns of a run's ``history.csv`` to ``curves/RUN.csv`` beside a table."""
+    with (folder.path / "history.csv").open(encoding="utf-8", newline="") as file:
+        rows = [{name: row[name] for name in ("epoch", *columns)} for row in csv.DictReader(file)]
+    path = table.parent / "curves" / f"{folder.path.name}.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as partial:
+        partial.write_text(as_csv(rows), encoding="utf-8")
 
 
 def _figure(folder: RunFolder, metrics: RunMetrics, name: str) -> float | str:

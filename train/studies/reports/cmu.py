@@ -48,6 +48,21 @@ def _against(figure: Any, runs: list[Summary]) -> None:
     against(figure, points, "test error, %", scale=100)
 
 
+def _curves(figure: Any, runs: list[Summary]) -> None:
+    """Figures 5 and 6: errors of training and test images over the epochs, of the first seed."""
+    figure.set_size_inches(8, 3.6)
+    axes = figure.subplots()
+    for number, run in enumerate(runs):
+        for column, style in (("train_accuracy", "--"), ("val_accuracy", "-")):
+            for accuracies in run.curve(column)[:1]:
+                errors = [100 * (1 - accuracy) for accuracy in accuracies]
+                label = run.name if style == "-" else None
+                axes.plot(range(1, len(errors) + 1), errors, style, color=f"C{number}", label=label)
+    axes.set(xlabel="epochs", ylabel="error, %", title="solid: test images; dashed: training images")
+    if axes.lines:
+        axes.legend(frameon=False)
+
+
 # --- Its claims ----------------------------------------------------------------------------------------------
 
 
@@ -100,4 +115,7 @@ CLAIMS = (
 )
 
 TABLES: Tables = {"results": _results}
-PLOTS = {"cmu-published": Plot("Test error, ours against the stated one", _against)}
+PLOTS = {
+    "cmu-published": Plot("Test error, ours against the stated one", _against),
+    "cmu-curves": Plot("Errors on training and test images over the epochs", _curves),
+}

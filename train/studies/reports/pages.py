@@ -69,7 +69,7 @@ def write(
     """
     source, *shared = tables_of(paper, results)
     planned = plan(paper).lines(paper)
-    found = summaries([row for table in (source, *shared) for row in table.rows()])
+    found = summaries([row for table in (source, *shared) for row in table.rows()], source.path.parent / "curves")
     there = {(run.dataset, run.network, run.rule) for run in found}
     runs = []
     for run in found:

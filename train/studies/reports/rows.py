@@ -1,10 +1,12 @@
 """Runs as they are compared: all seeds of a network together."""
 
+import csv
 import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from liquidlens.train.names import Network, Rule
 from liquidlens.train.recipes import RECIPES
@@ -18,9 +20,13 @@ ENOUGH = 3
 
 @dataclass(frozen=True)
 class Summary:
-    """All seeds of a network on a dataset, trained by one rule (a recipe and what was changed of it)."""
+    """All seeds of a network on a dataset, trained by one rule (a recipe and what was changed of it).
+
+    curves: the folder with the curves of a study's runs.
+    """
 
     rows: tuple[Row, ...]
+    curves: Path | None = None
 
     @cached_property
     def network(self) -> Network:
@@ -55,6 +61,16 @@ class Summary:
     def values(self, column: str) -> list[float]:
         return [float(row[column]) for row in self.rows]
 
+    def curve(self, column: str) -> list[list[float]]:
+        """A column of the epochs of each seed that has curves."""
+        found = []
+        for row in self.rows:
+            run = f"{self.dataset}-{self.network}-{self.rule}-seed{row['seed']}"
+            if self.curves is not None and (path := self.curves / f"{run}.csv").is_file():
+                with path.open(encoding="utf-8", newline="") as file:
+                    found.append([float(epoch[column]) for epoch in csv.DictReader(file)])
+        return found
+
     def mean(self, column: str) -> float:
         return statistics.fmean(self.values(column))
 
@@ -79,12 +95,12 @@ class Summary:
         return bool(abs(printed.value - self.mean(column)) <= reach)
 
 
-def summaries(rows: Iterable[Row]) -> list[Summary]:
-    """Rows by dataset, model and rule, in the order in which these first appear."""
+def summaries(rows: Iterable[Row], curves: Path | None = None) -> list[Summary]:
+    """Rows by dataset, model and rule, in the order in which these first appear; curves: see `Summary`."""
     groups: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
         groups.setdefault((row["dataset"], row["dataset_md5"], row["model"], row["recipe"]), []).append(row)
-    return [Summary(tuple(sorted(group, key=lambda row: int(row["seed"])))) for group in groups.values()]
+    return [Summary(tuple(sorted(group, key=lambda row: int(row["seed"]))), curves) for group in groups.values()]
 
 
 def best_by_validation(candidates: Sequence[Summary], column: str) -> list[Summary]:
