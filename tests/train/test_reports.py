@@ -12,6 +12,7 @@ from PIL import Image
 from liquidlens.errors import LiquidLensError
 from liquidlens.train.names import Network, Rule
 from liquidlens.train.studies.plans import (
+    COVID_CT_EPOCHS,
     KTH_EPOCHS,
     PLANS,
     RATES,
@@ -185,8 +186,11 @@ def test_heads_of_truong_2022(tmp_path):
 
     rows = [head("CRNet-NCP-z@112x112", 0.84), head("CRNet-FC@112x112", 0.85), head("CRNet-FC", 0.5)]
     rows += [head(f"CRNet-{name}@112x112", 0.9, f"+learning_rate={TRUONG_RATE}") for name in ("NCP-z", "FC")]
+    about = {"model": "CRNet-NCP-y-double@112x112", "recipe": f"truong-2022+max_epochs={COVID_CT_EPOCHS}"}
+    rows.append(line("truong-2022", dataset="table:covid_ct", **about))
     page, _ = written(tmp_path, "truong-2022", rows)
-    fc, z, _, faster = cells_of(page, "results")
+    assert [row[0] for row in cells_of(page, "ct")] == ["NCP over rows, twice the neurons"]
+    fc, z, _, faster = cells_of(page, "x-rays")
     assert (fc[0], fc[2], fc[4], fc[8]) == ("fully connected", "0.0001", "0.850", "-")
     assert (z[0], z[4], z[8]) == ("NCP over channels", "0.840", "-1.0")
     assert (faster[0], faster[2], faster[8]) == ("NCP over channels", "0.001", "+0.0")

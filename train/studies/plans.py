@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from liquidlens.errors import LiquidLensError, unknown
@@ -30,7 +31,8 @@ class Trial:
     def line(self, paper: str) -> tuple[str, Network, Rule]:
         """Its dataset, network and rule, which its lines in a results table begin with."""
         settings = recipes.training(self.recipe or paper, dict(self.changes))
-        return self.data, Network(self.model, self.flags, self.size), recipes.rule(settings)
+        data = f"table:{Path(self.data).stem}" if self.data.startswith("table:") else self.data
+        return data, Network(self.model, self.flags, self.size), recipes.rule(settings)
 
 
 @dataclass(frozen=True)
@@ -204,6 +206,8 @@ KTH_EPOCHS, TRUONG_EPOCHS, CMU_EPOCHS = 100, 3, 31
 #: truong-2022 reads 224 pixels, and trains at 1e-4, too slow a rate for so few epochs.
 TRUONG_SIZE, TRUONG_RATE = (112, 112), 1e-3
 TRUONG_HEADS = ("CRNet-FC", "CRNet-NCP-y", "CRNet-NCP-z", "CRNet-NCP-patch", "CRNet-3FC")
+#: The report's kind of images, CT slices with COVID-19: 746 of them in a table, with patients.
+COVID_CT, COVID_CT_EPOCHS = "table:own/covid_ct/covid_ct.csv", 180
 
 #: What the report calls its configurations: (model, recipe).
 KTH = {
@@ -267,6 +271,19 @@ PLANS = {
     "truong-2022": Plan(
         (
             *_each(TRUONG_HEADS, ["chestxray224"], changes=(("max_epochs", TRUONG_EPOCHS),), size=TRUONG_SIZE),
+            *_each(
+                (*TRUONG_HEADS, "CRNet-NCP-y-double", "CRNet-NCP-y-custom"),
+                [COVID_CT],
+                changes=(("max_epochs", COVID_CT_EPOCHS),),
+                size=TRUONG_SIZE,
+            ),
+            *_each(
+                ("CRNet-FC", "CRNet-NCP-y", "CRNet-NCP-z"),
+                [COVID_CT],
+                recipe="truong-2022-setting-2",
+                changes=(("max_epochs", COVID_CT_EPOCHS),),
+                size=TRUONG_SIZE,
+            ),
             *_each(
                 TRUONG_HEADS,
                 ["chestxray224"],

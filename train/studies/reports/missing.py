@@ -63,16 +63,16 @@ def missing(paper: str, runs: list[Summary], found: list[Summary]) -> str:
 
 
 def _hours(line: Line, found: list[Summary]) -> float:
-    """By the run that is most like it: by the same recipe, of the same network or one of its kind, on its dataset, of
+    """By the run that is most like it: by the same recipe, on its dataset, of the same network or one of its kind, of
     its size, in this order."""
     parameters, kind = models.parameters(line.network.model), _kind(line.network)
 
     def unlike(run: Summary) -> tuple[bool, bool, bool, bool, float]:
         return (
             run.rule.recipe != line.rule.recipe,
+            original(run.dataset) != line.dataset,
             run.network.model != line.network.model,
             _kind(run.network) != kind,
-            original(run.dataset) != line.dataset,
             abs(math.log(run.parameters / parameters)),
         )
 

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from liquidlens.train.studies.reports.markdown import NOTHING, Tables, cost, ours, table
+from liquidlens.train.studies.reports.markdown import NO_RUN, NOTHING, Tables, cost, ours, table
 from liquidlens.train.studies.reports.rows import Summary
 from liquidlens.train.studies.reports.verdicts import NOT_RUN, Claim, Finding, Verdict, share
 
@@ -12,12 +12,16 @@ HEADS = {
     "CRNet-NCP-y": "NCP over rows",
     "CRNet-NCP-z": "NCP over channels",
     "CRNet-NCP-patch": "NCP over patches",
+    "CRNet-NCP-y-double": "NCP over rows, twice the neurons",
+    "CRNet-NCP-y-custom": "NCP over rows, four times the neurons",
 }
 METRICS = {"accuracy": "best_test_accuracy", "F1": "best_test_f1", "Dice": "best_test_dice", "AUC": "best_test_auc"}
 
 
-def _results(runs: list[Summary]) -> str:
-    heads = {(run.learning_rate, run.network.model): run for run in runs}
+def _results(runs: list[Summary], data: str) -> str:
+    heads = {(run.learning_rate, run.network.model): run for run in runs if run.dataset == data}
+    if not heads:
+        return NO_RUN
     rows = []
     for rate in sorted({rate for rate, _ in heads}):
         reference = heads.get((rate, "CRNet-FC"))
@@ -37,7 +41,7 @@ def _results(runs: list[Summary]) -> str:
 
 #: The report's runs end after 175 to 200 epochs; from a third of that on, ours say something.
 LEAST_EPOCHS = 60
-_FC, _POLICIES = "CRNet-FC", tuple(model for model in HEADS if "NCP" in model)
+_FC, _POLICIES = "CRNet-FC", ("CRNet-NCP-y", "CRNet-NCP-z", "CRNet-NCP-patch")
 _COMPARED = tuple(METRICS[name] for name in ("accuracy", "F1", "Dice"))  # the report has no AUC
 
 
@@ -104,4 +108,7 @@ CLAIMS = (
     Claim("training ends after 175 to 200 epochs", _SECTION, _ends),
 )
 
-TABLES: Tables = {"results": _results}
+TABLES: Tables = {
+    "ct": partial(_results, data="table:covid_ct"),
+    "x-rays": partial(_results, data="chestxray224"),
+}
