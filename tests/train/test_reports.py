@@ -20,7 +20,7 @@ from liquidlens.train.studies.plans import (
     TRUONG_RATE,
     TUM_VALIDATION,
 )
-from liquidlens.train.studies.published import Printed
+from liquidlens.train.studies.published import Printed, original
 from liquidlens.train.studies.reports import write
 from liquidlens.train.studies.reports.hse2024 import AUC
 from liquidlens.train.studies.reports.markdown import difference, ours, replaced, searched, table
@@ -177,6 +177,21 @@ def test_errors_of_cmu(tmp_path):
     rows = [line("cmu", dataset=dataset, model=network, recipe=rule, last_test_accuracy=0.62)]
     page, _ = written(tmp_path, "cmu", rows)
     assert cells_of(page, "results")[0][:5] == ["ResNet, depth 1", "1,000", "1", "38.0", "about 54"]
+
+
+def test_runs_of_cmu_have_curves():
+    """What the picture draws of every run in the table; ends where the table says."""
+    rows = ResultsTable(DOCS / "results" / "cmu.csv", PLANS["cmu"].figures).rows()
+    planned = PLANS["cmu"].lines("cmu")
+    runs = [
+        run
+        for run in summaries(rows, DOCS / "results" / "curves")
+        if (original(run.dataset), run.network, run.rule) in planned
+    ]
+    assert runs
+    for run in runs:
+        ends = [curve[-1] for curve in run.curve("train_accuracy")]
+        assert ends == pytest.approx(run.values("final_train_accuracy"), rel=1e-5)
 
 
 def test_heads_of_truong_2022(tmp_path):

@@ -9,10 +9,11 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from liquidlens import train
+from liquidlens.train.studies import results
 from liquidlens.train.studies.results import ResultsTable
 
 
-def test_statistics_of_every_layer_and_epoch(tmp_path):
+def test_statistics_of_every_layer_and_epoch(tmp_path, monkeypatch):
     changes = {"max_epochs": 2, "statistics": True, "subset": 100}
     folder = train.train("CNNExp4N1", "phantom-vessel3d", changes=changes, runs=tmp_path, progress=False)
     with (folder.path / "statistics.csv").open() as file:
@@ -31,6 +32,8 @@ def test_statistics_of_every_layer_and_epoch(tmp_path):
     table = ResultsTable(Path(), names)
     cells = table.cells("x", ("",) * 5, "best_test_auc", 1, folder)
     assert [cells[name] for name in names] == [max(column("gradient_peak")), pytest.approx(np.mean(column("weight")))]
+    monkeypatch.setattr(results, "SETTLED", 1)
+    assert table.cells("x", ("",) * 5, "best_test_auc", 1, folder)[names[1]] == column("weight")[-1]
 
     events = EventAccumulator(str(folder.path / "tensorboard"), {"histograms": 0}).Reload()  # 0: all
     assert set(events.Tags()["histograms"]) == {f"{kind}/{name}" for kind in ("weight", "gradient") for name in weights}

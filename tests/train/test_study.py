@@ -22,7 +22,7 @@ from liquidlens.train.run import RunFolder
 from liquidlens.train.studies import plans, study
 from liquidlens.train.studies.published import HSE_COLUMNS, TABLES, Printed, published
 from liquidlens.train.studies.reports.rows import summaries
-from liquidlens.train.studies.results import ResultsTable, keep_curves
+from liquidlens.train.studies.results import ResultsTable, curves_of, keep_curves
 
 MODEL, EPOCHS, SEEDS = "CNNExp2N4", 20, (0, 1)
 
@@ -156,14 +156,15 @@ def test_figures_that_only_some_studies_measure(whole):
 
 def test_curves_are_kept_beside_the_table(whole, tmp_path):
     folder = RunFolder(next((whole / "runs").glob("*-seed0")))
-    keep_curves(folder, ["val_accuracy"], tmp_path / "x.csv")
+    rows = rows_of(whole / "hse-2024.csv")
+    (row,) = (row for row in rows if row["seed"] == "0")
+    keep_curves(folder, ["val_accuracy"], curves_of(row, tmp_path / "curves"))
     history = rows_of(folder.path / "history.csv")
     (path,) = (tmp_path / "curves").iterdir()
-    assert rows_of(path) == [{name: row[name] for name in ("epoch", "val_accuracy")} for row in history]
-    about = {"dataset": "mnist", "dataset_md5": "", "model": MODEL, "recipe": "hse-2024"}
-    path.rename(path.with_name(f"mnist-{MODEL}-hse-2024-seed2.csv"))
-    (summary,) = summaries([about | {"seed": seed} for seed in "12"], path.parent)
-    assert summary.curve("val_accuracy") == [[float(row["val_accuracy"]) for row in history]]
+    assert path.name == f"folder-vessels-{MODEL}-hse-2024+max_epochs={EPOCHS}-seed0.csv"
+    assert rows_of(path) == [{name: epoch[name] for name in ("epoch", "val_accuracy")} for epoch in history]
+    (summary,) = summaries(rows, path.parent)
+    assert summary.curve("val_accuracy") == [[float(epoch["val_accuracy"]) for epoch in history]], "seed 1 has none"
 
 
 def test_a_killed_study_ends_like_an_uninterrupted_one(volumes, whole, tmp_path):

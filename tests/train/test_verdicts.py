@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from liquidlens import models
-from liquidlens.train.studies.plans import FIRST_LAYER, KTH, LAST_LAYER, PLANS, plan
+from liquidlens.train.studies.plans import KTH, PLANS, STATISTICS, TUM_VALIDATION, plan
 from liquidlens.train.studies.published import Printed
 from liquidlens.train.studies.reports.hse2024 import ORDER
 from liquidlens.train.studies.reports.kth2021 import AUC, TEST, TRAIN
@@ -151,16 +151,11 @@ def test_claims_of_tum_2018_about_gradients(tmp_path):
         ("2MLP-LSTM", 100): (1, 0, 1e-2, 12),
     }
     plain = line("tum-2018", dataset="mnist", model="2MLP-LSTM", recipe="tum-2018+validation_subset=2000")
-    rows = [plain | dict.fromkeys((*FIRST_LAYER, *LAST_LAYER), "")]
+    rows = [plain | dict.fromkeys(STATISTICS, "")]
     for (model, rate), own in figures.items():
-        trial = next(
-            trial
-            for trial in PLANS["tum-2018"].trials
-            if trial.model == model and {("learning_rate", rate), ("statistics", True)} <= set(trial.changes)
-        )
-        rule = trial.line("tum-2018")[2]
-        named = dict(zip((*FIRST_LAYER, *LAST_LAYER), own, strict=True))
-        rows.append(line("tum-2018", dataset="mnist", model=model, recipe=rule, **named))
+        changes = ("learning_rate", rate), ("validation_subset", TUM_VALIDATION), ("statistics", True)
+        about = rule("tum-2018", model=model, changes=changes)
+        rows.append(line("tum-2018", **about, **dict(zip(STATISTICS, own, strict=True))))
     page, _ = written(tmp_path, "tum-2018", rows)
     found = {row[1]: (row[2], row[3].strip("*")) for row in cells_of(page, "verdicts")}
     assert found["table 4.7a"] == ("1 of 2", "contradicted")

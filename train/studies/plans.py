@@ -135,9 +135,10 @@ HIDDEN_SIZES = {
         ("3MLP", (4, 8, 16, 64, 128, 256)),
     )
 }
-#: Tables and figures of gradients and weights: of the first and the last fully connected layer.
-FIRST_LAYER = ("gradient_peak:features.first.weight", "gradient:features.first.weight")
-LAST_LAYER = ("gradient:head.output.weight", "weight:head.output.weight")
+#: Columns for table 4.7 and figures 4.12 to 4.15: of the first and the last fully connected layer.
+FIRST_PEAK, FIRST_GRADIENT = "gradient_peak:features.first.weight", "gradient:features.first.weight"
+LAST_GRADIENT, LAST_WEIGHT = "gradient:head.output.weight", "weight:head.output.weight"
+STATISTICS = (FIRST_PEAK, FIRST_GRADIENT, LAST_GRADIENT, LAST_WEIGHT)
 #: Every epoch is validated, on 10,000 images in the thesis: that would take ten times as long as training on 500.
 TUM_VALIDATION = 2000
 
@@ -206,7 +207,7 @@ KTH_EPOCHS, TRUONG_EPOCHS, CMU_EPOCHS = 100, 3, 31
 #: truong-2022 reads 224 pixels, and trains at 1e-4, too slow a rate for so few epochs.
 TRUONG_SIZE, TRUONG_RATE = (112, 112), 1e-3
 TRUONG_HEADS = ("CRNet-FC", "CRNet-NCP-y", "CRNet-NCP-z", "CRNet-NCP-patch", "CRNet-3FC")
-#: The report's kind of images, CT slices with COVID-19: 746 of them in a table, with patients.
+#: What the report's images probably are, CT slices with COVID-19: 746 of them in a table, with patients.
 COVID_CT, COVID_CT_EPOCHS = "table:own/covid_ct/covid_ct.csv", 180
 
 #: What the report calls its configurations: (model, recipe).
@@ -260,7 +261,7 @@ _OF_OURS = ("best_test_ece_calibrated", "best_test_selective_accuracy")
 
 PLANS = {
     "hse-2024": Plan(_HSE, reported="last_test_auc", elsewhere=(NODULES, OTHER_NODULES)),
-    "tum-2018": Plan(_TUM, reported="best_test_accuracy", figures=(*FIRST_LAYER, *LAST_LAYER)),
+    "tum-2018": Plan(_TUM, reported="best_test_accuracy", figures=STATISTICS),
     "kth-2021": Plan(_KTH, reported="mean_val_recall", figures=("mean_train_recall", "mean_val_recall")),
     "cmu": Plan(
         _each(("ResNet-1", "RecNet-RNN", "RecNet", "RecNet-step-BN", "ResNet-8"), ["cifar10"], changes=_CMU_CHANGES),
@@ -345,7 +346,7 @@ def selected(paper: str, datasets: Sequence[str] = (), models: Sequence[str] = (
         trials = tuple(replace(trial, flags=one.flags, size=one.size or trial.size) for trial, one in pairs)
     if datasets:
         trials = tuple(replace(trial, data=data) for trial in trials for data in datasets)
-    return list({trial.line(paper): trial for trial in trials}.values())
+    return list({(trial.data, trial.line(paper)): trial for trial in trials}.values())
 
 
 def parse_seeds(text: str) -> list[int]:

@@ -3,7 +3,7 @@
 import csv
 import fcntl
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -121,11 +121,16 @@ def tables_of(paper: str, folder: str | Path) -> list[ResultsTable]:
     return [ResultsTable(Path(folder) / f"{name}.csv", planned.figures) for name in (paper, planned.shares) if name]
 
 
-def keep_curves(folder: RunFolder, columns: Sequence[str], table: Path) -> None:
-    """Write columns of a run's ``history.csv`` to ``curves/RUN.csv`` beside a table."""
+def curves_of(row: Mapping[str, Any], folder: Path) -> Path:
+    """The file in a folder for the curves of a line of a table."""
+    parts = (str(row[column]) for column in ("dataset", "model", "recipe"))
+    return folder / f"{'-'.join(parts).replace(':', '-')}-seed{row['seed']}.csv"
+
+
+def keep_curves(folder: RunFolder, columns: Sequence[str], path: Path) -> None:
+    """Write columns of a run's ``history.csv`` to a file."""
     with (folder.path / "history.csv").open(encoding="utf-8", newline="") as file:
         rows = [{name: row[name] for name in ("epoch", *columns)} for row in csv.DictReader(file)]
-    path = table.parent / "curves" / f"{folder.path.name}.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial:
         partial.write_text(as_csv(rows), encoding="utf-8")

@@ -31,7 +31,7 @@ from liquidlens.train.recipes import settings_for
 from liquidlens.train.run import RunRecipe
 from liquidlens.train.studies.plans import Trial, plan, selected
 from liquidlens.train.studies.published import published
-from liquidlens.train.studies.results import ResultsTable, keep_curves, tables_of
+from liquidlens.train.studies.results import ResultsTable, curves_of, keep_curves, tables_of
 
 
 @dataclass(frozen=True)
@@ -211,7 +211,7 @@ def _finish(run: Run, paper: str, table: ResultsTable, data_root) -> dict[str, A
             )
             row = table.cells(paper, run.key, plan(paper).reported, torch.get_num_threads(), folder)
             if plan(paper).curves:
-                keep_curves(folder, plan(paper).curves, table.path)
+                keep_curves(folder, plan(paper).curves, curves_of(row, table.path.parent / "curves"))
             table.append(row)
             return row
     except LiquidLensError as error:

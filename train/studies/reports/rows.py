@@ -11,6 +11,7 @@ from pathlib import Path
 from liquidlens.train.names import Network, Rule
 from liquidlens.train.recipes import RECIPES
 from liquidlens.train.studies.published import Figures, Printed, published
+from liquidlens.train.studies.results import curves_of
 
 Row = dict[str, str]
 
@@ -65,8 +66,7 @@ class Summary:
         """A column of the epochs of each seed that has curves."""
         found = []
         for row in self.rows:
-            run = f"{self.dataset}-{self.network}-{self.rule}-seed{row['seed']}"
-            if self.curves is not None and (path := self.curves / f"{run}.csv").is_file():
+            if self.curves is not None and (path := curves_of(row, self.curves)).is_file():
                 with path.open(encoding="utf-8", newline="") as file:
                     found.append([float(epoch[column]) for epoch in csv.DictReader(file)])
         return found

@@ -41,7 +41,8 @@ def _results(runs: list[Summary], data: str) -> str:
 
 #: The report's runs end after 175 to 200 epochs; from a third of that on, ours say something.
 LEAST_EPOCHS = 60
-_FC, _POLICIES = "CRNet-FC", ("CRNet-NCP-y", "CRNet-NCP-z", "CRNet-NCP-patch")
+_FC, _POLICIES = "CRNet-FC", tuple(model for model in HEADS if "NCP" in model)
+_IN_BOTH = ("CRNet-FC", "CRNet-NCP-y", "CRNet-NCP-z")  # trained with setting 2 as well
 _COMPARED = tuple(METRICS[name] for name in ("accuracy", "F1", "Dice"))  # the report has no AUC
 
 
@@ -86,9 +87,10 @@ def _channels_first(runs: list[Summary]) -> Finding:
 
 def _settings(runs: list[Summary]) -> Finding:
     first, second = _longest(runs), _longest(runs, "truong-2022-setting-2")
-    pairs = [(first[model], run) for model, run in second.items() if model in first]
+    both = [model for model, run in second.items() if model in first and first[model].dataset == run.dataset]
+    pairs = [(first[model], second[model]) for model in both]
     hits = [one.mean(metric) > other.mean(metric) for one, other in pairs for metric in _COMPARED]
-    return _judged(share(hits, 1.0, "heads and metrics"), second)
+    return _judged(share(hits, 1.0, "heads and metrics", len(_IN_BOTH) * len(_COMPARED)), second)
 
 
 def _ends(runs: list[Summary]) -> Finding:

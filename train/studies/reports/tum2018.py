@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from liquidlens.train.studies.plans import CIFAR_RATES, FIRST_LAYER, LAST_LAYER, MORE_RATES, RATES
+from liquidlens.train.studies.plans import CIFAR_RATES, FIRST_GRADIENT, FIRST_PEAK, MORE_RATES, RATES, STATISTICS
 from liquidlens.train.studies.published import Printed, original
 from liquidlens.train.studies.reports.markdown import NO_RUN, NOTHING, Plot, Tables, ours, table, theirs
 from liquidlens.train.studies.reports.plots import Point, against
@@ -207,14 +207,14 @@ def _against(figure: Any, runs: list[Summary]) -> None:
 
 #: Table 4.7: mean absolute gradients of the first layer, as printed: (figure, network, rate) -> value.
 PRINTED_GRADIENTS = {
-    (FIRST_LAYER[0], "2MLP-FC-for-LSTM", 0.1): 1.22e-3,
-    (FIRST_LAYER[0], "2MLP-FC-for-LSTM", 0.5): 2.28e-3,
-    (FIRST_LAYER[0], "2MLP-LSTM", 0.1): 4.1e-4,
-    (FIRST_LAYER[0], "2MLP-LSTM", 0.5): 7.97e-4,
-    (FIRST_LAYER[1], "2MLP-FC-for-LSTM", 0.1): 1.8e-6,
-    (FIRST_LAYER[1], "2MLP-FC-for-LSTM", 0.5): 1.74e-7,
-    (FIRST_LAYER[1], "2MLP-LSTM", 0.1): 2.07e-6,
-    (FIRST_LAYER[1], "2MLP-LSTM", 0.5): 3.02e-7,
+    (FIRST_PEAK, "2MLP-FC-for-LSTM", 0.1): 1.22e-3,
+    (FIRST_PEAK, "2MLP-FC-for-LSTM", 0.5): 2.28e-3,
+    (FIRST_PEAK, "2MLP-LSTM", 0.1): 4.1e-4,
+    (FIRST_PEAK, "2MLP-LSTM", 0.5): 7.97e-4,
+    (FIRST_GRADIENT, "2MLP-FC-for-LSTM", 0.1): 1.8e-6,
+    (FIRST_GRADIENT, "2MLP-FC-for-LSTM", 0.5): 1.74e-7,
+    (FIRST_GRADIENT, "2MLP-LSTM", 0.1): 2.07e-6,
+    (FIRST_GRADIENT, "2MLP-LSTM", 0.5): 3.02e-7,
 }
 
 
@@ -222,9 +222,9 @@ def _gradients(runs: list[Summary]) -> str:
     rows = []
     for (name, rate), run in with_statistics(runs).items():
         cells = []
-        for figure in (*FIRST_LAYER, *LAST_LAYER):
+        for figure in STATISTICS:
             cells.append(f"{run.mean(figure):.2e}")
-            if figure in FIRST_LAYER:
+            if figure in (FIRST_PEAK, FIRST_GRADIENT):
                 printed = PRINTED_GRADIENTS.get((figure, name, rate))
                 cells.append(NOTHING if printed is None else f"{printed:.2e}")
         rows.append((name, f"{rate:g}", str(run.seeds), *cells))

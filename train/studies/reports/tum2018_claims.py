@@ -4,7 +4,15 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from liquidlens.train.studies.plans import FIRST_LAYER, HIDDEN_SIZES, LAST_LAYER, SHAPES, SIZES
+from liquidlens.train.studies.plans import (
+    FIRST_GRADIENT,
+    FIRST_PEAK,
+    HIDDEN_SIZES,
+    LAST_GRADIENT,
+    LAST_WEIGHT,
+    SHAPES,
+    SIZES,
+)
 from liquidlens.train.studies.reports.rows import Summary
 from liquidlens.train.studies.reports.tum2018 import (
     ACCURACY,
@@ -195,12 +203,12 @@ def _gradients(runs: list[Summary], model: str, figure: str, rates: Sequence[flo
 
 
 def _smoother(runs: list[Summary]) -> Finding:
-    fc, lstm = (_gradients(runs, model, FIRST_LAYER[0], (0.1, 0.5)) for model in _WITH_GRADIENTS)
+    fc, lstm = (_gradients(runs, model, FIRST_PEAK, (0.1, 0.5)) for model in _WITH_GRADIENTS)
     return share([one < other for one, other in zip(lstm, fc, strict=False)], 1.0, "rates: the first layer's peak")
 
 
 def _settle_alike(runs: list[Summary]) -> Finding:
-    fc, lstm = (_gradients(runs, model, FIRST_LAYER[1], (0.1, 0.5)) for model in _WITH_GRADIENTS)
+    fc, lstm = (_gradients(runs, model, FIRST_GRADIENT, (0.1, 0.5)) for model in _WITH_GRADIENTS)
     near = [0.5 <= one / other <= 2 for one, other in zip(lstm, fc, strict=False)]
     return share(near, 1.0, "rates: the first layer's, within a factor of 2")
 
@@ -209,20 +217,20 @@ def _settle_by_rate(runs: list[Summary]) -> Finding:
     pairs = [
         _gradients(runs, model, figure, (0.1, 0.5))
         for model in _WITH_GRADIENTS
-        for figure in (FIRST_LAYER[1], LAST_LAYER[0])
+        for figure in (FIRST_GRADIENT, LAST_GRADIENT)
     ]
     fifths = [2.5 <= pair[0] / pair[1] <= 10 for pair in pairs if pair]
     return share(fifths, 1.0, "layers: at 0.1 five times what it is at 0.5, within a factor of 2", len(pairs))
 
 
 def _vanish(runs: list[Summary]) -> Finding:
-    first, last = (_gradients(runs, "2MLP-LSTM", figure, (20, 100)) for figure in (FIRST_LAYER[1], LAST_LAYER[0]))
+    first, last = (_gradients(runs, "2MLP-LSTM", figure, (20, 100)) for figure in (FIRST_GRADIENT, LAST_GRADIENT))
     gone = [one < 1e-3 * other for one, other in zip(first, last, strict=True)]
     return share(gone, 1.0, "rates: the first layer's below a thousandth of the last one's")
 
 
 def _weights_grow(runs: list[Summary]) -> Finding:
-    low, high = (_gradients(runs, "2MLP-LSTM", LAST_LAYER[1], rates) for rates in ((0.1, 0.5), (20, 100)))
+    low, high = (_gradients(runs, "2MLP-LSTM", LAST_WEIGHT, rates) for rates in ((0.1, 0.5), (20, 100)))
     if not low or not high:
         return NOT_RUN
     within, beyond = low[1] / low[0], high[1] / high[0]
@@ -307,7 +315,7 @@ CLAIMS = (
     Claim("with and without them, gradients settle at similar values", "table 4.7b", _settle_alike),
     Claim("the higher the rate, the smaller in proportion the settled gradients", "figure 4.12", _settle_by_rate),
     Claim("beyond a rate of 10, only the last layer's gradients do not vanish", "section 4.5.3", _vanish),
-    Claim("there, and only there, its weights grow with the rate", "figures 4.14, 4.15", _weights_grow),
+    Claim("there, and only there, the last layer's weights grow with the rate", "figures 4.14, 4.15", _weights_grow),
     Claim("one rate for all layers is best, the last one's varied", "table 4.8a", partial(_one_rate, module="output")),
     Claim("one rate for all layers is best, the LSTM's varied", "table 4.8b", partial(_one_rate, module="recurrent")),
     Claim("networks of LSTMs alone do poorly", "section 4.6.2", _alone),
