@@ -212,6 +212,14 @@ def test_claims_of_tum_2018(tmp_path):
             by_rate if isinstance(by_rate, dict) else dict.fromkeys((0.1, 0.5, 2.0), by_rate)
         ).items()
     ]
+    for own, accuracy in ((1.0, 0.88), (0.5, 0.90)):
+        changes = (
+            ("learning_rate", 2.0),
+            ("module_learning_rates", {"output": own}),
+            ("validation_subset", TUM_VALIDATION),
+        )
+        about = rule("tum-2018", model="2MLP-LSTM", changes=changes)
+        rows.append(line("tum-2018", **about, best_test_accuracy=accuracy, best_val_accuracy=0.99))
     page, _ = written(tmp_path, "tum-2018", rows)
     found = {row[1] + ": " + row[0]: (row[2], row[3].strip("*")) for row in cells_of(page, "verdicts")}
     where = "section 4.6.4: "
@@ -228,6 +236,13 @@ def test_claims_of_tum_2018(tmp_path):
     assert found[cells] == ("LSTM 3, GRU 2, RNN 4", "contradicted")
     norm = "section 4.5: batch normalisation widens the range of rates, but less than an LSTM"
     assert found[norm] == ("1, with it 2, an LSTM 3", "reproduced")
+    assert found["table 4.8a: one rate for all layers is best, the last one's varied"] == ("1 of 2", "contradicted")
+    assert found["table 4.8b: one rate for all layers is best, the LSTM's varied"] == ("-", "not run")
+    assert cells_of(page, "table 4.8") == [
+        ["all layers", "2", "2", "1", "89.00", "88.38 ± 0.28"],
+        ["the last layer", "2", "1", "1", "88.00", "88.03 ± 0.26"],
+        ["the last layer", "2", "0.5", "1", "90.00", "87.82 ± 0.17"],
+    ]
     others = {row[0]: row[2:] for row in cells_of(page, "others")}
     assert others["2MLP-LSTM-54x24"][1:] == ["1", "89.00", "88.75 ± 0.02"]
     assert others["biLSTM-rows"][-1] == "-"

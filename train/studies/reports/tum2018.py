@@ -232,11 +232,45 @@ def _gradients(runs: list[Summary]) -> str:
     return table(("network", "rate", "seeds", *first, "last layer: settled", "its weights"), rows) if rows else NO_RUN
 
 
+#: Table 4.8 as printed: (module, rate of the others, its own) -> accuracy; no module: one rate for all.
+PRINTED_RATES = {
+    ("", 2.0, 2.0): Printed(0.8838, 0.0028),
+    ("", 1.0, 1.0): Printed(0.8822, 0.0024),
+    ("output", 2.0, 1.0): Printed(0.8803, 0.0026),
+    ("output", 2.0, 0.5): Printed(0.8782, 0.0017),
+    ("output", 2.0, 0.1): Printed(0.8615, 0.0044),
+    ("output", 1.0, 0.5): Printed(0.8790, 0.0009),
+    ("output", 1.0, 0.1): Printed(0.8620, 0.0025),
+    ("recurrent", 1.0, 2.0): Printed(0.8811, 0.0021),
+    ("recurrent", 0.5, 2.0): Printed(0.8820, 0.0017),
+    ("recurrent", 0.1, 2.0): Printed(0.8819, 0.0010),
+    ("recurrent", 0.5, 1.0): Printed(0.8804, 0.0020),
+    ("recurrent", 0.1, 1.0): Printed(0.8791, 0.0022),
+}
+
+
+def _by_module(runs: list[Summary]) -> str:
+    found = {}
+    for run in runs:
+        if run.name == "2MLP-LSTM" and run.rule.recipe == "tum-2018" and (by_module(run) or _plain(run)):
+            ((module, own),) = by_module(run).items() or [("", run.learning_rate)]
+            found[module, run.learning_rate, own] = run
+    words = {"": "all layers", "output": "the last layer", "recurrent": "the LSTM"}
+    rows = []
+    for (module, rate, own), printed in PRINTED_RATES.items():
+        if (one := found.get((module, rate, own))) is not None:
+            figures = ours(one, ACCURACY, **PER_CENT), theirs(printed, **PER_CENT)
+            rows.append((words[module], f"{rate:g}", f"{own:g}", str(one.seeds), *figures))
+    header = ("of", "rate of the others", "its own", "seeds", "test accuracy, %", "published")
+    return table(header, rows) if rows else NO_RUN
+
+
 TABLES: Tables = {
     "table 4.3": partial(_pairs, pairs=PAIRS_MNIST, printed_in="table 4.3"),
     "table 4.5": partial(_pairs, pairs=PAIRS_CIFAR10, printed_in="table 4.5", data="cifar10"),
     "table 4.6": partial(_pairs, pairs=PAIRS_DEPTH, printed_in="table 4.6"),
     "table 4.7": _gradients,
+    "table 4.8": _by_module,
     "table 4.9": _full_output,
     "others": _others,
 }
