@@ -63,14 +63,15 @@ def missing(paper: str, runs: list[Summary], found: list[Summary]) -> str:
 
 
 def _hours(line: Line, found: list[Summary]) -> float:
-    """By the run that is most like it: by the same recipe, on its dataset, of the same network or one of its kind, of
-    its size, in this order."""
+    """By the run that is most like it: by the same recipe, on its dataset and as many scans of it, of the same network
+    or one of its kind, of its size, in this order."""
     parameters, kind = models.parameters(line.network.model), _kind(line.network)
 
-    def unlike(run: Summary) -> tuple[bool, bool, bool, bool, float]:
+    def unlike(run: Summary) -> tuple[bool, bool, bool, bool, bool, float]:
         return (
             run.rule.recipe != line.rule.recipe,
             original(run.dataset) != line.dataset,
+            _subset(run.rule) != _subset(line.rule),
             run.network.model != line.network.model,
             _kind(run.network) != kind,
             abs(math.log(run.parameters / parameters)),
@@ -79,6 +80,10 @@ def _hours(line: Line, found: list[Summary]) -> float:
     like = min(found, key=unlike)
     epochs = like.mean("epochs")
     return like.mean("seconds") / epochs * (line.epochs or epochs) / 3600
+
+
+def _subset(rule: Rule) -> str | None:
+    return dict(rule.changes).get("subset")
 
 
 def _kind(network: Network) -> tuple[str, ...]:
