@@ -67,7 +67,8 @@ def test_what_both_intervals_decide_is_said(tmp_path):
     assert mean[1:6] == ["all", "nothing: each step alone", "as they are", "3", "**+0.020 (± 0.002; ± 0.010)**"]
     assert gru[2:6] == ["GRU", "as they are", "3", "+0.020 (± 0.099; ± 0.010)"]
     answer = page.partition("<!-- conclusion -->")[2].partition("<!-- /")[0]
-    assert "**Liquid layers help in some of these, and harm in others.**" in answer, "a greater ECE is against them"
+    assert "**Liquid layers help where a difference below is for them; nothing shows that they harm.**" in answer
+    assert "judge, 6 are for them and 2 against." in answer, "a greater ECE is against them"
     few = "vesselmnist3d, 133 training scans, beside mean"
     alone = f"{few}, as they are; {few}, corrupted"
     assert f"of 2 of a single seed, by patients alone, 2 for the liquid layers ({alone}), 0 against them." in answer
@@ -78,8 +79,9 @@ def test_what_both_intervals_decide_is_said(tmp_path):
         in answer
     )
     assert cells_of(page, "kinds") == [
-        ["blur", "+0.200", "**+0.020**", "+0.020"],
-        ["**all**", "+0.200", "**+0.020**", "+0.020"],
+        ["vesselmnist3d", "133", "mean", "+0.200", "+0.200"],
+        ["vesselmnist3d", "all", "mean", "**+0.020**", "**+0.020**"],
+        ["vesselmnist3d", "all", "gru", "+0.020", "+0.020"],
     ]
 
 
@@ -87,6 +89,28 @@ def test_where_nothing_is_decided_nothing_is_claimed(tmp_path):
     page = page_of(tmp_path, [row for seed in range(3) for row in compared(seed, off=0.001 * seed)], [run()])
     assert "**Nothing here shows that liquid layers help, or that they harm.**" in page
     assert not any("**" in cell for row in cells_of(page, "effects") for cell in row)
+
+
+@pytest.mark.parametrize(
+    ("others", "said"),
+    [
+        (9, "Liquid layers help where a difference below is for them; nothing shows that they harm."),
+        (13, "Nothing here shows that liquid layers help, or that they harm."),
+    ],
+)
+def test_what_chance_makes_is_no_conclusion(tmp_path, others, said):
+    """One pair is decided, as it is and corrupted: 6 figures for the liquid layers and the ECE, 2, against them.  Of 80
+    differences chance makes 6 less often than one time in twenty (1.5 %), of 112 more often (6.3 %)."""
+    offs = [(0.019, 0.02, 0.021), *[(-0.02, 0.02, 0.001)] * others]
+    pairs = [
+        row
+        for place, by_seed in enumerate(offs)
+        for seed, off in enumerate(by_seed)
+        for row in compared(seed, off=off, data=f"set-{place}")
+    ]
+    answer = page_of(tmp_path, pairs, [run()]).partition("<!-- conclusion -->")[2].partition("<!-- /")[0]
+    count = f"Of {8 * len(offs)} differences that both intervals can judge, 6 are for them and 2 against."
+    assert f"**{said}** {count}" in answer
 
 
 def test_runs_as_they_are_bring_more_seeds_and_what_has_not_run_is_listed(tmp_path):

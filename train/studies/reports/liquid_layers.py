@@ -171,12 +171,14 @@ def _by_kind(found: Effects) -> str:
     compared = [pair for pair in found if CORRUPTED in found[pair]]
     if not compared:
         return NO_RUN
-    kinds = dict.fromkeys(name for pair in compared for name, severity in found[pair] if severity == MEAN)
+    named = dict.fromkeys(name for pair in compared for name, severity in found[pair] if severity == MEAN)
+    kinds = (*(kind for kind in named if kind != ALL), ALL)
     rows = []
-    for kind in (*(kind for kind in kinds if kind != ALL), ALL):
-        cells = [found[pair].get((kind, MEAN), {}).get("auc") for pair in compared]
-        rows.append((f"**{kind}**" if kind == ALL else kind, *(NOTHING if c is None else _short(c) for c in cells)))
-    return table(("corruption", *(pair.words for pair in compared)), rows)
+    for pair in compared:
+        cells = [found[pair].get((kind, MEAN), {}).get("auc") for kind in kinds]
+        about = pair.dataset, pair.scans, _twin(pair.twin) or "CNN"
+        rows.append((*about, *(NOTHING if cell is None else _short(cell) for cell in cells)))
+    return table(("dataset", "training scans", "twin", *kinds), rows)
 
 
 def _short(effect: Effect) -> str:
@@ -185,7 +187,7 @@ def _short(effect: Effect) -> str:
 
 def _conclusion(found: Effects) -> str:
     """How many differences both intervals decide, which ones, and what that says; of single seeds what patients say."""
-    lines, helps, harms = [], 0, 0
+    lines, judged, helps, harms = [], 0, 0, 0
     for figure, words in WORDS.items():
         better = -1 if figure in LESS_IS_BETTER else 1
         both, alone = {}, {}
@@ -199,20 +201,27 @@ def _conclusion(found: Effects) -> str:
                     alone[name] = better * _side(one.over_patients)
                 else:
                     both[name] = better * one.sign
+        judged += len(both)
         helps, harms = helps + list(both.values()).count(1), harms + list(both.values()).count(-1)
         lines.append(
             f"- {words}: of {counted(len(both), 'difference')} that both intervals can judge, {_counted(both)}; of "
             f"{len(alone)} of a single seed, by patients alone, {_counted(alone)}."
         )
-    if not helps and not harms:
-        said = "Nothing here shows that liquid layers help, or that they harm."
-    elif not harms:
-        said = "Liquid layers help where a difference below is for them; nothing shows that they harm."
-    elif not helps:
-        said = "Nothing here shows that liquid layers help; where a difference below is against them, they harm."
-    else:
-        said = "Liquid layers help in some of these, and harm in others."
-    return "\n".join((f"**{said}**", "", *lines))
+    said = {
+        (False, False): "Nothing here shows that liquid layers help, or that they harm.",
+        (True, False): "Liquid layers help where a difference below is for them; nothing shows that they harm.",
+        (False, True): "Nothing here shows that liquid layers help; where a difference is against them, they harm.",
+        (True, True): "Liquid layers help in some of these, and harm in others.",
+    }[_more_than_chance(helps, judged), _more_than_chance(harms, judged)]
+    count = f"Of {judged} differences that both intervals can judge, {helps} are for them and {harms} against."
+    return "\n".join((f"**{said}** {count}", "", *lines))
+
+
+def _more_than_chance(hits: int, judged: int) -> bool:
+    """Whether so many 95 % intervals on one side of 0 are more than one time in twenty finds if nothing differs."""
+    from scipy.stats import binom  # as in `rows`
+
+    return bool(binom.sf(hits - 1, judged, 0.025) < 0.05)
 
 
 def _counted(signs: dict[str, int]) -> str:
@@ -261,14 +270,20 @@ def _curves(figure: Any, rows: Sequence[Row]) -> None:
     figure.set_size_inches(3.6 * columns, 3.2 * math.ceil(len(panels) / columns))
     axes = figure.subplots(math.ceil(len(panels) / columns), columns, squeeze=False).ravel()
     for one, ((dataset, scans), lines) in zip(axes, sorted(panels.items()), strict=False):
-        for model, by_severity in lines.items():
+        for model, by_severity in sorted(lines.items(), key=lambda line: _colour(line[0])):
             severities = sorted(by_severity)
             means = [statistics.fmean(by_severity[severity]) for severity in severities]
-            one.plot(severities, means, marker="o", markersize=3, label=model)
+            one.plot(severities, means, marker="o", markersize=3, label=model, color=f"C{_colour(model)}")
         one.set(title=f"{dataset}, {scans} training scans", xlabel="severity", ylabel="AUC")
         one.legend(frameon=False, fontsize=7)
     for unused in axes[len(panels) :]:
         unused.remove()
+
+
+def _colour(model: str) -> int:
+    """The same for a kind of twin in every panel; 0 for liquid layers."""
+    network = Network.parse(model)
+    return 0 if _liquid_of(network) is None else 1 + list(PASSED).index(_twin(network))
 
 
 def _runs(row: Row) -> tuple[str, ...]:
