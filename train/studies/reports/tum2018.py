@@ -35,12 +35,13 @@ OUTPUTS = (
     ("32 x 32, last states", "CNN-LSTM"),
     ("16 x 16, last states", "CNN-LSTM-16x16"),
 )
+#: Figures 4.6, 4.7, 4.10 and 4.11, of 2MLP and 1MLP.
 ROBUSTNESS = (
-    ("2MLP-FC-for-LSTM", "fully connected", "tab:blue"),
-    ("2MLP-LSTM", "LSTM", "tab:orange"),
-    ("2MLP-FC-for-LSTM+batch_norm", "fully connected, batch normalisation", "tab:cyan"),
-    ("2MLP-GRU", "GRU", "tab:green"),
-    ("2MLP-RNN", "RNN", "tab:red"),
+    ("FC-for-LSTM", "fully connected", "tab:blue"),
+    ("LSTM", "LSTM", "tab:orange"),
+    ("FC-for-LSTM+batch_norm", "fully connected,\nbatch normalisation", "tab:cyan"),
+    ("GRU", "GRU", "tab:green"),
+    ("RNN", "RNN", "tab:red"),
 )
 
 
@@ -115,20 +116,22 @@ def _others(runs: list[Summary]) -> str:
 
 
 def _robustness(figure: Any, runs: list[Summary]) -> None:
-    figure.set_size_inches(7, 4.5)
-    axes = figure.subplots()
-    for model, words, colour in ROBUSTNESS:
-        own = {run.learning_rate: run for run in on_500_images(runs, model)}
-        if not (rates := sorted(rate for rate in own if rate in (*RATES, *MORE_RATES))):
-            continue
-        means = [100 * own[rate].mean(ACCURACY) for rate in rates]
-        deviations = [100 * (own[rate].deviation(ACCURACY) or 0) for rate in rates]
-        axes.errorbar(rates, means, deviations, marker="o", markersize=4, capsize=3, label=words, color=colour)
+    figure.set_size_inches(10, 4.5)
+    both = figure.subplots(1, 2, sharex=True, sharey=True)
     ticks = sorted((*RATES, *MORE_RATES))
-    axes.set(xscale="log", xlabel="learning rate", ylabel="test accuracy, %", title="2MLP, 500 MNIST images")
-    axes.set_xticks(ticks, [f"{rate:g}" for rate in ticks])
-    axes.minorticks_off()
-    axes.legend(frameon=False)
+    for axes, kind in zip(both, ("2MLP", "1MLP"), strict=True):
+        for network, words, colour in ROBUSTNESS:
+            own = {run.learning_rate: run for run in on_500_images(runs, f"{kind}-{network}")}
+            if not (rates := sorted(rate for rate in own if rate in ticks)):
+                continue
+            means = [100 * own[rate].mean(ACCURACY) for rate in rates]
+            deviations = [100 * (own[rate].deviation(ACCURACY) or 0) for rate in rates]
+            axes.errorbar(rates, means, deviations, marker="o", markersize=4, capsize=3, label=words, color=colour)
+        axes.set(xscale="log", xlabel="learning rate", title=f"{kind}, 500 MNIST images")
+        axes.set_xticks(ticks, [f"{rate:g}" for rate in ticks])
+        axes.minorticks_off()
+    both[0].set_ylabel("test accuracy, %")
+    both[0].legend(frameon=False)
 
 
 def _equal_parameters(figure: Any, runs: list[Summary]) -> None:
@@ -276,7 +279,7 @@ TABLES: Tables = {
 }
 PLOTS = {
     "tum-2018-published": Plot("Test accuracy, ours against the published one, a point for each network", _against),
-    "tum-2018-rates": Plot("Test accuracy against the learning rate, fully connected and LSTM", _robustness),
+    "tum-2018-rates": Plot("Test accuracy against the learning rate, fully connected and recurrent", _robustness),
     "tum-2018-differences": Plot(
         "Accuracy of recurrent networks minus that of fully connected ones of as many parameters", _equal_parameters
     ),
