@@ -167,6 +167,18 @@ def test_curves_are_kept_beside_the_table(whole, tmp_path):
     assert summary.curve("val_accuracy") == [[float(epoch["val_accuracy"]) for epoch in history]], "seed 1 has none"
 
 
+def test_a_study_keeps_the_curves_that_its_plan_names(volumes, tmp_path):
+    """As its worker ends a run; cmu's own networks take minutes an epoch."""
+    changes = {"max_epochs": 1, "measure_training": True}
+    key = "folder:vessels", "x", MODEL, "hse-2024", "0"
+    one = study.Run(plans.Trial(MODEL, str(volumes), "hse-2024"), changes, 0, tmp_path / "runs" / "one", key)
+    table = ResultsTable(tmp_path / "cmu.csv", plans.PLANS["cmu"].figures)
+    row = study._finish(one, "cmu", table, None)
+    assert isinstance(row, dict), row
+    (curves,) = summaries(table.rows(), tmp_path / "curves")[0].curve("train_accuracy")
+    assert curves == [pytest.approx(row["final_train_accuracy"])]
+
+
 def test_a_killed_study_ends_like_an_uninterrupted_one(volumes, whole, tmp_path):
     arguments = ["--datasets", volumes, "--models", MODEL, "--seeds", "0-1", "--epochs", EPOCHS, "--jobs", 1]
     places = ["--out", tmp_path, "--runs", tmp_path / "runs"]

@@ -207,6 +207,8 @@ KTH_EPOCHS, TRUONG_EPOCHS, CMU_EPOCHS = 100, 3, 31
 #: truong-2022 reads 224 pixels, and trains at 1e-4, too slow a rate for so few epochs.
 TRUONG_SIZE, TRUONG_RATE = (112, 112), 1e-3
 TRUONG_HEADS = ("CRNet-FC", "CRNet-NCP-y", "CRNet-NCP-z", "CRNet-NCP-patch", "CRNet-3FC")
+#: Of these, those that are trained with its setting 2 as well.
+TRUONG_SECOND = ("CRNet-FC", "CRNet-NCP-y", "CRNet-NCP-z")
 #: What the report's images probably are, CT slices with COVID-19: 746 of them in a table, with patients.
 COVID_CT, COVID_CT_EPOCHS = "table:own/covid_ct/covid_ct.csv", 180
 
@@ -279,7 +281,7 @@ PLANS = {
                 size=TRUONG_SIZE,
             ),
             *_each(
-                ("CRNet-FC", "CRNet-NCP-y", "CRNet-NCP-z"),
+                TRUONG_SECOND,
                 [COVID_CT],
                 recipe="truong-2022-setting-2",
                 changes=(("max_epochs", COVID_CT_EPOCHS),),

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from liquidlens.train.studies.plans import FIRST_GRADIENT, FIRST_PEAK
+
 
 @dataclass(frozen=True)
 class Printed:
@@ -115,6 +117,33 @@ MEDMNIST_BENCHMARK = {
         "auto-sklearn": ((0.802, 0.828), (0.874, 0.914), (0.915, 0.910)),
         "AutoKeras": ((0.705, 0.804), (0.834, 0.844), (0.894, 0.773)),
     }.items()
+}
+
+#: Table 4.7: mean absolute gradients of the first layer, as printed: (figure, network, rate) -> value.
+TUM_GRADIENTS = {
+    (FIRST_PEAK, "2MLP-FC-for-LSTM", 0.1): 1.22e-3,
+    (FIRST_PEAK, "2MLP-FC-for-LSTM", 0.5): 2.28e-3,
+    (FIRST_PEAK, "2MLP-LSTM", 0.1): 4.1e-4,
+    (FIRST_PEAK, "2MLP-LSTM", 0.5): 7.97e-4,
+    (FIRST_GRADIENT, "2MLP-FC-for-LSTM", 0.1): 1.8e-6,
+    (FIRST_GRADIENT, "2MLP-FC-for-LSTM", 0.5): 1.74e-7,
+    (FIRST_GRADIENT, "2MLP-LSTM", 0.1): 2.07e-6,
+    (FIRST_GRADIENT, "2MLP-LSTM", 0.5): 3.02e-7,
+}
+#: Table 4.8 as printed: (module, rate of the others, its own) -> accuracy; no module: one rate for all.
+TUM_MODULE_RATES = {
+    ("", 2.0, 2.0): Printed(0.8838, 0.0028),
+    ("", 1.0, 1.0): Printed(0.8822, 0.0024),
+    ("output", 2.0, 1.0): Printed(0.8803, 0.0026),
+    ("output", 2.0, 0.5): Printed(0.8782, 0.0017),
+    ("output", 2.0, 0.1): Printed(0.8615, 0.0044),
+    ("output", 1.0, 0.5): Printed(0.8790, 0.0009),
+    ("output", 1.0, 0.1): Printed(0.8620, 0.0025),
+    ("recurrent", 1.0, 2.0): Printed(0.8811, 0.0021),
+    ("recurrent", 0.5, 2.0): Printed(0.8820, 0.0017),
+    ("recurrent", 0.1, 2.0): Printed(0.8819, 0.0010),
+    ("recurrent", 0.5, 1.0): Printed(0.8804, 0.0020),
+    ("recurrent", 0.1, 1.0): Printed(0.8791, 0.0022),
 }
 
 #: paper -> table -> (model, dataset, recipe) -> figures.

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+from liquidlens.train.studies.plans import TRUONG_SECOND
 from liquidlens.train.studies.reports.markdown import NO_RUN, NOTHING, Tables, cost, ours, table
 from liquidlens.train.studies.reports.rows import Summary
 from liquidlens.train.studies.reports.verdicts import NOT_RUN, Claim, Finding, Verdict, share
@@ -42,7 +43,6 @@ def _results(runs: list[Summary], data: str) -> str:
 #: The report's runs end after 175 to 200 epochs; from a third of that on, ours say something.
 LEAST_EPOCHS = 60
 _FC, _POLICIES = "CRNet-FC", tuple(model for model in HEADS if "NCP" in model)
-_IN_BOTH = ("CRNet-FC", "CRNet-NCP-y", "CRNet-NCP-z")  # trained with setting 2 as well
 _COMPARED = tuple(METRICS[name] for name in ("accuracy", "F1", "Dice"))  # the report has no AUC
 
 
@@ -90,7 +90,7 @@ def _settings(runs: list[Summary]) -> Finding:
     both = [model for model, run in second.items() if model in first and first[model].dataset == run.dataset]
     pairs = [(first[model], second[model]) for model in both]
     hits = [one.mean(metric) > other.mean(metric) for one, other in pairs for metric in _COMPARED]
-    return _judged(share(hits, 1.0, "heads and metrics", len(_IN_BOTH) * len(_COMPARED)), second)
+    return _judged(share(hits, 1.0, "heads and metrics", len(TRUONG_SECOND) * len(_COMPARED)), second)
 
 
 def _ends(runs: list[Summary]) -> Finding:

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from liquidlens.train.studies.plans import CIFAR_RATES, FIRST_GRADIENT, FIRST_PEAK, MORE_RATES, RATES, STATISTICS
-from liquidlens.train.studies.published import Printed, original
+from liquidlens.train.studies.published import TUM_GRADIENTS, TUM_MODULE_RATES, Printed, original
 from liquidlens.train.studies.reports.markdown import NO_RUN, NOTHING, Plot, Tables, ours, table, theirs
 from liquidlens.train.studies.reports.plots import Point, against
 from liquidlens.train.studies.reports.rows import Summary, best_by_validation
@@ -171,11 +171,6 @@ PRINTED = {
 }
 
 
-def by_module(run: Summary) -> dict[str, float]:
-    """The learning rates of single modules."""
-    return literal_eval(dict(run.rule.changes).get("module_learning_rates", "{}"))
-
-
 def _plain(run: Summary) -> bool:
     """Whether it has one learning rate for all layers, and is not one of the runs again for the sake of statistics."""
     return not {"module_learning_rates", "statistics"} & dict(run.rule.changes).keys()
@@ -184,6 +179,17 @@ def _plain(run: Summary) -> bool:
 def on_500_images(runs: list[Summary], model: str) -> list[Summary]:
     """A network with one learning rate for all layers."""
     return [r for r in runs if r.name == model and r.rule.recipe == "tum-2018" and _plain(r)]
+
+
+def rates_of_modules(runs: list[Summary]) -> dict[tuple[str, float, float], Summary]:
+    """Table 4.8: 2MLP-LSTM on 500 images, by a module, the rate of the others, and its own; no module: one for all."""
+    found = {("", run.learning_rate, run.learning_rate): run for run in on_500_images(runs, "2MLP-LSTM")}
+    for run in runs:
+        rates = dict(run.rule.changes).get("module_learning_rates")
+        if run.name == "2MLP-LSTM" and rates:
+            ((module, own),) = literal_eval(rates).items()
+            found[module, run.learning_rate, own] = run
+    return found
 
 
 def with_statistics(runs: list[Summary]) -> dict[tuple[str, float], Summary]:
@@ -208,19 +214,6 @@ def _against(figure: Any, runs: list[Summary]) -> None:
     against(figure, points, "test accuracy, %", scale=100)
 
 
-#: Table 4.7: mean absolute gradients of the first layer, as printed: (figure, network, rate) -> value.
-PRINTED_GRADIENTS = {
-    (FIRST_PEAK, "2MLP-FC-for-LSTM", 0.1): 1.22e-3,
-    (FIRST_PEAK, "2MLP-FC-for-LSTM", 0.5): 2.28e-3,
-    (FIRST_PEAK, "2MLP-LSTM", 0.1): 4.1e-4,
-    (FIRST_PEAK, "2MLP-LSTM", 0.5): 7.97e-4,
-    (FIRST_GRADIENT, "2MLP-FC-for-LSTM", 0.1): 1.8e-6,
-    (FIRST_GRADIENT, "2MLP-FC-for-LSTM", 0.5): 1.74e-7,
-    (FIRST_GRADIENT, "2MLP-LSTM", 0.1): 2.07e-6,
-    (FIRST_GRADIENT, "2MLP-LSTM", 0.5): 3.02e-7,
-}
-
-
 def _gradients(runs: list[Summary]) -> str:
     rows = []
     for (name, rate), run in with_statistics(runs).items():
@@ -228,39 +221,18 @@ def _gradients(runs: list[Summary]) -> str:
         for figure in STATISTICS:
             cells.append(f"{run.mean(figure):.2e}")
             if figure in (FIRST_PEAK, FIRST_GRADIENT):
-                printed = PRINTED_GRADIENTS.get((figure, name, rate))
+                printed = TUM_GRADIENTS.get((figure, name, rate))
                 cells.append(NOTHING if printed is None else f"{printed:.2e}")
         rows.append((name, f"{rate:g}", str(run.seeds), *cells))
     first = ("first layer: peak", "published", "settled", "published")
     return table(("network", "rate", "seeds", *first, "last layer: settled", "its weights"), rows) if rows else NO_RUN
 
 
-#: Table 4.8 as printed: (module, rate of the others, its own) -> accuracy; no module: one rate for all.
-PRINTED_RATES = {
-    ("", 2.0, 2.0): Printed(0.8838, 0.0028),
-    ("", 1.0, 1.0): Printed(0.8822, 0.0024),
-    ("output", 2.0, 1.0): Printed(0.8803, 0.0026),
-    ("output", 2.0, 0.5): Printed(0.8782, 0.0017),
-    ("output", 2.0, 0.1): Printed(0.8615, 0.0044),
-    ("output", 1.0, 0.5): Printed(0.8790, 0.0009),
-    ("output", 1.0, 0.1): Printed(0.8620, 0.0025),
-    ("recurrent", 1.0, 2.0): Printed(0.8811, 0.0021),
-    ("recurrent", 0.5, 2.0): Printed(0.8820, 0.0017),
-    ("recurrent", 0.1, 2.0): Printed(0.8819, 0.0010),
-    ("recurrent", 0.5, 1.0): Printed(0.8804, 0.0020),
-    ("recurrent", 0.1, 1.0): Printed(0.8791, 0.0022),
-}
-
-
 def _by_module(runs: list[Summary]) -> str:
-    found = {}
-    for run in runs:
-        if run.name == "2MLP-LSTM" and run.rule.recipe == "tum-2018" and (by_module(run) or _plain(run)):
-            ((module, own),) = by_module(run).items() or [("", run.learning_rate)]
-            found[module, run.learning_rate, own] = run
+    found = rates_of_modules(runs)
     words = {"": "all layers", "output": "the last layer", "recurrent": "the LSTM"}
     rows = []
-    for (module, rate, own), printed in PRINTED_RATES.items():
+    for (module, rate, own), printed in TUM_MODULE_RATES.items():
         if (one := found.get((module, rate, own))) is not None:
             figures = ours(one, ACCURACY, **PER_CENT), theirs(printed, **PER_CENT)
             rows.append((words[module], f"{rate:g}", f"{own:g}", str(one.seeds), *figures))

@@ -23,8 +23,8 @@ from liquidlens.train.studies.reports.tum2018 import (
     PRINTED,
     at_best_rates,
     beside_printed,
-    by_module,
     on_500_images,
+    rates_of_modules,
     with_statistics,
 )
 from liquidlens.train.studies.reports.verdicts import (
@@ -123,12 +123,11 @@ def _beyond(runs: list[Summary]) -> Finding:
 
 def _one_rate(runs: list[Summary], module: str) -> Finding:
     """Table 4.8: whether another rate for one module is never better than the same for all."""
-    own = [run for run in runs if run.name == "2MLP-LSTM" and run.rule.recipe == "tum-2018"]
-    same = {run.learning_rate: run for run in on_500_images(runs, "2MLP-LSTM")}
+    found = rates_of_modules(runs)
     gains = [
-        run.mean(ACCURACY) - same[run.learning_rate].mean(ACCURACY)
-        for run in own
-        if set(by_module(run)) == {module} and run.learning_rate in same
+        run.mean(ACCURACY) - found["", rate, rate].mean(ACCURACY)
+        for (of, rate, _), run in found.items()
+        if of == module and ("", rate, rate) in found
     ]
     if not gains:
         return NOT_RUN
