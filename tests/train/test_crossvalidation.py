@@ -83,6 +83,23 @@ def test_the_final_model_has_seen_all_scans_for_the_median_of_the_epochs(run):
     assert next(iter(found.cross_validation.figures)) == "AUC (malignant)"
 
 
+def test_each_fold_learns_from_a_subset_and_is_tested_on_all_of_its_scans(run, table, tmp_path):
+    said = []
+
+    def learned_from(scans):
+        few = {"max_epochs": 1, "subset": scans}
+        arguments = ("CNNExp4N1", str(table), Reading(folds=2), "quick", 0, few)
+        return crossvalidate(*arguments, runs=tmp_path, progress=False, say=said.append)
+
+    found = learned_from(5)
+    assert said[-1] == "The final model: 5 scans, 1 epoch."
+    assert found.path.name == "nodules-CNNExp4N1-quick+max_epochs=1+subset=5-seed0-2folds"
+    folds = [{row["path"]: row["fold"] for row in rows_of(of.path / "out-of-fold.csv")} for of in (found, run)]
+    assert folds[0] == folds[1]
+    with pytest.raises(LiquidLensError, match="A subset of 20 cannot be drawn from"):
+        learned_from(20)
+
+
 def test_the_run_answers_for_itself(run):
     found = evaluate_run(run.path)
     assert found.of == "2-fold cross-validation, 24 scans of 19 patients"

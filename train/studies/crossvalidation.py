@@ -2,7 +2,8 @@
 
 The scans are parted by patient into folds.  Each fold is judged by a model that was trained on the others (of which a
 fifth of the patients chose its weights): those answers together are ``out-of-fold.csv``, a row for each scan.  The
-final model is trained on all patients, for as many epochs as the folds' best weights had in the median.
+final model is trained on all patients, for as many epochs as the folds' best weights had in the median.  A recipe's
+`subset` is what each of them learns from, of the scans that are there for it.
 """
 
 import csv
@@ -61,8 +62,8 @@ def crossvalidate(
     if not datasets.own(data):
         raise LiquidLensError(f"--folds is for tables and folders of your own scans; {data} has splits of its own.")
     settings = settings_for(model, recipe, changes)
-    if settings.validate_on_test or settings.subset or settings.test_subset:
-        raise LiquidLensError(f"The recipe {settings.recipe} chooses its own scans and cannot be cross-validated.")
+    if settings.validate_on_test or settings.test_subset:
+        raise LiquidLensError(f"The recipe {settings.recipe} chooses its own test scans and cannot be cross-validated.")
     collection = datasets.collect(data, data_root, skip_bad, reading)
     assert reading.folds is not None
 
@@ -95,7 +96,8 @@ def crossvalidate(
     final = {**settings.model_dump(exclude={"recipe", "about"}), "max_epochs": chosen, "stop": "never"}
     last = planned.model_copy(update={"training": training_settings(settings.recipe, final)})
     check_same_run(folder, last)
-    say(f"The final model: all {len(answers):,} scans, {chosen} epoch{'s' * (chosen != 1)}.")
+    scans = f"{settings.subset:,} scans" if settings.subset else f"all {len(answers):,} scans"
+    say(f"The final model: {scans}, {chosen} epoch{'s' * (chosen != 1)}.")
 
     def conclude(run: RunFolder, recorder: Recorder) -> RunMetrics:
         run.save_weights(run.load_model("last"), "best")  # nothing is left to choose the best epoch on
