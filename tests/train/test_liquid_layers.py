@@ -63,13 +63,20 @@ def test_what_both_intervals_decide_is_said(tmp_path):
     pairs += compared(0, "LiquidLens-S+mean", TENTH, off=0.2)
     page = page_of(tmp_path, pairs, [run()])
     tenth, _, mean, _, gru, _ = cells_of(page, "effects")
-    assert tenth[:6] == ["vesselmnist3d", "133", "nothing: each step alone", "as they are", "1", "+0.200 (-; ± 0.010)"]
-    assert mean[1:6] == ["all", "nothing: each step alone", "as they are", "3", "**+0.020 (± 0.002; ± 0.010)**"]
+    assert tenth[:6] == [
+        "vesselmnist3d",
+        "133 scans",
+        "nothing: each step alone",
+        "as they are",
+        "1",
+        "+0.200 (-; ± 0.010)",
+    ]
+    assert mean[1:6] == ["all scans", "nothing: each step alone", "as they are", "3", "**+0.020 (± 0.002; ± 0.010)**"]
     assert gru[2:6] == ["GRU", "as they are", "3", "+0.020 (± 0.099; ± 0.010)"]
     answer = page.partition("<!-- conclusion -->")[2].partition("<!-- /")[0]
     assert "**Liquid layers help where a difference below is for them; nothing shows that they harm.**" in answer
     assert "judge, 6 are for them and 2 against." in answer, "a greater ECE is against them"
-    few = "vesselmnist3d, 133 training scans, beside mean"
+    few = "vesselmnist3d, 133 scans, beside mean"
     alone = f"{few}, as they are; {few}, corrupted"
     assert f"of 2 of a single seed, by patients alone, 2 for the liquid layers ({alone}), 0 against them." in answer
     named = "vesselmnist3d beside mean, as they are; vesselmnist3d beside mean, corrupted"
@@ -79,9 +86,9 @@ def test_what_both_intervals_decide_is_said(tmp_path):
         in answer
     )
     assert cells_of(page, "kinds") == [
-        ["vesselmnist3d", "133", "mean", "+0.200", "+0.200"],
-        ["vesselmnist3d", "all", "mean", "**+0.020**", "**+0.020**"],
-        ["vesselmnist3d", "all", "gru", "+0.020", "+0.020"],
+        ["vesselmnist3d", "133 scans", "mean", "+0.200", "+0.200"],
+        ["vesselmnist3d", "all scans", "mean", "**+0.020**", "**+0.020**"],
+        ["vesselmnist3d", "all scans", "gru", "+0.020", "+0.020"],
     ]
 
 
@@ -121,7 +128,7 @@ def test_runs_as_they_are_bring_more_seeds_and_what_has_not_run_is_listed(tmp_pa
     clean, corrupted = cells_of(page, "effects")
     assert clean[2:6] == ["nothing, and fewer parameters", "as they are", "3", "**+0.019 (± 0.002; ± 0.010)**"]
     assert corrupted[4] == "1"
-    assert cells_of(page, "levels")[0][:5] == ["vesselmnist3d", "133", "LiquidLens-S+gru", "1,000", "1"]
+    assert cells_of(page, "levels")[0][:5] == ["vesselmnist3d", "133 scans", "LiquidLens-S+gru", "1,000", "1"]
     waiting = [tuple(row[:3]) for row in cells_of(page, "missing")[2:]]  # below a sentence
     assert len(waiting) == len(PLANS["liquid-layers"].trials) - 3, "all but the three that have run"
     assert ("LiquidLens-CNN", "adrenalmnist3d", "liquidlens") in waiting
@@ -133,3 +140,12 @@ def test_an_interval_over_patients_lies_around_the_mean_of_all_seeds():
     ((_, by_condition),) = found.items()
     assert by_condition[CLEAN]["auc"].over_patients == pytest.approx((0.0, 0.04))
     assert by_condition[CLEAN]["auc"].over_seeds == pytest.approx((0.02 - 0.254, 0.02 + 0.254), abs=1e-3)
+
+
+def test_runs_of_another_number_of_epochs_are_another_pair():
+    rules = ("liquidlens", "liquidlens+max_epochs=40")
+    found = effects([row for rule in rules for row in compared(0, recipe=rule)], [])
+    assert [pair.words for pair in found] == [
+        "vesselmnist3d beside mean",
+        "vesselmnist3d, all scans, 40 epochs, beside mean",
+    ]

@@ -26,6 +26,7 @@ COLUMNS = dict(zip(FIGURES, (AUC, ACCURACY, ECE, SELECTIVE), strict=True))
 WORDS = dict(zip(FIGURES, ("AUC", "accuracy", "ECE", "accuracy on the surest 90 %"), strict=True))
 LESS_IS_BETTER = {"ece"}
 CORRUPTED: Condition = (ALL, MEAN)
+ALL_SCANS = "all scans"
 
 
 class Pair(NamedTuple):
@@ -38,12 +39,12 @@ class Pair(NamedTuple):
 
     @property
     def scans(self) -> str:
-        """How many scans both were trained on."""
+        """What both were trained on."""
         return _trained_on(self.rule)
 
     @property
     def words(self) -> str:
-        few = "" if self.scans == "all" else f", {self.scans} training scans,"
+        few = "" if self.scans == ALL_SCANS else f", {self.scans},"
         return f"{self.dataset}{few} beside {_twin(self.twin) or 'CNN'}"
 
     @property
@@ -106,8 +107,11 @@ def _side(interval: tuple[float, float] | None) -> int:
 
 
 def _trained_on(rule: Rule) -> str:
-    """How many training scans a rule takes."""
-    return dict(rule.changes).get("subset", "all")
+    """How many training scans a rule takes; of all, for how many epochs if these are not its recipe's."""
+    changes = dict(rule.changes)
+    if "subset" in changes:
+        return f"{changes['subset']} scans"
+    return f"all scans, {changes['max_epochs']} epochs" if "max_epochs" in changes else ALL_SCANS
 
 
 def _twin(network: Network) -> str:
@@ -163,7 +167,7 @@ def _table(found: Effects) -> str:
             if of_figures := by_condition.get(condition):
                 about = pair.dataset, pair.scans, pair.passed, words, len(of_figures["auc"].by_seed)
                 rows.append((*about, *of_figures.values()))
-    header = ("dataset", "training scans", "the twin passes", "test scans", "seeds", *WORDS.values())
+    header = ("dataset", "trained on", "the twin passes", "test scans", "seeds", *WORDS.values())
     return table(header, rows) if rows else NO_RUN
 
 
@@ -178,7 +182,7 @@ def _by_kind(found: Effects) -> str:
         cells = [found[pair].get((kind, MEAN), {}).get("auc") for kind in kinds]
         about = pair.dataset, pair.scans, _twin(pair.twin) or "CNN"
         rows.append((*about, *(NOTHING if cell is None else _short(cell) for cell in cells)))
-    return table(("dataset", "training scans", "twin", *kinds), rows)
+    return table(("dataset", "trained on", "twin", *kinds), rows)
 
 
 def _short(effect: Effect) -> str:
@@ -247,7 +251,7 @@ def _levels(runs: list[Summary]) -> str:
         )
         for run in ordered
     ]
-    header = ("dataset", "training scans", "network", "parameters", "seeds", *WORDS.values())
+    header = ("dataset", "trained on", "network", "parameters", "seeds", *WORDS.values())
     return table(header, rows) if rows else NO_RUN
 
 
@@ -274,7 +278,7 @@ def _curves(figure: Any, rows: Sequence[Row]) -> None:
             severities = sorted(by_severity)
             means = [statistics.fmean(by_severity[severity]) for severity in severities]
             one.plot(severities, means, marker="o", markersize=3, label=model, color=f"C{_colour(model)}")
-        one.set(title=f"{dataset}, {scans} training scans", xlabel="severity", ylabel="AUC")
+        one.set(title=f"{dataset}, {scans}", xlabel="severity", ylabel="AUC")
         one.legend(frameon=False, fontsize=7)
     for unused in axes[len(panels) :]:
         unused.remove()
