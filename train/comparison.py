@@ -4,7 +4,7 @@ What reads tables of this needs no torch; it is loaded with the networks.
 """
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -118,22 +118,25 @@ def name_of(recipe: RunRecipe) -> str:
 
 def compare(
     first: str | Path,
-    second: str | Path,
+    others: Sequence[str | Path],
     weights: Weights = "best",
     data_root: str | Path | None = None,
     samples: int = SAMPLES,
-) -> Comparison:
-    """The figures of two finished runs on the same test scans, as they are and with every corruption in five
-    severities, and the intervals of their differences, first minus second: both are judged on the same drawn patients.
+) -> Iterator[Comparison]:
+    """The figures of a finished run and of each other one on the same test scans, as they are and with every corruption
+    in five severities, and the intervals of their differences, the first minus the other: both are judged on the same
+    drawn patients.
 
     A cross-validated run counts by the folds that lie in its folder, all their test scans together.  `samples`: of the
     bootstrap.  Raises LiquidLensError if a run is not finished, is of poses, or was tested on other scans.
     """
-    ours, theirs = (answers_of(Path(run), weights, data_root) for run in (first, second))
-    same = ours.recipe.labels == theirs.recipe.labels and ours.by.keys() == theirs.by.keys()
-    if not (same and np.array_equal(ours.labels, theirs.labels) and np.array_equal(ours.patients, theirs.patients)):
-        raise LiquidLensError(f"{first} and {second} were not tested on the same scans: nothing can be paired.")
-    return between(ours, theirs, samples)
+    ours = answers_of(Path(first), weights, data_root)
+    for other in others:
+        theirs = answers_of(Path(other), weights, data_root)
+        same = ours.recipe.labels == theirs.recipe.labels and ours.by.keys() == theirs.by.keys()
+        if not (same and np.array_equal(ours.labels, theirs.labels) and np.array_equal(ours.patients, theirs.patients)):
+            raise LiquidLensError(f"{first} and {other} were not tested on the same scans: nothing can be paired.")
+        yield between(ours, theirs, samples)
 
 
 def between(ours: Answers, theirs: Answers, samples: int = SAMPLES) -> Comparison:

@@ -72,30 +72,31 @@ def tables(
 
 def compare(
     first: Annotated[Path, typer.Argument(help="A run folder that `liquidlens train` left.")],
-    second: Annotated[Path, typer.Argument(help="Another one, of the same data.")],
+    others: Annotated[list[Path], typer.Argument(metavar="second", help="Others, of the same data.")],
     weights: Annotated[Literal["best", "last"], typer.Option(help="As of `liquidlens export`.")] = "best",
     out: Annotated[Path | None, typer.Option(help="Add the figures of all severities to this .csv table.")] = None,
     data_root: DataRoot = None,
 ) -> None:
-    """Say how two runs differ on the same test scans, as they are and corrupted, with intervals over patients."""
+    """Say how a run differs from others on the same test scans, as they are and corrupted, with intervals over
+    patients."""
     from liquidlens.train import RunFolder
 
-    for run in (first, second):
+    for run in (first, *others):
         if not any(run.glob("fold-*")):
             RunFolder(run).check_finished(weights)
     from liquidlens.train import comparison
 
     if out is not None and out.is_file():
         comparison.read(out)
-    found = comparison.compare(first, second, weights, data_root)
-    if out is not None:
-        found.add_to(out)
-    rows = [
-        (line.words, f"{line.first[0]:.3f}", f"{line.second[0]:.3f}", *line.differences)
-        for line in found.lines
-        if line.condition[1] in ("0", comparison.MEAN)
-    ]
-    of = f"{found.scans:,} test scans of {found.patients:,} patients"
-    console.print(f"{of}; the first minus the second, 95 % intervals over patients.", soft_wrap=True)
-    named = ("AUC", "accuracy", "ECE", "accuracy on the surest 90 %")
-    print_columns(("scans", "AUC of the first", "of the second", *(f"{name}, difference" for name in named)), rows)
+    for other, found in zip(others, comparison.compare(first, others, weights, data_root), strict=True):
+        if out is not None:
+            found.add_to(out)
+        of = f"{found.scans:,} test scans of {found.patients:,} patients"
+        console.print(f"{of}; {first.name} minus {other.name}, 95 % intervals over patients.", soft_wrap=True)
+        rows = [
+            (line.words, f"{line.first[0]:.3f}", f"{line.second[0]:.3f}", *line.differences)
+            for line in found.lines
+            if line.condition[1] in ("0", comparison.MEAN)
+        ]
+        named = ("AUC", "accuracy", "ECE", "accuracy on the surest 90 %")
+        print_columns(("scans", "AUC of the first", "of the second", *(f"{name}, difference" for name in named)), rows)

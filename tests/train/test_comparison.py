@@ -26,7 +26,7 @@ def runs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(runs):
-    return comparison.compare(runs[0].path, runs[1].path, samples=20)
+    return next(comparison.compare(runs[0].path, [runs[1].path], samples=20))
 
 
 def test_as_they_are_the_figures_are_those_of_evaluate(runs, found):
@@ -61,7 +61,7 @@ def test_means_are_over_severities_and_over_all(found):
 
 
 def test_a_run_does_not_differ_from_itself(runs):
-    same = comparison.compare(runs[0].path, runs[0].path, samples=5)
+    (same,) = comparison.compare(runs[0].path, [runs[0].path], samples=5)
     for line in same.lines:
         assert line.first == line.second
         assert {*line.low, *line.high} == {0}
@@ -73,7 +73,7 @@ def test_a_table_holds_each_pair_once(runs, found, tmp_path):
     once = table.read_text()
     found.add_to(table)
     assert table.read_text() == once
-    comparison.compare(runs[1].path, runs[0].path, samples=5).add_to(table)
+    next(comparison.compare(runs[1].path, [runs[0].path], samples=5)).add_to(table)
     rows = comparison.read(table)
     assert len(rows) == 2 * len(found.lines)
     assert [(row["model"], row["twin_model"]) for row in (rows[0], rows[-1])] == [
@@ -98,5 +98,7 @@ def test_what_was_tested_on_other_scans_is_not_paired(runs, tmp_path):
         runs=tmp_path,
         progress=False,
     )
+    pairs = comparison.compare(runs[0].path, [runs[1].path, fewer.path], samples=5)
+    assert next(pairs).second == runs[1].recipe(), "what can be paired is not lost"
     with pytest.raises(LiquidLensError, match="not tested on the same scans"):
-        comparison.compare(runs[0].path, fewer.path)
+        next(pairs)
