@@ -12,7 +12,7 @@ from PIL import Image
 from liquidlens.errors import LiquidLensError
 from liquidlens.train.names import Network, Rule
 from liquidlens.train.studies.plans import (
-    COVID_CT_EPOCHS,
+    COVID_CT,
     KTH_EPOCHS,
     PLANS,
     RATES,
@@ -201,8 +201,9 @@ def test_heads_of_truong_2022(tmp_path):
 
     rows = [head("CRNet-NCP-z@112x112", 0.84), head("CRNet-FC@112x112", 0.85), head("CRNet-FC", 0.5)]
     rows += [head(f"CRNet-{name}@112x112", 0.9, f"+learning_rate={TRUONG_RATE}") for name in ("NCP-z", "FC")]
-    about = {"model": "CRNet-NCP-y-double@112x112", "recipe": f"truong-2022+max_epochs={COVID_CT_EPOCHS}"}
-    rows.append(line("truong-2022", dataset="table:covid_ct", **about))
+    (double,) = (t for t in PLANS["truong-2022"].trials if t.data == COVID_CT and t.model == "CRNet-NCP-y-double")
+    data, model, rule = double.line("truong-2022")
+    rows.append(line("truong-2022", dataset=data, model=str(model), recipe=str(rule)))
     page, _ = written(tmp_path, "truong-2022", rows)
     assert [row[0] for row in cells_of(page, "ct")] == ["NCP over rows, twice the neurons"]
     fc, z, _, faster = cells_of(page, "x-rays")
