@@ -270,7 +270,7 @@ def _curves(figure: Any, rows: Sequence[Row]) -> None:
                 seen.add(key)
                 line = panels.setdefault(title, {}).setdefault(row[f"{prefix}model"], {})
                 line.setdefault(int(row["severity"]), []).append(float(row[f"{prefix}auc"]))
-    columns = min(4, len(panels))
+    columns = min(3, len(panels))
     figure.set_size_inches(3.6 * columns, 3.2 * math.ceil(len(panels) / columns))
     axes = figure.subplots(math.ceil(len(panels) / columns), columns, squeeze=False).ravel()
     for one, ((dataset, scans), lines) in zip(axes, sorted(panels.items()), strict=False):
