@@ -72,7 +72,7 @@ def tables(
 
 def compare(
     first: Annotated[Path, typer.Argument(help="A run folder that `liquidlens train` left.")],
-    others: Annotated[list[Path], typer.Argument(metavar="second", help="Others, of the same data.")],
+    others: Annotated[list[Path], typer.Argument(help="Others, of the same data.")],
     weights: Annotated[Literal["best", "last"], typer.Option(help="As of `liquidlens export`.")] = "best",
     out: Annotated[Path | None, typer.Option(help="Add the figures of all severities to this .csv table.")] = None,
     data_root: DataRoot = None,
