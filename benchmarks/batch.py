@@ -26,11 +26,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from liquidlens import memory
 from liquidlens.imaging.collection import Place
 from liquidlens.imaging.phantoms import vessel3d
 from liquidlens.imaging.readers import read_many
 from liquidlens.serve.batch.inputs import Inputs
-from liquidlens.serve.predict import memory
 from liquidlens.serve.predict.predictor import Predictor
 
 #: Different phantoms; the others are these, rolled along an axis.

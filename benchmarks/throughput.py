@@ -19,9 +19,9 @@ from multiprocessing.connection import Connection
 from rich.console import Console
 from rich.table import Table
 
+from liquidlens import memory
 from liquidlens.imaging import Scan
 from liquidlens.serve.bench import inputs
-from liquidlens.serve.predict import memory
 from liquidlens.serve.predict.predictor import Predictor
 
 SCANS, BATCH = 128, 32

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Table
 
+from liquidlens import memory
 from liquidlens.commands.options import (
     Changes,
     Columns,
@@ -108,6 +109,7 @@ def train(
     from liquidlens.train import train as train_model
     from liquidlens.train.studies.crossvalidation import crossvalidate
 
+    memory.keep_all()
     rest = (recipe, seed, fields, flags or (), wanted_size, data_root, runs, skip_bad)
     if folds is None:
         folder = train_model(model, data, *rest, reading=reading, threads=threads)
@@ -226,6 +228,7 @@ def sweep(
         asked.check(model, data, recipe, fields, data_root=data_root)
     from liquidlens.train.studies.sweep import sweep as sweep_rates
 
+    memory.keep_all()
     table = sweep_rates(
         models,
         data,
@@ -269,6 +272,7 @@ def search(
     from liquidlens.train.studies import search as searching
 
     wanted = searching.Search(model, tuple(datasets), searching.parse_over(over), recipe, drawn, fields)
+    memory.keep_all()
     best = searching.run(wanted, trials, out, data_root, runs, say=lambda line: console.print(line, soft_wrap=True))
     console.print(f"The best: {best}\nTable: {out}", soft_wrap=True)
 

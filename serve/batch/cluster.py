@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from liquidlens import memory
 from liquidlens.errors import LiquidLensError
 from liquidlens.imaging.collection import Place
 from liquidlens.serve.batch import tables
@@ -27,7 +28,6 @@ from liquidlens.serve.batch.job import State, Summary, is_done, job_of, journal_
 from liquidlens.serve.batch.journal import Job, lock, opened
 from liquidlens.serve.batch.ray_session import cause_of, import_ray, session
 from liquidlens.serve.batch.table_parts import cut, file_of, open_folder, rows_of
-from liquidlens.serve.predict import memory
 from liquidlens.serve.predict.predictor import Predictor
 
 KEPT = "What is done is kept, and --resume goes on from there."

@@ -75,11 +75,12 @@ def batch(
     ] = None,
 ) -> None:
     """Predict many scans into one table, a row each; what cannot be read gets its error, and a kill loses nothing."""
+    from liquidlens import memory
     from liquidlens.imaging.budget import parse_budget
     from liquidlens.serve.batch import cluster, job
     from liquidlens.serve.batch.engine import Options
     from liquidlens.serve.batch.inputs import STDIN, Inputs, Shard
-    from liquidlens.serve.predict import Predictor, memory
+    from liquidlens.serve.predict import Predictor
 
     memory.keep_freed()
     if resume and overwrite:

@@ -17,9 +17,9 @@ def bench(
     repeats: Annotated[int, typer.Option(min=1, help="Runs per file and batch size.")] = 50,
 ) -> None:
     """Time exported files: load, latency and throughput, by batch size, on the CPU and on CUDA where there is any."""
+    from liquidlens import memory
     from liquidlens.cores import usable_cores
     from liquidlens.serve.bench import measure
-    from liquidlens.serve.predict import memory
     from liquidlens.serve.predict.predictor import SCANS
 
     memory.keep_freed()

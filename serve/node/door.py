@@ -107,9 +107,17 @@ class Door(ThreadedAssociationServer):
             line.association = association
 
     def stop(self) -> None:
-        """Take no more connections."""
+        """Take no more connections, and end those that have not become an association."""
         socketserver.BaseServer.shutdown(self)
         self.server_close()
+        with self._guard:
+            for line in self._lines:
+                if line.association is None or not line.association.is_established:
+                    line.cut()
+
+    def established(self) -> list[Association]:
+        """Those that may be sending.  Of a caller who hung up at once a thread is left for `HANDSHAKE_SECONDS`."""
+        return [association for association in self.active_associations if association.is_established]
 
     def _find(self, is_it: Callable[[_Line], bool]) -> _Line | None:
         with self._guard:

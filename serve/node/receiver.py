@@ -79,12 +79,12 @@ class Receiver:
         self._thread.start()
 
     def stop(self, seconds: float) -> None:
-        """Take no more connections, give those that are open so long to end, and end them."""
+        """Take no more connections, give associations that are open so long to end, and end them."""
         self.door.stop()
         until = time.monotonic() + seconds
-        while self.door.active_associations and time.monotonic() < until:
+        while self.door.established() and time.monotonic() < until:
             time.sleep(0.05)
-        for association in self.door.active_associations:
+        for association in self.door.established():
             association.abort()
         tempfile.tempdir = self._tempdir
 

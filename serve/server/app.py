@@ -22,10 +22,11 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
+from liquidlens import memory
 from liquidlens.cores import usable_cores
 from liquidlens.errors import LiquidLensError
 from liquidlens.serve.monitoring import Monitor
-from liquidlens.serve.predict import memory, pretrained
+from liquidlens.serve.predict import pretrained
 from liquidlens.serve.predict.predictor import Predictor
 from liquidlens.serve.server import log, protocol
 from liquidlens.serve.server.connections import Server, listen

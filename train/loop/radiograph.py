@@ -8,6 +8,7 @@ import math
 
 import torch
 from monai import transforms
+from monai.data import get_track_meta, set_track_meta
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -25,14 +26,18 @@ class ChestAugmentation:
                 transforms.RandGaussianSmooth(sigma_x=(0.8, 1.4), sigma_y=(0.8, 1.4), prob=0.5),  # kernels 3 to 7
                 transforms.RandScaleIntensity(0.2, prob=1.0),  # brightness
                 transforms.RandScaleIntensityFixedMean(factors=0.2, prob=1.0),  # contrast
-                transforms.ToTensor(track_meta=False),
             ]
         )
         for transform in (self.crop, self.others):
             transform.set_random_state(seed % 2**32)
 
     def __call__(self, images: Tensor) -> Tensor:
-        return torch.stack([self._one(image) for image in images]).clamp(0.0, 1.0)
+        tracked = get_track_meta()
+        set_track_meta(False)  # what MONAI notes of every step takes longer than the steps
+        try:
+            return torch.stack([self._one(image) for image in images]).clamp(0.0, 1.0)
+        finally:
+            set_track_meta(tracked)
 
     def _one(self, image: Tensor) -> Tensor:
         cropped = self.crop(image)[None]

@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 
+from liquidlens import memory
 from liquidlens.errors import LiquidLensError
 from liquidlens.train.datasets import load
 from liquidlens.train.loop.fit import InterruptedTrainingError, resolve, train
@@ -177,6 +178,7 @@ class _Worker:
 def _serve(connection: Connection, task: Callable[[Run], Any]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C reaches all processes of a terminal; the study decides
     threading.Thread(target=_end_with_the_study, daemon=True).start()
+    memory.keep_all()
     with suppress(EOFError):
         while True:
             connection.send(task(connection.recv()))

@@ -5,6 +5,7 @@ import socket
 import ssl
 import struct
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -82,6 +83,21 @@ def test_whoever_says_nonsense_keeps_nobody_out(node, start):
     assert answers(running.receiver.port)
     for line in lines:
         line.close()
+
+
+def test_those_who_only_connected_are_not_waited_for_when_a_node_stops(node, monkeypatch):
+    for patience in ("door.HANDSHAKE_SECONDS", "receiver.HANDSHAKE_SECONDS", "running.DRAIN_SECONDS"):
+        monkeypatch.setattr(f"liquidlens.serve.node.{patience}", 600)
+    running = node()
+    hung_up, silent = (socket.create_connection(("127.0.0.1", running.receiver.port)) for _ in range(2))
+    assert answers(running.receiver.port)  # callers are met in turn
+    hung_up.close()
+    stopping = threading.Thread(target=running.stop, daemon=True)
+    stopping.start()
+    stopping.join(60)
+    assert not stopping.is_alive()
+    silent.settimeout(60)
+    assert silent.recv(1) == b""
 
 
 def test_associations_that_hang_keep_nobody_out(node):

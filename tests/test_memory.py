@@ -7,7 +7,7 @@ import pytest
 
 HELD = """
 import numpy as np
-from liquidlens.serve.predict import memory
+from liquidlens import memory
 
 def held():  # MiB
     return int(open("/proc/self/statm").read().split()[1]) * 4096 / 2**20

@@ -1,8 +1,8 @@
 """What glibc keeps of freed memory: the blocks of one run for the next one, but not those of large scans.
 
-A run takes and frees hundreds of blocks.  glibc by itself hands what lies together free back to the system after each,
-and takes it anew, page by page, for the next one.  ONNX Runtime's own arena would keep the blocks, too, but all that
-the largest scan needed, for good.
+A run, or a step of training, takes and frees hundreds of blocks.  glibc by itself hands what lies together free back to
+the system after each, and takes it anew, page by page, for the next one.  ONNX Runtime's own arena would keep the
+blocks, too, but all that the largest scan needed, for good.
 
 These are settings of the whole process: for programs, not for libraries.
 """
@@ -14,6 +14,8 @@ from contextlib import suppress
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 #: Bytes that each heap keeps free, and from which on a block is never kept.
 KEPT, LARGE = 64 * 2**20, 32 * 2**20
+#: The largest that glibc takes.
+_MOST = 2**31 - 1
 #: How many heaps all threads share; with one for each, the server of a siege was half as large again.
 HEAPS = 2
 
@@ -22,6 +24,12 @@ def keep_freed() -> None:
     """Keep what is freed, until `give_back`."""
     _set(_TRIM_THRESHOLD, KEPT)
     _set(_MMAP_THRESHOLD, LARGE)
+
+
+def keep_all() -> None:
+    """Keep blocks of any size: every step of a training takes the same ones."""
+    _set(_TRIM_THRESHOLD, _MOST)
+    _set(_MMAP_THRESHOLD, _MOST)
 
 
 def share_heaps() -> None:
