@@ -17,7 +17,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from benchmarks.exported import with_ncps
 from benchmarks.liquid import alternate
-from liquidlens import models
+from liquidlens import memory, models
 from liquidlens.models import Classifier
 from liquidlens.train import datasets
 from liquidlens.train.loop.fit import resolve, splits
@@ -39,6 +39,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.bf16:
+        memory.keep_all()  # as `liquidlens train` does
         Console(width=110).print(bfloat16(arguments.repeats))
         return
     data = arguments.data or _at_hand("vesselmnist3d", "phantom-vessel3d")

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 HELD = """
+import sys
 import numpy as np
 from liquidlens import memory
 
@@ -13,7 +14,7 @@ def held():  # MiB
     return int(open("/proc/self/statm").read().split()[1]) * 4096 / 2**20
 
 memory.share_heaps()
-memory.keep_freed()
+getattr(memory, sys.argv[1])()
 before = held()
 blocks = [np.ones(2**17) for _ in range(32)]  # 1 MiB each
 del blocks
@@ -26,10 +27,22 @@ print(held() - before)
 """
 
 
+def held(keep: str) -> list[float]:
+    """MiB after small blocks were freed, after a large one was, and when all was given back."""
+    done = subprocess.run([sys.executable, "-c", HELD, keep], capture_output=True, text=True, check=True)
+    return [float(line) for line in done.stdout.split()]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's")
 def test_small_blocks_are_kept_until_they_are_given_back_and_large_ones_never():
-    done = subprocess.run([sys.executable, "-c", HELD], capture_output=True, text=True, check=True)
-    small, large, given_back = map(float, done.stdout.split())
+    small, large, given_back = held("keep_freed")
     assert small > 24
     assert large < small + 8
+    assert given_back < 8
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's")
+def test_a_training_keeps_large_blocks_too():
+    _, large, given_back = held("keep_all")
+    assert large > 32
     assert given_back < 8

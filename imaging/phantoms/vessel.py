@@ -59,10 +59,13 @@ def _vessel(rng: np.random.Generator, aneurysm: bool) -> tuple[NDArray[np.bool_]
 
     axis = np.arange(SIZE) - MIDDLE
     roughness = rng.normal(0, 0.25, (SIZE,) * 3)
+    roughest = roughness.max()
     inside = np.zeros((SIZE,) * 3, bool)
-    for x, y, z, size in np.concatenate(balls):
-        distance = np.sqrt(((axis - x) ** 2)[:, None, None] + ((axis - y) ** 2)[:, None] + (axis - z) ** 2)
-        inside |= distance < size + roughness
+    for *centre, size in np.concatenate(balls).tolist():
+        reach = size + roughest  # no voxel farther away is inside
+        box = tuple(slice(max(0, int(c + MIDDLE - reach)), max(0, int(c + MIDDLE + reach) + 2)) for c in centre)
+        x, y, z = ((axis[near] - c) ** 2 for near, c in zip(box, centre, strict=True))
+        inside[box] |= np.sqrt(x[:, None, None] + y[:, None] + z) < size + roughness[box]
     return inside, bulge
 
 

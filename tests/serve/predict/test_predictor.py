@@ -393,8 +393,11 @@ def test_official_64_voxel_files_through_a_28_voxel_model(medmnist_root):
     areas = []
     for name in ("vesselmnist3d", "vesselmnist3d_64"):
         data = datasets.load(name)
-        scans = np.concatenate(list(data.scans.values()))  # all splits: 43 test aneurysms alone are too few to compare
-        probabilities = [predictor.run(part)["probabilities"] for part in np.array_split(scans, 60)]
-        areas.append(metrics.auc(np.concatenate(list(data.labels.values())), np.concatenate(probabilities)))
+        labels = np.concatenate(list(data.labels.values())).ravel()
+        # Of all splits, as 43 test aneurysms alone are too few to compare: each of them, and every fourth vessel.
+        chosen = np.sort(np.concatenate([np.flatnonzero(labels == 1), np.flatnonzero(labels == 0)[::4]]))
+        scans = np.concatenate(list(data.scans.values()))[chosen]
+        probabilities = [predictor.run(part)["probabilities"] for part in np.array_split(scans, 20)]
+        areas.append(metrics.auc(labels[chosen], np.concatenate(probabilities)))
     assert areas[0] > 0.95
     assert abs(areas[0] - areas[1]) <= 0.01, areas
