@@ -33,9 +33,10 @@ def _results(runs: list[Summary], data: str) -> str:
             off = NOTHING
             if reference is not None and run is not reference:
                 off = f"{100 * (run.mean(METRICS['accuracy']) - reference.mean(METRICS['accuracy'])):+.1f}"
-            rows.append((name, f"{run.parameters:,}", f"{rate:g}", run.seeds, *figures, off, *cost(run)))
+            figures += [off, ours(run, "last_test_accuracy")]
+            rows.append((name, f"{run.parameters:,}", f"{rate:g}", run.seeds, *figures, *cost(run)))
     header = ("head", "parameters", "rate", "seeds", *(f"test {name}" for name in METRICS))
-    return table((*header, "accuracy, points from FC", "epochs", "seconds"), rows)
+    return table((*header, "accuracy, points from FC", "accuracy at the end", "epochs", "seconds"), rows)
 
 
 # --- Its claims ----------------------------------------------------------------------------------------------
