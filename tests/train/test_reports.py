@@ -151,7 +151,7 @@ def test_the_ranking_of_kth_2021(tmp_path):
     """Runs on a copy of CIFAR-10 count where there are none on the official one."""
 
     def recall(model, recipe, value, epochs=KTH_EPOCHS, dataset="cifar10"):
-        rule = f"{recipe}+max_epochs={epochs}"
+        rule = f"{recipe}+precision=bf16+max_epochs={epochs}"
         figures = {"mean_train_recall": value, "mean_val_recall": value - 0.1, "last_test_auc": 1 - value}
         return line("kth-2021", dataset=dataset, model=model, recipe=rule, epochs=epochs, **figures)
 
