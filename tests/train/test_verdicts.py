@@ -260,9 +260,9 @@ def test_what_has_not_run_is_listed_with_its_hours():
     assert text.startswith(
         f"Of {trials} planned lines 1 have run with fewer than 3 seeds, and {trials - 1} not at all: "
     )
-    assert "| EQ2425 | cifar10 | kth-2021-5c+max_epochs=100 | 2.00 |" in text
+    assert "| EQ2425 | cifar10 | kth-2021-5c+precision=bf16+max_epochs=100 | 2.00 |" in text
     only_short = missing("kth-2021", [], summaries([line("kth-2021", **shorter)]))
-    assert "| EQ2425 | cifar10 | kth-2021+max_epochs=100 | 3.33 |" in only_short
+    assert "| EQ2425 | cifar10 | kth-2021+precision=bf16+max_epochs=100 | 3.33 |" in only_short
 
 
 def test_the_readme_counts_networks_and_twins_apart():
