@@ -69,7 +69,7 @@ def _order(figure: Any, runs: list[Summary]) -> None:
         names = ", ".join(name for *_, name in sorted(points))
         axes.annotate(names, min(points)[:2], (-6, 0), textcoords="offset points", fontsize=8, ha="right", va="center")
     axes.set(xlabel="published test recall, mean over 300 epochs", ylabel="our test AUC after the last epoch run")
-    axes.margins(x=0.12)
+    axes.margins(x=0.2)
 
 
 def _against(figure: Any, runs: list[Summary]) -> None:
