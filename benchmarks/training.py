@@ -3,7 +3,8 @@
 ``make bench-training`` runs this.  The plain twin has ncps's own layers, convolutions over contiguous maps, and sends
 every slice through its trunk.  One process, one CPU thread; an epoch is the median training step of a batch drawn from
 the training scans, both networks in turn, times the number of batches.  Without VesselMNIST3D phantoms stand in.
-``--bf16`` sets one training step with the recipe's field precision=bf16 beside one in float32 instead.
+``--bf16`` sets one training step with the recipe's field precision=bf16 beside one in float32 instead, and with
+``--hand-back`` shows what these steps take where their memory is not kept.
 """
 
 import argparse
@@ -35,11 +36,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--bf16", action="store_true", help="measure bfloat16 against float32")
+    parser.add_argument("--hand-back", action="store_true", help="with --bf16: leave freed memory to the C library")
     parser.add_argument("--data", help="by default vesselmnist3d, or phantoms where it is not")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.bf16:
-        memory.keep_all()  # as `liquidlens train` does
+        if not arguments.hand_back:
+            memory.keep_all()  # as `liquidlens train` does
         Console(width=110).print(bfloat16(arguments.repeats))
         return
     data = arguments.data or _at_hand("vesselmnist3d", "phantom-vessel3d")

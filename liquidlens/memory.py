@@ -1,8 +1,8 @@
-"""What glibc keeps of freed memory: the blocks of one run for the next one, but not those of large scans.
+"""What glibc keeps of freed memory: the blocks of one run, or of one step of training, for the next one.
 
-A run, or a step of training, takes and frees hundreds of blocks.  glibc by itself hands what lies together free back to
-the system after each, and takes it anew, page by page, for the next one.  ONNX Runtime's own arena would keep the
-blocks, too, but all that the largest scan needed, for good.
+A run, or a step, takes and frees hundreds of blocks.  glibc by itself hands what lies together free back to the system
+after each, and takes it anew, page by page, for the next one.  ONNX Runtime's own arena would keep the blocks, too, but
+all that the largest scan needed, for good.
 
 These are settings of the whole process: for programs, not for libraries.
 """
@@ -21,7 +21,7 @@ HEAPS = 2
 
 
 def keep_freed() -> None:
-    """Keep what is freed, until `give_back`."""
+    """Keep what is freed, until `give_back`, but for the blocks of large scans."""
     _set(_TRIM_THRESHOLD, KEPT)
     _set(_MMAP_THRESHOLD, LARGE)
 
