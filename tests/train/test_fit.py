@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from liquidlens import train
 from liquidlens.errors import LiquidLensError
-from liquidlens.train.loop import fit, initialise
+from liquidlens.train.loop import fit, initialise, precision
 from liquidlens.train.loop.callbacks import Recorder
 from liquidlens.train.run import RunFolder
 
@@ -40,6 +40,22 @@ def test_the_run_folder_is_complete_and_plain(liquid_run):
         "weights.safetensors holds the epoch with the lowest validation loss"
     )
     assert metrics.last.val["loss"] == pytest.approx(float(history[-1]["val_loss"]), rel=1e-4)
+
+
+def test_bfloat16_on_a_processor_without_instructions_for_it_is_said_to_be_slow(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    for processor in (
+        {"architecture": "x86_64", "amx_bf16": True, "avx512_bf16": True},
+        {"architecture": "x86_64", "amx_bf16": False, "avx512_bf16": True},
+        {"architecture": "aarch64"},
+    ):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=processor: found)
+        assert not precision.notes("bf16")
+    without = {"architecture": "x86_64", "amx_bf16": False, "avx512_bf16": False}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: without)
+    assert not precision.notes("float32")
+    train.train(MODEL, DATA, "hse-2024", changes={"max_epochs": 1, "precision": "bf16"}, runs=tmp_path)
+    assert "slower than float32" in capsys.readouterr().err
 
 
 def test_the_last_epoch_counts_where_the_recipe_says_so(tmp_path):

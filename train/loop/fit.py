@@ -19,7 +19,7 @@ from liquidlens.train import datasets
 from liquidlens.train.datasets import HELD_OUT, SPLITS, Dataset, Scans, joined, picked
 from liquidlens.train.datasets.reading import PLAIN, Reading
 from liquidlens.train.datasets.shortcut import shortcut_of
-from liquidlens.train.loop import initialise
+from liquidlens.train.loop import initialise, precision
 from liquidlens.train.loop.callbacks import EarlyStop, Recorder, progress_display
 from liquidlens.train.loop.evaluate import Batches, final_figures, temperature_of
 from liquidlens.train.loop.lightning import ProgressBar, pl
@@ -70,16 +70,16 @@ def train(
     settings = settings_for(model, recipe, changes)
     dataset = datasets.load(data, data_root, skip_bad, reading)
     if progress:
-        say_notes(dataset)
+        say_notes(dataset, settings)
     resolved = resolve(model, data, dataset, settings, seed, flags, size, reading, threads)
     folder = RunFolder(Path(runs) / resolved.name)
     check_same_run(folder, resolved)
     return folder if folder.finished else train_on(dataset, resolved, folder, progress)
 
 
-def say_notes(dataset: Dataset) -> None:
-    """What to know about one's own scans, on stderr."""
-    for sentence in dataset.notes:
+def say_notes(dataset: Dataset, settings: Training) -> None:
+    """What to know about one's own scans, and about the precision on this machine, on stderr."""
+    for sentence in (*dataset.notes, *precision.notes(settings.precision)):
         print(f"Note: {sentence}", file=sys.stderr)
 
 

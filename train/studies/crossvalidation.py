@@ -74,7 +74,7 @@ def crossvalidate(
 
     whole, planned = resolved(None)
     if progress:
-        say_notes(whole)
+        say_notes(whole, settings)
     folder = RunFolder(Path(runs) / planned.name)
     if folder.finished and set(folder.recipe().differences(planned)) <= FINAL:
         return folder

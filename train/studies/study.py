@@ -26,6 +26,7 @@ import torch
 from liquidlens import memory
 from liquidlens.errors import LiquidLensError
 from liquidlens.train.datasets import load
+from liquidlens.train.loop import precision
 from liquidlens.train.loop.fit import InterruptedTrainingError, resolve, train
 from liquidlens.train.names import Network, Rule
 from liquidlens.train.recipes import settings_for
@@ -89,6 +90,9 @@ def study(
     done = table.finished().union(*(other.finished() for other in shared))
     waiting = deque(run for run in grid if run.key not in done)
     say(f"{len(grid)} runs, {len(grid) - len(waiting)} of them are in {table.path}.")
+    for short in {run.changes.get("precision", "float32") for run in waiting}:
+        for sentence in precision.notes(short):
+            say(f"Note: {sentence}")
 
     task = functools.partial(_finish, paper=paper, table=table, data_root=data_root)
     busy: dict[Any, tuple[_Worker, Run]] = {}
