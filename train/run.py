@@ -12,6 +12,7 @@ unfinished.ckpt           only while the run is not finished: where to go on
 What reads and compares recipes and figures needs no torch; it is loaded with the weights.
 """
 
+import hashlib
 import re
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound=pydantic.BaseModel)
 Weights = Literal["best", "last"]
 WEIGHT_FILES: dict[Weights, str] = {"best": "weights.safetensors", "last": "weights-last.safetensors"}
+#: Bytes of a run's name in front of its seed; file systems take 255 in all.
+LONGEST = 200
 
 
 class RunRecipe(pydantic.BaseModel):
@@ -150,12 +153,16 @@ class RunRecipe(pydantic.BaseModel):
 
     @property
     def name(self) -> str:
-        """What the run is called: dataset, network, rule, seed and cross-validation."""
+        """What the run is called: dataset, network, rule, seed and cross-validation.  Of a longer one than file systems
+        take, the beginning and a checksum of the whole."""
         dataset = self.dataset.rstrip("/").rpartition("/")[2].removeprefix("folder:").removeprefix("table:")
         if own(self.dataset):
             dataset = re.sub(r"\.\w+$", "", dataset)
+        what = re.sub(r"[^\w.+=@,-]", "", f"{dataset}-{self.network}-{self.rule}").encode()
+        if len(what) > LONGEST:
+            what = what[:LONGEST] + b"-" + hashlib.sha256(what).hexdigest()[:12].encode()
         folds = f"-{self.reading.folds}folds" if self.reading.folds else ""
-        return re.sub(r"[^\w.+=@,-]", "", f"{dataset}-{self.network}-{self.rule}-seed{self.seed}{folds}")
+        return f"{what.decode(errors='ignore')}-seed{self.seed}{folds}"
 
     @property
     def network(self) -> Network:
