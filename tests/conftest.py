@@ -19,6 +19,9 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     # Shells let what they start in the background ignore Ctrl-C; it would be passed on to the commands under test.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+#: Of a dataset's scans, enough to train on where little depends on what is learnt.
+FEW = {"subset": 128, "validation_subset": 48, "test_subset": 48}
+
 
 @pytest.fixture(scope="session")
 def data_root() -> Path:

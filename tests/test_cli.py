@@ -18,7 +18,7 @@ from liquidlens import commands as cli
 from liquidlens.imaging import phantoms
 from liquidlens.manifest import KEY
 from liquidlens.serve.batch import tables
-from tests.conftest import changed_metadata
+from tests.conftest import FEW, changed_metadata
 
 
 def liquidlens(*arguments, code=0, cwd=None) -> subprocess.CompletedProcess:
@@ -81,10 +81,11 @@ def test_datasets_are_listed_and_shown(here, tmp_path):
 
 
 def test_train_export_predict(tmp_path, scan):
-    settings = ["--recipe", "quick", "--epochs", 1, "--set", "batch_size=64"]
+    few = [part for field, scans in FEW.items() for part in ("--set", f"{field}={scans}")]
+    settings = ["--recipe", "quick", "--epochs", 1, "--set", "batch_size=64", *few]
     out = liquidlens("train", "CNNExp4N1", "phantom-vessel3d", *settings, "--runs", tmp_path).stdout
     assert "the best weights are those after epoch 1" in out
-    run = tmp_path / "phantom-vessel3d-CNNExp4N1-quick+batch_size=64+max_epochs=1-seed0"
+    (run,) = tmp_path.glob("phantom-vessel3d-CNNExp4N1-quick+batch_size=64+max_epochs=1+*-seed0")
     assert json.loads((run / "recipe.json").read_text())["training"]["batch_size"] == 64
     out = liquidlens("export", run, "--out", tmp_path / "bundle").stdout
     assert re.search(r"^fp32 +model", out, re.MULTILINE)
