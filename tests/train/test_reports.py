@@ -118,22 +118,23 @@ def test_other_nodules_are_set_beside_no_published_figure(tmp_path):
     assert "No run yet." in page.partition("<!-- adrenalmnist3d -->")[2].partition("<!-- /")[0]
 
 
-def test_the_learning_rates_of_tum_2018_are_chosen_on_validation(tmp_path):
-    """The rate that is best on the test images is not the one that counts."""
-    rows = [
+def at_rates(model, best, accuracy, recipe="tum-2018"):
+    """Lines of a network of tum-2018: on validation it is best at one rate, on test images at the highest."""
+    return [
         line(
             "tum-2018",
             dataset="mnist",
             model=model,
-            recipe="tum-2018"
-            + ("" if rate == 0.5 else f"+learning_rate={rate}")
-            + f"+validation_subset={TUM_VALIDATION}",
+            recipe=recipe + ("" if rate == 0.5 else f"+learning_rate={rate}") + f"+validation_subset={TUM_VALIDATION}",
             best_val_accuracy=0.9 - abs(rate - best) / 100,
             best_test_accuracy=accuracy + rate / 100,
         )
-        for model, best, accuracy in (("1MLP-LSTM", 2.0, 0.88), ("1MLP-FC-for-LSTM", 0.1, 0.87))
         for rate in RATES
     ]
+
+
+def test_the_learning_rates_of_tum_2018_are_chosen_on_validation(tmp_path):
+    rows = at_rates("1MLP-LSTM", 2.0, 0.88) + at_rates("1MLP-FC-for-LSTM", 0.1, 0.87)
     rows.append(rows[0] | {"model": "2MLP-LSTM", "best_val_accuracy": "0.99"})  # the other two rates are to come
     page, plots = written(tmp_path, "tum-2018", rows)
     two, one, _ = cells_of(page, "table 4.3")
@@ -143,8 +144,31 @@ def test_the_learning_rates_of_tum_2018_are_chosen_on_validation(tmp_path):
     assert [plot.name for plot in plots] == [
         "tum-2018-published.png",
         "tum-2018-rates.png",
+        "tum-2018-hidden-sizes.png",
         "tum-2018-differences.png",
     ]
+
+
+def test_training_and_hidden_sizes_of_tum_2018(tmp_path):
+    rows = [
+        row
+        for recipe, gain in (("tum-2018", 0.0), ("tum-2018-5k", 0.05))
+        for model, best, accuracy in (("1MLP-LSTM", 2.0, 0.88 + gain), ("1MLP-FC-for-LSTM", 0.1, 0.87 + 2 * gain))
+        for row in at_rates(model, best, accuracy, recipe)
+    ]
+    for model, accuracy in (("1MLP-LSTM-h256", 0.8), ("2MLP-LSTM-h4", 0.6), ("2MLP-LSTM", 0.7)):
+        rows += at_rates(model, 0.5, accuracy)
+    page, _ = written(tmp_path, "tum-2018", rows)
+    assert cells_of(page, "table 4.4") == [
+        ["500", "1MLP", "1", "2", "90.00", "0.1", "87.10", "+2.90", "+2.52"],
+        ["5,000", "1MLP", "1", "2", "95.00", "0.1", "97.10", "-2.10", "+2.93"],
+    ]
+    assert cells_of(page, "hidden sizes") == [
+        ["4", "-", "60.50", "-"],
+        ["32", "90.00", "70.50", "-"],
+        ["256", "80.50", "-", "-"],
+    ]
+    assert cells_of(page, "others") == []
 
 
 def test_the_ranking_of_kth_2021(tmp_path):

@@ -119,6 +119,8 @@ MEDMNIST_BENCHMARK = {
     }.items()
 }
 
+#: Table 4.4: the accuracy of LSTM minus that of fully connected in points, by network, on 500, 5,000 and 40,000 images.
+TUM_TRAINING_SIZES = {"2MLP": (-0.1, -0.3, -0.15), "1MLP": (2.52, 2.93, 1.49), "CNN": (0.8, 0.16, 0.01)}
 #: Table 4.7: mean absolute gradients of the first layer, as printed: (figure, network, rate) -> value.
 TUM_GRADIENTS = {
     (FIRST_PEAK, "2MLP-FC-for-LSTM", 0.1): 1.22e-3,

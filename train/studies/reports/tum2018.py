@@ -1,12 +1,26 @@
 """tum-2018: recurrent layers over maps against fully connected ones of equally many parameters."""
 
 from ast import literal_eval
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from liquidlens.train.studies.plans import CIFAR_RATES, FIRST_GRADIENT, FIRST_PEAK, MORE_RATES, RATES, STATISTICS
-from liquidlens.train.studies.published import TUM_GRADIENTS, TUM_MODULE_RATES, Printed, original
+from liquidlens.train.studies.plans import (
+    CIFAR_RATES,
+    FIRST_GRADIENT,
+    FIRST_PEAK,
+    HIDDEN_SIZES,
+    MORE_RATES,
+    RATES,
+    STATISTICS,
+)
+from liquidlens.train.studies.published import (
+    TUM_GRADIENTS,
+    TUM_MODULE_RATES,
+    TUM_TRAINING_SIZES,
+    Printed,
+    original,
+)
 from liquidlens.train.studies.reports.markdown import NO_RUN, NOTHING, Plot, Tables, ours, table, theirs
 from liquidlens.train.studies.reports.plots import Point, against
 from liquidlens.train.studies.reports.rows import Summary, best_by_validation
@@ -27,6 +41,10 @@ PAIRS_DEPTH = (
     ("3MLP", "3MLP-LSTM-1094-32x32", "3MLP-FC-1040-1024-128"),
     ("4MLP", "4MLP-LSTM-768-768-32x32", "4MLP-FC-738-738-1024-128"),
 )
+#: Table 4.4: how many images each recipe trains on.
+TRAINING_SIZES = {"tum-2018": "500", "tum-2018-5k": "5,000", "tum-2018-40k": "40,000"}
+#: The networks of figures 4.5, 4.8 and 4.9 with hidden size 32.
+OF_32 = {"1MLP": "1MLP-LSTM", "2MLP": "2MLP-LSTM", "3MLP": "3MLP-LSTM-1094-32x32"}
 #: Table 4.9: the map, and whether all states or the last ones alone are read.
 OUTPUTS = (
     ("16 x 16, all states", "CNN-LSTM-16x16-full"),
@@ -89,6 +107,21 @@ def _differences(found: Sequence[Summary | None], printed_in: str) -> tuple[str,
     return f"{100 * (lstm.mean(ACCURACY) - fc.mean(ACCURACY)):+.2f}", published
 
 
+def _by_training_size(runs: list[Summary]) -> str:
+    rows = []
+    for place, (recipe, images) in enumerate(TRAINING_SIZES.items()):
+        chosen = at_best_rates(runs, "mnist", recipe)
+        for name, *models in PAIRS_MNIST:
+            both = [chosen[model] for model in models if model in chosen]
+            if len(both) == 2:
+                cells = [part for run in both for part in (f"{run.learning_rate:g}", ours(run, ACCURACY, **PER_CENT))]
+                difference = f"{100 * (both[0].mean(ACCURACY) - both[1].mean(ACCURACY)):+.2f}"
+                seeds = min(run.seeds for run in both)
+                rows.append((images, name, seeds, *cells, difference, f"{TUM_TRAINING_SIZES[name][place]:+.2f}"))
+    header = ("images", "network", "seeds", "rate", "LSTM, %", "rate", "FC, %", "LSTM - FC", "published")
+    return table(header, rows) if rows else NO_RUN
+
+
 def _full_output(runs: list[Summary]) -> str:
     chosen = at_best_rates(runs, "mnist")
     rows = []
@@ -105,6 +138,7 @@ def _full_output(runs: list[Summary]) -> str:
 def _others(runs: list[Summary]) -> str:
     """Networks at their best rates that stand in none of the other tables."""
     shown = {name for _, *names in (*PAIRS_MNIST, *PAIRS_DEPTH, *OUTPUTS) for name in names}
+    shown |= {name for names in HIDDEN_SIZES.values() for name in names}
     rows = []
     for name, run in at_best_rates(runs, "mnist").items():
         if name not in shown:
@@ -115,13 +149,18 @@ def _others(runs: list[Summary]) -> str:
     return table(("network", "parameters", "rate", "seeds", "test accuracy, %", "published"), rows) if rows else NO_RUN
 
 
-def _robustness(figure: Any, runs: list[Summary]) -> None:
+#: A network, what it is called, and its colour.
+Line = tuple[str, str, Any]
+
+
+def _by_rate(figure: Any, runs: list[Summary], lines: Callable[[str], Iterable[Line]]) -> None:
+    """Accuracy over the learning rate, a panel for 2MLP and one for 1MLP; lines: those of a panel."""
     figure.set_size_inches(10, 4.5)
     both = figure.subplots(1, 2, sharex=True, sharey=True)
     ticks = sorted((*RATES, *MORE_RATES))
     for axes, kind in zip(both, ("2MLP", "1MLP"), strict=True):
-        for network, words, colour in ROBUSTNESS:
-            own = {run.learning_rate: run for run in on_500_images(runs, f"{kind}-{network}")}
+        for network, words, colour in lines(kind):
+            own = {run.learning_rate: run for run in on_500_images(runs, network)}
             if not (rates := sorted(rate for rate in own if rate in ticks)):
                 continue
             means = [100 * own[rate].mean(ACCURACY) for rate in rates]
@@ -131,7 +170,39 @@ def _robustness(figure: Any, runs: list[Summary]) -> None:
         axes.set_xticks(ticks, [f"{rate:g}" for rate in ticks])
         axes.minorticks_off()
     both[0].set_ylabel("test accuracy, %")
-    both[0].legend(frameon=False)
+    max(both, key=lambda axes: len(axes.lines)).legend(frameon=False)  # it names all that the other one has
+
+
+def _cells(kind: str) -> Iterable[Line]:
+    """Figures 4.6, 4.7, 4.10 and 4.11."""
+    return ((f"{kind}-{network}", words, colour) for network, words, colour in ROBUSTNESS)
+
+
+def by_hidden_size(kind: str) -> dict[int, str]:
+    """Figures 4.5, 4.8 and 4.9: networks of a kind by the hidden size of their LSTM."""
+    return dict(
+        sorted({int(name.rpartition("h")[2]): name for name in HIDDEN_SIZES[kind]}.items() | {(32, OF_32[kind])})
+    )
+
+
+def _hidden_sizes(kind: str) -> Iterable[Line]:
+    from matplotlib import colormaps
+
+    colours = colormaps["viridis_r"].resampled(8)
+    return (
+        (name, f"{size} units", colours(place + 1)) for place, (size, name) in enumerate(by_hidden_size(kind).items())
+    )
+
+
+def _at_hidden_sizes(runs: list[Summary]) -> str:
+    chosen = at_best_rates(runs, "mnist")
+    kinds = ("1MLP", "2MLP", "3MLP")
+    rows = []
+    for size in sorted({size for kind in kinds for size in by_hidden_size(kind)}):
+        own = [chosen.get(by_hidden_size(kind).get(size, "")) for kind in kinds]
+        if any(own):
+            rows.append((size, *(NOTHING if run is None else ours(run, ACCURACY, **PER_CENT) for run in own)))
+    return table(("hidden size", *(f"{kind}, %" for kind in kinds)), rows) if rows else NO_RUN
 
 
 def _equal_parameters(figure: Any, runs: list[Summary]) -> None:
@@ -242,6 +313,8 @@ def _by_module(runs: list[Summary]) -> str:
 
 TABLES: Tables = {
     "table 4.3": partial(_pairs, pairs=PAIRS_MNIST, printed_in="table 4.3"),
+    "table 4.4": _by_training_size,
+    "hidden sizes": _at_hidden_sizes,
     "table 4.5": partial(_pairs, pairs=PAIRS_CIFAR10, printed_in="table 4.5", data="cifar10"),
     "table 4.6": partial(_pairs, pairs=PAIRS_DEPTH, printed_in="table 4.6"),
     "table 4.7": _gradients,
@@ -251,7 +324,13 @@ TABLES: Tables = {
 }
 PLOTS = {
     "tum-2018-published": Plot("Test accuracy, ours against the published one, a point for each network", _against),
-    "tum-2018-rates": Plot("Test accuracy against the learning rate, fully connected and recurrent", _robustness),
+    "tum-2018-rates": Plot(
+        "Test accuracy against the learning rate, fully connected and recurrent", partial(_by_rate, lines=_cells)
+    ),
+    "tum-2018-hidden-sizes": Plot(
+        "Test accuracy against the learning rate, by the hidden size of the LSTM",
+        partial(_by_rate, lines=_hidden_sizes),
+    ),
     "tum-2018-differences": Plot(
         "Accuracy of recurrent networks minus that of fully connected ones of as many parameters", _equal_parameters
     ),

@@ -7,7 +7,6 @@ from typing import Any
 from liquidlens.train.studies.plans import (
     FIRST_GRADIENT,
     FIRST_PEAK,
-    HIDDEN_SIZES,
     LAST_GRADIENT,
     LAST_WEIGHT,
     SHAPES,
@@ -16,6 +15,7 @@ from liquidlens.train.studies.plans import (
 from liquidlens.train.studies.reports.rows import Summary
 from liquidlens.train.studies.reports.tum2018 import (
     ACCURACY,
+    OF_32,
     PAIRS_CIFAR10,
     PAIRS_DEPTH,
     PAIRS_MNIST,
@@ -23,6 +23,7 @@ from liquidlens.train.studies.reports.tum2018 import (
     PRINTED,
     at_best_rates,
     beside_printed,
+    by_hidden_size,
     on_500_images,
     rates_of_modules,
     with_statistics,
@@ -150,9 +151,8 @@ def _alike(runs: list[Summary], models: Sequence[str]) -> Finding:
 
 def _groups(kind: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Networks of figures 4.5, 4.8 and 4.9 with hidden sizes up to 32, and above."""
-    small = tuple(f"{kind}-LSTM-h{size}" for size in (8, 16))
-    large = tuple(name for name in HIDDEN_SIZES[kind] if int(name.rpartition("h")[2]) > 32)
-    return (*small, OF_32[kind]), large
+    sized = by_hidden_size(kind)
+    return tuple(sized[size] for size in (8, 16, 32)), tuple(name for size, name in sized.items() if size > 32)
 
 
 def _small_ones(runs: list[Summary], kind: str) -> Finding:
@@ -263,8 +263,6 @@ def _as_printed(runs: list[Summary], where: str) -> Finding:
 
 
 _PAIRS = ((PAIRS_MNIST, "mnist"), (PAIRS_DEPTH, "mnist"), (PAIRS_CIFAR10, "cifar10"))
-#: The networks of figures 4.5, 4.8 and 4.9 with hidden size 32.
-OF_32 = {"1MLP": "1MLP-LSTM", "2MLP": "2MLP-LSTM", "3MLP": "3MLP-LSTM-1094-32x32"}
 _WITH_GRADIENTS = ("2MLP-FC-for-LSTM", "2MLP-LSTM")
 NORMALISED = "2MLP-FC-for-LSTM+batch_norm"
 CLAIMS = (
