@@ -60,6 +60,20 @@ def test_bfloat16_on_a_processor_without_instructions_for_it_is_said_to_be_slow(
     assert "slower than float32" in capsys.readouterr().err
 
 
+def test_numbers_too_small_for_all_digits_are_zero_in_training_alone(tmp_path, monkeypatch):
+    tiny, seen = torch.tensor(2.0**-126), []
+    original = Recorder.on_train_epoch_start
+
+    def look(self, trainer, module):
+        seen.append((tiny / 2).item())
+        original(self, trainer, module)
+
+    monkeypatch.setattr(Recorder, "on_train_epoch_start", look)
+    run(tmp_path, epochs=1)
+    assert seen == [0]
+    assert (tiny / 2).item() == 2.0**-127
+
+
 def test_the_last_epoch_counts_where_the_recipe_says_so(tmp_path):
     by_loss, last = (run(tmp_path, learning_rate=0.01, select=select).metrics() for select in ("loss", "last"))
     assert by_loss.best_epoch < 2, "at this rate the loss rises in the last epoch"

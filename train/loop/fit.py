@@ -262,7 +262,9 @@ def _run_trainer(
         measured = ("val", "seen") if settings.measure_training else ("val",)
         val_loaders = [loader(*held[split], evaluation) for split in measured]
         try:
-            trainer.fit(module, train_loader, val_loaders, ckpt_path=_resume_from(recorder.folder), weights_only=True)
+            with precision.without_denormals():
+                begun = _resume_from(recorder.folder)
+                trainer.fit(module, train_loader, val_loaders, ckpt_path=begun, weights_only=True)
         except SystemExit:
             if not trainer.interrupted:  # Lightning makes an exit of an interruption
                 raise

@@ -1,4 +1,7 @@
-"""The precision of a training, and whether the processor has instructions for it."""
+"""The precision of a training, and what the processor does not compute at full speed."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -10,3 +13,16 @@ def notes(precision: str) -> tuple[str, ...]:
     if precision != "bf16" or not emulated or torch.accelerator.is_available():
         return ()
     return ("this processor has no instructions for bfloat16 (AMX): precision=bf16 is slower than float32 on it.",)
+
+
+@contextmanager
+def without_denormals() -> Iterator[None]:
+    """Numbers too small for all their digits, below 2 ** -126, count as 0: processors take many times as long for them,
+    and the gradients of a diverged or saturated network are full of them."""
+    tiny = torch.tensor(2.0**-126)
+    before = bool(tiny / 2 == 0)
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(before)
