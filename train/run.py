@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound=pydantic.BaseModel)
 Weights = Literal["best", "last"]
 WEIGHT_FILES: dict[Weights, str] = {"best": "weights.safetensors", "last": "weights-last.safetensors"}
-#: Bytes of a run's name in front of its seed; file systems take 255 in all.
+#: Bytes of a run's dataset, network and rule; longer ones are cut.  File systems take names of 255.
 LONGEST = 200
 
 
@@ -153,8 +153,8 @@ class RunRecipe(pydantic.BaseModel):
 
     @property
     def name(self) -> str:
-        """What the run is called: dataset, network, rule, seed and cross-validation.  Of a longer one than file systems
-        take, the beginning and a checksum of the whole."""
+        """What the run is called: dataset, network and rule, of long ones the beginning and a checksum; seed and
+        cross-validation."""
         dataset = self.dataset.rstrip("/").rpartition("/")[2].removeprefix("folder:").removeprefix("table:")
         if own(self.dataset):
             dataset = re.sub(r"\.\w+$", "", dataset)

@@ -58,6 +58,8 @@ def test_bfloat16_on_a_processor_without_instructions_for_it_is_said_to_be_slow(
     assert not precision.notes("float32")
     train.train(MODEL, DATA, "hse-2024", changes={"max_epochs": 1, "precision": "bf16", **FEW}, runs=tmp_path)
     assert "slower than float32" in capsys.readouterr().err
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    assert not precision.notes("bf16")
 
 
 def test_numbers_too_small_for_all_digits_are_zero_in_training_alone(tmp_path, monkeypatch):

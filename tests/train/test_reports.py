@@ -160,8 +160,8 @@ def test_training_and_hidden_sizes_of_tum_2018(tmp_path):
         rows += at_rates(model, 0.5, accuracy)
     page, _ = written(tmp_path, "tum-2018", rows)
     assert cells_of(page, "table 4.4") == [
-        ["500", "1MLP", "1", "2", "90.00", "0.1", "87.10", "+2.90", "+2.52"],
-        ["5,000", "1MLP", "1", "2", "95.00", "0.1", "97.10", "-2.10", "+2.93"],
+        ["500", "1MLP", "2", "1", "90.00", "0.1", "1", "87.10", "+2.90", "+2.52"],
+        ["5,000", "1MLP", "2", "1", "95.00", "0.1", "1", "97.10", "-2.10", "+2.93"],
     ]
     assert cells_of(page, "hidden sizes") == [
         ["4", "-", "60.50", "-"],

@@ -74,6 +74,14 @@ def whole(volumes, tmp_path_factory) -> Path:
     return folder
 
 
+def test_a_precision_that_is_slow_here_is_said_before_anything_is_trained(volumes, tmp_path, monkeypatch):
+    monkeypatch.setattr(study.precision, "notes", lambda chosen: (f"{chosen} is slow.",))
+    lines: list[str] = []
+    how = {"changes": {"precision": "bf16"}, "budget_hours": 0, "out": tmp_path, "runs": tmp_path / "runs"}
+    study.study("hse-2024", [str(volumes)], [MODEL], (0,), say=lines.append, **how)
+    assert lines[1:] == ["Note: bf16 is slow."]
+
+
 def test_the_order_is_that_of_the_papers_tables():
     names = list(dict.fromkeys(trial.model for trial in plans.plan("hse-2024").trials))
     assert sorted(names) == sorted(row.name for row in hse2024.TABLE_1), "every row once"

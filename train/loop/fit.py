@@ -261,10 +261,10 @@ def _run_trainer(
         train_loader = loader(*held["train"], batch_size, module.seed if settings.shuffle else None)
         measured = ("val", "seen") if settings.measure_training else ("val",)
         val_loaders = [loader(*held[split], evaluation) for split in measured]
+        checkpoint = _resume_from(recorder.folder)
         try:
             with precision.without_denormals():
-                begun = _resume_from(recorder.folder)
-                trainer.fit(module, train_loader, val_loaders, ckpt_path=begun, weights_only=True)
+                trainer.fit(module, train_loader, val_loaders, ckpt_path=checkpoint, weights_only=True)
         except SystemExit:
             if not trainer.interrupted:  # Lightning makes an exit of an interruption
                 raise

@@ -90,8 +90,8 @@ def study(
     done = table.finished().union(*(other.finished() for other in shared))
     waiting = deque(run for run in grid if run.key not in done)
     say(f"{len(grid)} runs, {len(grid) - len(waiting)} of them are in {table.path}.")
-    for short in {run.changes.get("precision", "float32") for run in waiting}:
-        for sentence in precision.notes(short):
+    for chosen in {run.changes.get("precision", "float32") for run in waiting}:
+        for sentence in precision.notes(chosen):
             say(f"Note: {sentence}")
 
     task = functools.partial(_finish, paper=paper, table=table, data_root=data_root)

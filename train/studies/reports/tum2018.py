@@ -114,12 +114,15 @@ def _by_training_size(runs: list[Summary]) -> str:
         for name, *models in PAIRS_MNIST:
             both = [chosen[model] for model in models if model in chosen]
             if len(both) == 2:
-                cells = [part for run in both for part in (f"{run.learning_rate:g}", ours(run, ACCURACY, **PER_CENT))]
-                difference = f"{100 * (both[0].mean(ACCURACY) - both[1].mean(ACCURACY)):+.2f}"
-                seeds = min(run.seeds for run in both)
-                rows.append((images, name, seeds, *cells, difference, f"{TUM_TRAINING_SIZES[name][place]:+.2f}"))
-    header = ("images", "network", "seeds", "rate", "LSTM, %", "rate", "FC, %", "LSTM - FC", "published")
-    return table(header, rows) if rows else NO_RUN
+                cells = [
+                    cell
+                    for run in both
+                    for cell in (f"{run.learning_rate:g}", str(run.seeds), ours(run, ACCURACY, **PER_CENT))
+                ]
+                difference, _ = _differences(both, "table 4.4")
+                rows.append((images, name, *cells, difference, f"{TUM_TRAINING_SIZES[name][place]:+.2f}"))
+    each = [("rate", "seeds", f"{kind}, %") for kind in ("LSTM", "FC")]
+    return table(("images", "network", *each[0], *each[1], "LSTM - FC", "published"), rows) if rows else NO_RUN
 
 
 def _full_output(runs: list[Summary]) -> str:
@@ -170,7 +173,8 @@ def _by_rate(figure: Any, runs: list[Summary], lines: Callable[[str], Iterable[L
         axes.set_xticks(ticks, [f"{rate:g}" for rate in ticks])
         axes.minorticks_off()
     both[0].set_ylabel("test accuracy, %")
-    max(both, key=lambda axes: len(axes.lines)).legend(frameon=False)  # it names all that the other one has
+    named = {words: line for axes in both for line, words in zip(*axes.get_legend_handles_labels(), strict=True)}
+    both[0].legend(named.values(), named.keys(), frameon=False)
 
 
 def _cells(kind: str) -> Iterable[Line]:
@@ -180,9 +184,8 @@ def _cells(kind: str) -> Iterable[Line]:
 
 def by_hidden_size(kind: str) -> dict[int, str]:
     """Figures 4.5, 4.8 and 4.9: networks of a kind by the hidden size of their LSTM."""
-    return dict(
-        sorted({int(name.rpartition("h")[2]): name for name in HIDDEN_SIZES[kind]}.items() | {(32, OF_32[kind])})
-    )
+    sized = {int(name.rpartition("h")[2]): name for name in HIDDEN_SIZES[kind]} | {32: OF_32[kind]}
+    return dict(sorted(sized.items()))
 
 
 def _hidden_sizes(kind: str) -> Iterable[Line]:
@@ -196,13 +199,16 @@ def _hidden_sizes(kind: str) -> Iterable[Line]:
 
 def _at_hidden_sizes(runs: list[Summary]) -> str:
     chosen = at_best_rates(runs, "mnist")
-    kinds = ("1MLP", "2MLP", "3MLP")
-    rows = []
-    for size in sorted({size for kind in kinds for size in by_hidden_size(kind)}):
-        own = [chosen.get(by_hidden_size(kind).get(size, "")) for kind in kinds]
-        if any(own):
-            rows.append((size, *(NOTHING if run is None else ours(run, ACCURACY, **PER_CENT) for run in own)))
-    return table(("hidden size", *(f"{kind}, %" for kind in kinds)), rows) if rows else NO_RUN
+    found = {
+        (size, kind): ours(chosen[name], ACCURACY, **PER_CENT)
+        for kind in OF_32
+        for size, name in by_hidden_size(kind).items()
+        if name in chosen
+    }
+    rows = [
+        (size, *(found.get((size, kind), NOTHING) for kind in OF_32)) for size in sorted({size for size, _ in found})
+    ]
+    return table(("hidden size", *(f"{kind}, %" for kind in OF_32)), rows) if rows else NO_RUN
 
 
 def _equal_parameters(figure: Any, runs: list[Summary]) -> None:
