@@ -11,6 +11,8 @@ from liquidlens.train.studies.reports.verdicts import Claim, Finding, about, gre
 READINGS = {
     "ResNet-1": "ResNet, depth 1",
     "RecNet": "RecNet: one block seven times, shared weights",
+    "RecNet-step-BN": "the same with batch norms of its own at each step",
+    "ResNet-8": "ResNet, depth 8: as many blocks, each with weights of its own",
     "RecNet-RNN": "RecNet: a simple RNN of seven steps",
 }
 ACCURACY, TRAINING = "last_test_accuracy", "final_train_accuracy"
