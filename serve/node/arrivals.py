@@ -17,6 +17,11 @@ from liquidlens.serve.node.journal import Journal, Series, State
 from liquidlens.serve.node.settings import Node
 from liquidlens.serve.node.spool import Spool, hashed
 
+#: Why a series failed of which some images never came.
+CUT_OFF = "its sender was cut off, or announced more images, and the rest never came: send the series again"
+
+_NAMES = "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"
+
 
 class Identity(NamedTuple):
     """The UIDs of an image, and how many images its series is to have, if it says so."""
@@ -30,6 +35,12 @@ class Identity(NamedTuple):
     def key(self) -> str:
         return hashed(self.study, self.series)
 
+    def check(self) -> None:
+        """Raises LiquidLensError if one of them is missing or no UID."""
+        for name, value in zip(_NAMES, self, strict=False):
+            if not uid.UID(value).is_valid:
+                raise LiquidLensError(f"an image: its {name} is missing or no UID.")
+
 
 class Arrivals:
     """What arrives and what is settled: the one place that moves a series to and from its end, under one lock, so that
@@ -40,28 +51,36 @@ class Arrivals:
         self._lock = threading.RLock()
         self._began = time.monotonic()
         self._last: dict[str, float] = {}  # key -> when its last image came
-        self._senders: dict[Hashable, set[str]] = defaultdict(set)  # who has not hung up -> what it brings
+        # Who has not hung up -> the series that it brings -> which images of them were not kept.
+        self._senders: dict[Hashable, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
 
     def take(self, file: Path, sender: Hashable, announced: int | None = None) -> Identity:
         """File an image that lies in `Spool.incoming`; when this returns it is on the disk and in the journal.
 
         sender: whoever says with `hung_up` that it brings no more.  announced: how many images the series has.
-        Raises LiquidLensError if it is no image of a series, and OSError if the disk is full.
+        Raises LiquidLensError if it is no image of a series, and OSError if the disk is full; then its series is not
+        whole until the image came after all.
         """
         own = identify(file)
         with self._lock:
+            lost = self._senders[sender][own.key]
+            lost.add(own.image)
+            own.check()
             self.journal.arrive(own.key, own.study, own.series, announced or own.announced)
-            self._senders[sender].add(own.key)
+            if not self.spool.has_room(0):
+                raise OSError("the disk is nearly full")
             self.spool.add(file, own.key, own.image)
+            lost.discard(own.image)
             self._last[own.key] = time.monotonic()
         return own
 
     def hung_up(self, sender: Hashable, properly: bool) -> None:
         """A sender brings no more; properly: it said so, and was not cut off."""
         with self._lock:
-            keys = self._senders.pop(sender, set())
+            brought = self._senders.pop(sender, {})
             if properly:
-                self.journal.let_go(keys - set().union(*self._senders.values()))
+                whole = {key for key, lost in brought.items() if all(self.spool.has(key, image) for image in lost)}
+                self.journal.let_go(whole.difference(*self._senders.values()))
 
     def due(self) -> list[str]:
         """Move series that are complete to that state, and those that were cut off for too long to their failure;
@@ -76,7 +95,7 @@ class Arrivals:
                     self._last.pop(series.key, None)
                     complete.append(series.key)
                 elif series.key not in under_way and silent >= self._node.interrupted_seconds:
-                    self.settle(series.key, "arriving", "failed", self.spool.images(series.key), _CUT_OFF)
+                    self.settle(series.key, "arriving", "failed", self.spool.images(series.key), CUT_OFF)
         return complete
 
     def settle(self, key: str, old: State, new: State, judged: list[str], reason: str = "") -> bool:
@@ -96,7 +115,7 @@ class Arrivals:
         for key in self.spool.held():
             series = self.journal.find(key)
             if series is None:
-                for name in self.spool.images(key):
+                for name in self.spool.images(key):  # `take` has checked them
                     own = identify(self.spool.images_of(key) / name)
                     self.journal.arrive(own.key, own.study, own.series, own.announced)
             elif series.state in ("sent", "ignored"):
@@ -104,7 +123,8 @@ class Arrivals:
         return [series.key for series in self.journal.all_in("complete")]
 
     def sweep(self) -> None:
-        """Remove images of series that failed long ago."""
+        """Remove images of series that failed long ago, and what a sender that was cut off left of one."""
+        self.spool.forget_incoming(older=2 * self._node.silent_seconds)
         with self._lock:
             for series in self.journal.all_in("failed"):
                 if time.time() - series.since >= 86_400 * self._node.keep_days:
@@ -116,19 +136,12 @@ class Arrivals:
         return series.whole and series.announced is None and silent >= self._node.idle_seconds
 
 
-_CUT_OFF = "its sender was cut off, or announced more images, and the rest never came: send the series again"
-
-
 def identify(file: Path, budget: Budget = DEFAULT) -> Identity:
-    """The UIDs of a DICOM file.  Raises LiquidLensError, in which nothing of the file is quoted."""
+    """The UIDs of a DICOM file as they stand there.  Raises LiquidLensError, in which nothing of the file is quoted."""
     with reading("an image", "DICOM"), dicom.quiet(), file.open("rb") as opened:
         header = dicom.header(opened, budget)
-        names = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
-        found = [str(header.get(name) or "") for name in names]
-        for name, value in zip(names, found, strict=True):
-            if not uid.UID(value).is_valid:
-                raise LiquidLensError(f"its {name} is missing or no UID.")
-        return Identity(found[0], found[1], found[2], _announced(header))
+        study, series, image = (str(header.get(name) or "") for name in _NAMES)
+        return Identity(study, series, image, _announced(header))
 
 
 def _announced(header: Dataset) -> int | None:

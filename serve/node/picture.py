@@ -16,7 +16,7 @@ from liquidlens.imaging.formats import dicom
 from liquidlens.serve import explain
 from liquidlens.serve.explain.page import pictures
 from liquidlens.serve.node.journal import Answer
-from liquidlens.serve.node.report import filled, series_number, written
+from liquidlens.serve.node.report import described, filled, series_number, written
 from liquidlens.serve.node.rules import MAKER
 from liquidlens.serve.predict.predictor import Predictor
 
@@ -46,7 +46,7 @@ def capture(answer: Answer, images: Sequence[Dataset], predictor: Predictor, sca
             coordinate_system="PATIENT",
             series_instance_uid=generate_uid(entropy_srcs=["picture series", answer.report]),
             series_number=series_number(images) + 1,
-            series_description=f"LiquidLens {answer.rule}: {first.caption}, research use only",
+            series_description=described(answer, f"{first.caption}, research use only"),
             sop_instance_uid=uid,
             instance_number=1,
             manufacturer=MAKER,
@@ -55,6 +55,8 @@ def capture(answer: Answer, images: Sequence[Dataset], predictor: Predictor, sca
             patient_orientation=("L", "P"),
             transfer_syntax_uid=ExplicitVRLittleEndian,
         )
+        if not (scan.oriented and scan.pixels.ndim == 3):  # then its slices have no known or no axial directions
+            image.PatientOrientation = images[0].get("PatientOrientation", "") if scan.pixels.ndim == 2 else ""
         image.ConversionType, image.BurnedInAnnotation = "WSD", "YES"
         if (source := _source(images, scan, occlusion.peak[0])) is not None:
             reference = Dataset()

@@ -100,11 +100,7 @@ class Receiver:
             file = event.dataset_path
             if file is None:
                 raise LiquidLensError("an image: its message is empty.")
-            if not self._arrivals.spool.has_room(0):
-                raise OSError("the disk is nearly full")
             self._arrivals.take(file, event.assoc)
-            if event.assoc in self._cut:  # while it was taken: nobody will say so again
-                self._arrivals.hung_up(event.assoc, properly=False)
         except LiquidLensError as error:
             logger.warning("refused: %s", error)  # it begins with "an image: "
             self._say("refused")
@@ -113,6 +109,9 @@ class Receiver:
             logger.error("an image could not be kept: %s", error.strerror or error)
             self._say("no room")
             return OUT_OF_RESOURCES
+        finally:
+            if event.assoc in self._cut:  # while it was taken: nobody will say so again
+                self._arrivals.hung_up(event.assoc, properly=False)
         self._say("stored")
         return SUCCESS
 

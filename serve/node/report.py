@@ -61,7 +61,7 @@ _MAY_BE_EMPTY = (
     "StudyTime",
     "ReferringPhysicianName",
 )
-_LONGEST_CODE, _LONGEST_MEANING = 16, 64
+_LONGEST_CODE, _LONGEST_MEANING, _LONGEST_DESCRIPTION = 16, 64, 64
 
 
 def structured(answer: Answer, images: Sequence[Dataset], manifest: Manifest) -> bytes:
@@ -85,7 +85,7 @@ def _structured(answer: Answer, evidence: Sequence[Dataset], manifest: Manifest)
         content=_content(answer, evidence, manifest)[0],
         series_instance_uid=generate_uid(entropy_srcs=["series", answer.report]),
         series_number=series_number(evidence),
-        series_description=f"LiquidLens {answer.rule}: research use only",
+        series_description=described(answer, "research use only"),
         sop_instance_uid=answer.report,
         instance_number=1,
         manufacturer=MAKER,
@@ -95,6 +95,12 @@ def _structured(answer: Answer, evidence: Sequence[Dataset], manifest: Manifest)
         is_complete=True,
     )
     return written(found, answer)
+
+
+def described(answer: Answer, what: str) -> str:
+    """A description of a series.  Of a rule with a long name only its beginning stands there."""
+    room = _LONGEST_DESCRIPTION - len(f"{MAKER} : {what}")
+    return f"{MAKER} {answer.rule[:room]}: {what}"
 
 
 def filled(image: Dataset) -> Dataset:

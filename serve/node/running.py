@@ -31,16 +31,28 @@ from liquidlens.words import counted
 if TYPE_CHECKING:
     from wsgiref.simple_server import WSGIServer
 
-#: Seconds between two looks at what is due, and between two sweeps of what failed long ago.
-TICK, SWEEP = 0.2, 3600
+#: Seconds between two looks at what is due, and between two sweeps of what nobody comes back to.
+TICK, SWEEP = 0.2, 60
 #: Seconds for which open associations, and what is being judged, are waited for at the end.
 DRAIN_SECONDS = 20
-#: Seconds after which an archive that did not answer is asked again, at first and at most.
+#: Seconds after which an archive that did not answer, or refused a report, is asked again, at first and at most.
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
-#: After so many refusals of one report its archive is taken by its word.
-REFUSALS = 5
 
 logger = logging.getLogger(__name__)
+
+
+class _Pause:
+    """Each is twice as long as the one before."""
+
+    _seconds = _until = 0.0
+
+    def begin(self) -> None:
+        self._seconds = min(LONGEST_PAUSE, 2 * self._seconds or FIRST_PAUSE)
+        self._until = time.monotonic() + self._seconds
+
+    @property
+    def lasts(self) -> bool:
+        return time.monotonic() < self._until
 
 
 class Running:
@@ -74,7 +86,6 @@ class Running:
         for key in self._arrivals.recover():
             self._complete.put(key)
         self._stopped = threading.Event()
-        self._refusals: dict[str, int] = {}
         self.receiver = Receiver(settings, self._arrivals, lambda what: self.monitor.requests.labels(what).inc())
         self._metrics = None
         if node.metrics_port:
@@ -173,22 +184,25 @@ class Running:
         logger.info("series %s: answered by rule %s", key, judged.answer.rule)
 
     def _send_all(self) -> None:
-        pause, until = 0.0, 0.0
+        archive, reports = _Pause(), dict[str, _Pause]()
         while not self._stopped.wait(TICK):
-            if time.monotonic() < until:
+            if archive.lasts:
                 continue
-            for series in self.journal.all_in("answered"):
+            waiting = self.journal.all_in("answered")
+            reports = {series.key: reports.get(series.key, _Pause()) for series in waiting}
+            for series in waiting:
+                if reports[series.key].lasts:
+                    continue
                 try:
                     self._send(series)
-                    pause = 0.0
+                    archive = _Pause()
                 except UnreachableError as error:
-                    pause = min(LONGEST_PAUSE, 2 * pause or FIRST_PAUSE)
-                    until = time.monotonic() + pause
+                    archive.begin()
                     self._put_off(series, str(error))
                     break
                 except RefusedError as error:
-                    self._refusals[series.key] = self._refusals.get(series.key, 0) + 1
-                    until = time.monotonic() + FIRST_PAUSE
+                    archive = _Pause()
+                    reports[series.key].begin()
                     self._put_off(series, str(error))
                 if self._stopped.is_set():
                     return
@@ -202,16 +216,13 @@ class Running:
         started = time.monotonic()
         self._sender.send(files)
         self.monitor.seconds.labels("send").observe(time.monotonic() - started)
-        self._refusals.pop(series.key, None)
         self._end(series, "sent", list(series.images))
 
     def _put_off(self, series: Series, why: str) -> None:
         """Try again later, unless this has been tried for long enough."""
         self.monitor.failures.labels("send").inc()
         logger.warning("series %s: its report was not sent: %s", series.key, why)
-        waited = time.time() - series.since
-        if self._refusals.get(series.key, 0) >= REFUSALS or waited >= 3600 * self._settings.give_up_hours:
-            self._refusals.pop(series.key, None)
+        if time.time() - series.since >= 3600 * self._settings.give_up_hours:
             self._end(series, "failed", list(series.images), f"its report was not sent: {why}")
 
     def _end(self, series: Series, state: State, judged: list[str], reason: str = "") -> None:

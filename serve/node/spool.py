@@ -10,6 +10,8 @@ What stands there under its own name is whole and on the disk: files are linked 
 import hashlib
 import os
 import shutil
+import time
+from contextlib import suppress
 from pathlib import Path
 
 from liquidlens.errors import LiquidLensError
@@ -32,10 +34,13 @@ class Spool:
         except OSError as error:
             raise LiquidLensError(f"{folder}: the node's folder cannot be used ({error.strerror}).") from error
 
-    def forget_incoming(self) -> None:
-        """Remove what was arriving when the node was killed: nobody was told that it had arrived."""
+    def forget_incoming(self, older: float = 0) -> None:
+        """Remove what was arriving when its sender was cut off or the node was killed: nobody was told that it had
+        arrived.  older: only what was not written to for so many seconds."""
         for file in self.incoming.iterdir():
-            file.unlink()
+            with suppress(FileNotFoundError):  # by now it was filed
+                if time.time() - file.stat().st_mtime >= older:
+                    file.unlink()
 
     def has_room(self, size: int) -> bool:
         """Whether so many bytes leave the reserve untouched."""
@@ -50,7 +55,7 @@ class Spool:
             images.mkdir(mode=0o700, parents=True)
             sync(self._series)
             sync(images.parent)
-        target = images / f"{hashed(uid)}.dcm"
+        target = images / _named(uid)
         if not target.exists():
             os.link(file, target)
         sync(images)
@@ -60,6 +65,10 @@ class Spool:
 
     def results_of(self, key: str) -> Path:
         return self._series / key / "results"
+
+    def has(self, key: str, uid: str) -> bool:
+        """Whether the image with this SOP Instance UID is here."""
+        return (self.images_of(key) / _named(uid)).exists()
 
     def images(self, key: str) -> list[str]:
         """The names of the images of a series that are here, sorted."""
@@ -91,6 +100,10 @@ class Spool:
     def held(self) -> list[str]:
         """The series that have a folder."""
         return sorted(path.name for path in self._series.iterdir())
+
+
+def _named(uid: str) -> str:
+    return f"{hashed(uid)}.dcm"
 
 
 def hashed(*uids: str) -> str:

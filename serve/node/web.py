@@ -1,5 +1,6 @@
 """DICOMweb: series that are looked for and fetched (QIDO, WADO), and reports that are stored (STOW)."""
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from pydicom.dataset import Dataset
 
 from liquidlens.errors import LiquidLensError
 from liquidlens.imaging.formats import dicom
-from liquidlens.serve.node.arrivals import Arrivals
+from liquidlens.serve.node.arrivals import CUT_OFF, Arrivals
 from liquidlens.serve.node.journal import Series
 from liquidlens.serve.node.sender import SECONDS, RefusedError, UnreachableError
 from liquidlens.serve.node.settings import TLS, Web
@@ -22,6 +23,8 @@ from liquidlens.serve.settings import read_password
 #: Series are taken as they are kept: nobody is to compress them anew.
 _AS_KEPT = (("application/dicom", "*"),)
 _DAY = 86_400
+
+logger = logging.getLogger(__name__)
 
 
 def client(web: Web, tls: TLS | None) -> DICOMwebClient:
@@ -52,14 +55,16 @@ class Poller:
         self._seen: dict[str, int] = {}  # key -> how many images there were
 
     def poll(self) -> int:
-        """Look once, and fetch what is there; how many series that were.  Raises UnreachableError."""
+        """Look once, and fetch what is there; how many series that were.  Raises UnreachableError.
+
+        A series that cannot be fetched is logged, keeps no other waiting, and is tried again at the next look.
+        """
         fetched = 0
         try:
             for study, series, number in self._found():
                 key = hashed(study, series)
                 if self._seen.get(key) == number and not _has(self._arrivals.journal.find(key), number):
-                    self._fetch(study, series, number)
-                    fetched += 1
+                    fetched += self._fetch(study, series, number)
                 self._seen[key] = number
         except (requests.RequestException, ValueError) as error:  # what is no JSON is a ValueError
             raise UnreachableError(f"the archive does not answer ({type(error).__name__})") from error
@@ -76,21 +81,27 @@ class Poller:
             for one in map(Dataset.from_json, found):
                 yield str(one.StudyInstanceUID), str(one.SeriesInstanceUID), int(one.NumberOfSeriesRelatedInstances)
 
-    def _fetch(self, study: str, series: str, number: int) -> None:
-        sender, spool = object(), self._arrivals.spool
+    def _fetch(self, study: str, series: str, number: int) -> bool:
+        sender, spool, key = object(), self._arrivals.spool, hashed(study, series)
+        file = spool.incoming / f"{key}.dcm"
         try:
-            for at, image in enumerate(self._client.iter_series(study, series, media_types=_AS_KEPT)):
+            for image in self._client.iter_series(study, series, media_types=_AS_KEPT):
                 if not spool.has_room(0):
                     raise UnreachableError("the disk is nearly full")
-                file = spool.incoming / f"{hashed(study, series)}-{at}.dcm"
                 with dicom.quiet():
                     dcmwrite(file, image, enforce_file_format=True)
                 self._arrivals.take(file, sender, number)
-                file.unlink()
-        except LiquidLensError as error:
-            raise UnreachableError(f"it sent what is no image: {error}") from error
+                file.unlink()  # what was filed is a link to it
+        except (requests.ConnectionError, requests.Timeout):
+            raise  # the archive is away, for all series
+        except (requests.RequestException, ValueError, LiquidLensError) as error:  # some of it quotes the image
+            why = str(error) if isinstance(error, LiquidLensError) else type(error).__name__
+            logger.warning("series %s: it could not be fetched: %s", key, why)
+            return False
         finally:
+            file.unlink(missing_ok=True)
             self._arrivals.hung_up(sender, properly=True)
+        return True
 
 
 class Storer:
@@ -117,6 +128,6 @@ class Storer:
 
 def _has(known: Series | None, number: int) -> bool:
     """Whether so many images of a series were taken already."""
-    if known is None or known.state == "arriving":
+    if known is None or known.state == "arriving" or known.reason == CUT_OFF:
         return False
     return len(known.images) >= number or known.announced == number

@@ -1,6 +1,7 @@
 """Who may send, and what strangers do to a node: afterwards it answers whoever may."""
 
 import contextlib
+import os
 import socket
 import ssl
 import struct
@@ -118,6 +119,12 @@ def test_an_image_that_is_too_large_ends_its_connection(node, tmp_path):
     assert association.send_c_store(image).get("Status") is None
     assert running.journal.counts() == {}
     assert answers(running.receiver.port)
+    (begun,) = running.spool.incoming.iterdir()  # nobody else comes back to it
+    running._arrivals.sweep()
+    assert begun.exists(), "its sender may still be writing it"
+    os.utime(begun, (0, 0))
+    running._arrivals.sweep()
+    assert not begun.exists()
 
 
 def test_a_disk_that_is_full_leaves_the_image_to_its_sender(node, tmp_path):

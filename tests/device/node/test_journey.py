@@ -12,6 +12,8 @@ from dicomweb_client import DICOMwebClient
 from pydicom.dataset import Dataset
 
 from liquidlens import imaging
+from liquidlens.serve.node import picture, report
+from liquidlens.serve.node.journal import Answer
 from liquidlens.serve.predict.predictor import Predictor
 from tests.device.node import studies
 from tests.device.node.archive import tool
@@ -104,6 +106,25 @@ def test_studies_go_from_the_archive_to_the_node_and_come_back_with_reports(arch
         assert "Research use only" in check(archive.file(name), tmp_path / f"{number}.dcm")
     assert running.journal.counts() == {"sent": 2}
     assert running.spool.held() == []  # images are removed after success
+
+
+@pytest.mark.parametrize("patient", ["", "R\\F"])
+def test_reports_and_pictures_of_a_rule_with_a_long_name(patient, tmp_path):
+    """A picture of an X-ray has the directions that the X-ray has, and no others."""
+    rule = "r" * 40  # the longest that there may be
+    image = pydicom.dcmread(studies.xray(tmp_path / "xray.dcm"))
+    if patient:
+        image.PatientOrientation = patient
+    predictor, scan = Predictor("chest-xray"), imaging.read(tmp_path / "xray.dcm")
+    said = predictor.predict(scan).to_json()
+    answer = Answer(pydicom.uid.generate_uid(), "key", 0, rule, "chest-xray", predictor.sha256, said, 0, 1)
+    written = pydicom.dcmread(io.BytesIO(report.structured(answer, [image], predictor.manifest)))
+    assert written.SeriesDescription == f"LiquidLens {rule[:34]}: research use only"
+    shown = pydicom.dcmread(io.BytesIO(picture.capture(answer, [image], predictor, scan)))
+    assert shown.SeriesDescription.startswith("LiquidLens rrr")
+    assert shown.SeriesDescription.endswith(", research use only")
+    assert len(shown.SeriesDescription) <= 64
+    assert "\\".join(shown.PatientOrientation or ()) == patient
 
 
 def test_a_repeated_study_gives_the_same_report_and_not_a_second_one(archive, node, tmp_path):

@@ -12,7 +12,9 @@ from pathlib import Path
 import pydicom
 import pytest
 
+from liquidlens.errors import LiquidLensError
 from liquidlens.serve.node.journal import Journal
+from liquidlens.serve.node.sender import RefusedError
 from tests.device.node import studies
 from tests.device.node.archive import Archive, free_port, is_there
 from tests.device.node.conftest import rules, wait
@@ -130,6 +132,67 @@ def test_a_series_that_was_cut_off_is_waited_for_and_then_fails_by_name(node, tm
         assert again.send_c_store(file).Status == 0
     again.release()
     wait(lambda: running.journal.counts() == {"answered": 1})  # there is no archive
+
+
+def test_a_series_of_which_an_image_was_refused_waits_for_it(node, tmp_path):
+    """Its sender hangs up properly: by DICOM it is for the sender to offer the image again."""
+    running = node(idle=0.1)
+    slices, image = studies.ct(tmp_path / "ct"), studies.xray(tmp_path / "xray.dcm")
+    first = associate(running.receiver.port)
+    for file in [image, *slices[:-2]]:
+        assert first.send_c_store(file).Status == 0
+    running.spool._reserve = 2**62
+    for file in slices[-2:]:
+        assert first.send_c_store(file).Status == 0xA700
+    running.spool._reserve = 0
+    first.release()
+    wait(lambda: running.journal.counts() == {"answered": 1, "arriving": 1})
+    time.sleep(1)
+    assert running.journal.counts() == {"answered": 1, "arriving": 1}
+    second = associate(running.receiver.port)
+    for file in slices[-2:]:
+        assert second.send_c_store(file).Status == 0
+    second.release()
+    wait(lambda: running.journal.counts() == {"answered": 2})
+    assert max(len(one.images) for one in running.journal.all_in("answered")) == len(slices)
+
+
+def test_an_image_whose_uid_is_none_leaves_its_series_incomplete_and_no_other(node, tmp_path):
+    running = node(idle=0.1)
+    arrivals, slices = running._arrivals, studies.ct(tmp_path / "ct")
+    arrivals.take(copied(running, studies.xray(tmp_path / "xray.dcm")), "one")
+    for file in slices[1:]:
+        arrivals.take(copied(running, file), "one")
+    broken = pydicom.dcmread(slices[0])
+    broken.SOPInstanceUID = "1.2.03.4"
+    broken.save_as(running.spool.incoming / "broken.dcm")
+    with pytest.raises(LiquidLensError, match="an image: its SOPInstanceUID is missing or no UID"):
+        arrivals.take(running.spool.incoming / "broken.dcm", "one")
+    arrivals.hung_up("one", properly=True)
+    wait(lambda: running.journal.counts() == {"answered": 1, "arriving": 1})
+    time.sleep(1)
+    assert running.journal.counts() == {"answered": 1, "arriving": 1}
+
+
+def test_an_archive_that_refuses_a_report_is_asked_again_and_keeps_no_other_waiting(node, tmp_path, monkeypatch):
+    for pause in ("FIRST_PAUSE", "LONGEST_PAUSE"):
+        monkeypatch.setattr(f"liquidlens.serve.node.running.{pause}", 0.01)
+    running = node()
+    offered = dict.fromkeys("01", 0)
+
+    def send(files):
+        """One of two reports is refused ten times."""
+        (number,) = [one for one in "01" if pydicom.dcmread(files[0]).PatientID == f"X{one}"]
+        offered[number] += 1
+        if number == "0" and offered[number] <= 10:
+            raise RefusedError("the archive refused it with status 0xA700")
+
+    monkeypatch.setattr(running._sender, "send", send)
+    for number in range(2):
+        running._arrivals.take(copied(running, studies.xray(tmp_path / f"{number}.dcm", number)), number)
+        running._arrivals.hung_up(number, properly=True)
+    wait(lambda: running.journal.counts() == {"sent": 2})
+    assert offered == {"0": 11, "1": 1}
 
 
 def test_two_series_that_come_interleaved_are_two(node, tmp_path):

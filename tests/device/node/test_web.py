@@ -1,5 +1,6 @@
 """An archive that is asked through DICOMweb, and does not send."""
 
+import pydicom
 import pytest
 
 from tests.device.node import studies
@@ -17,18 +18,44 @@ def silent(tmp_path):
     archive.stop()
 
 
-def test_series_are_fetched_once_and_reports_and_pictures_are_stored(silent, node, tmp_path):
-    slices, image = studies.ct(tmp_path / "ct"), studies.xray(tmp_path / "xray.dcm")
-    silent.store(*slices, image)
-    web = f"""
+WEB = """
 [web]
-url = "{silent.web}"
+url = "{url}"
 modality = ["CT", "DX"]
-poll_seconds = 0.5
+poll_seconds = {seconds}
 days = 0
 store = true
 """
-    running = node(archive=None, after=web, picture=True)
+
+
+def test_a_series_that_cannot_be_fetched_keeps_no_other_waiting(silent, node, tmp_path, caplog):
+    broken = pydicom.dcmread(studies.xray(tmp_path / "broken.dcm", 1))
+    broken.SOPInstanceUID = broken.file_meta.MediaStorageSOPInstanceUID = "1.2.03.4"
+    broken.save_as(tmp_path / "broken.dcm")
+    silent.put(tmp_path / "broken.dcm")
+    running = node(archive=None, after=WEB.format(url=silent.web, seconds=0.3))
+    wait(lambda: "could not be fetched" in caplog.text)
+    silent.store(studies.xray(tmp_path / "xray.dcm"))
+    wait(lambda: running.journal.counts() == {"sent": 1})
+    assert "LEAK" not in caplog.text
+    wait(lambda: not any(running.spool.incoming.iterdir()))
+
+
+def test_a_fetch_that_was_cut_off_is_done_again(silent, node, tmp_path):
+    slices = studies.ct(tmp_path / "ct")
+    silent.store(*slices)
+    running = node(archive=None, after=WEB.format(url=silent.web, seconds=3), interrupted=0.2)
+    (running.spool.incoming / "slice.dcm").write_bytes(slices[0].read_bytes())
+    running._arrivals.take(running.spool.incoming / "slice.dcm", "a fetch", len(slices))
+    running._arrivals.hung_up("a fetch", properly=True)
+    wait(lambda: running.journal.counts() == {"failed": 1})
+    wait(lambda: running.journal.counts() == {"sent": 1})
+
+
+def test_series_are_fetched_once_and_reports_and_pictures_are_stored(silent, node, tmp_path):
+    slices, image = studies.ct(tmp_path / "ct"), studies.xray(tmp_path / "xray.dcm")
+    silent.store(*slices, image)
+    running = node(archive=None, after=WEB.format(url=silent.web, seconds=0.5), picture=True)
     wait(lambda: running.journal.counts() == {"sent": 2})
     assert len(silent.reports()) == 2
     pictures = silent.reports("OT")
