@@ -13,6 +13,8 @@ from liquidlens.train.studies.reports.kth2021 import AUC, TEST, TRAIN
 from liquidlens.train.studies.reports.missing import missing
 from liquidlens.train.studies.reports.pages import REPORTS
 from liquidlens.train.studies.reports.rows import Summary, summaries
+from liquidlens.train.studies.reports.tum2018 import PAIRS_DEPTH
+from liquidlens.train.studies.reports.tum2018_claims import _deeper
 from liquidlens.train.studies.reports.verdicts import Verdict, about, greater, inside, not_greater, share, verdicts
 from tests.train.test_reports import cells_of, line, written
 
@@ -61,7 +63,8 @@ def test_printed_figures_are_judged_by_prediction_intervals():
     column = "last_test_auc"
     assert inside([(run, Printed(0.80))] * 3, column, whole=5).verdict is Verdict.REPRODUCED
     assert inside([(run, Printed(0.80))] * 3, column, whole=6).verdict is Verdict.UNDECIDED
-    assert inside([(run, Printed(0.99))] * 3, column, whole=30).verdict is Verdict.CONTRADICTED
+    assert inside([(run, Printed(0.99))] * 3, column, whole=5).verdict is Verdict.CONTRADICTED
+    assert inside([(run, Printed(0.99))] * 3, column, whole=6).verdict is Verdict.UNDECIDED
     assert inside([(Summary(run.rows[:1]), Printed(0.99))], column, whole=1).verdict is Verdict.UNDECIDED
     assert inside([], column, whole=1).verdict is Verdict.NOT_RUN
 
@@ -99,6 +102,28 @@ def test_claims_of_kth_2021(tmp_path):
     assert found["table 1leaky ReLU raises it (4C)"] == ["-", "**not run**"]
     assert found["table 2a rate of 0.1 lowers it (5B)"] == ["+0.400", "**reproduced**"]
     assert found["section 4all that raises it together is the best configuration"] == ["-0.100", "**contradicted**"]
+
+
+def test_depth_is_judged_by_the_seeds_that_both_networks_of_a_pair_have():
+    (_, *shallow), *_, (_, *deep) = PAIRS_DEPTH
+    seeds = {shallow[0]: "01", shallow[1]: "01", deep[0]: "012", deep[1]: "12"}
+    gain = {shallow[0]: 0.01, deep[0]: 0.05}
+    rows = [
+        line(
+            "tum-2018",
+            seed=seed,
+            best_val_accuracy=0.8,
+            best_test_accuracy=0.8 + gain.get(model, 0) + int(seed) / 1000,
+            **rule("tum-2018", model=model, changes=changes),
+        )
+        for model, own in seeds.items()
+        for changes in {trial.changes for trial in plan("tum-2018").trials if trial.model == model}
+        for seed in own
+    ]
+    found = _deeper(summaries(rows))
+    assert (found.ours[:5], found.verdict) == ("+4.00", Verdict.REPRODUCED)
+    assert "2 seeds each" in found.why
+    assert _deeper(summaries(row for row in rows if row["model"] != deep[1])).verdict is Verdict.NOT_RUN
 
 
 def test_claims_of_hse_2024(tmp_path):

@@ -17,14 +17,22 @@ AUC = "last_test_auc"
 
 def _named(runs: list[Summary]) -> dict[str, Summary]:
     """The configurations that were run, in the report's order."""
-    found = {(run.name, run.rule.recipe): run for run in runs}
+    found = {(run.name, run.rule.recipe): run for run in runs if _variant(run) is None}
     in_order = sorted(KTH, key=lambda name: (name != "DEFAULT", name))
     return {name: found[KTH[name]] for name in in_order if KTH[name] in found}
 
 
+def _variant(run: Summary) -> str | None:
+    """What a run beside the configurations is called: that of another network, or with another batch."""
+    if batch := dict(run.rule.changes).get("batch_size"):
+        return f"{run.name}, batches of {batch}"
+    return run.name if run.network.flags else None
+
+
 def _results(runs: list[Summary]) -> str:
     rows = []
-    for name, run in _named(runs).items():
+    variants = [(name, run) for run in runs if (name := _variant(run))]
+    for name, run in [*_named(runs).items(), *variants]:
         printed = run.printed()
         # The corrected one validates on training images.
         test = NOTHING if run.rule.recipe == "kth-2021-corrected" else ours(run, TEST)

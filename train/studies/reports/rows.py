@@ -84,14 +84,14 @@ class Summary:
         return published(self.rows[0]["paper"], self.network.model, self.dataset, self.rule.recipe, table)
 
     def holds(self, column: str, printed: Printed) -> bool | None:
-        """Whether a published value, of a single run, lies where 95 % of further seeds of ours would: Student's
+        """Whether a published value lies where 95 % of means of as many further seeds of ours would: Student's
         prediction interval.  None for too few seeds."""
         deviation = self.deviation(column)
         if deviation is None or self.seeds < ENOUGH:
             return None
         from scipy.stats import t  # half a second, which a refused name need not wait for
 
-        reach = t.ppf(0.975, self.seeds - 1) * deviation * math.sqrt(1 + 1 / self.seeds)
+        reach = t.ppf(0.975, self.seeds - 1) * deviation * math.sqrt(1 / printed.runs + 1 / self.seeds)
         return bool(abs(printed.value - self.mean(column)) <= reach)
 
 

@@ -63,10 +63,15 @@ def _does_not_help(runs: list[Summary], pair: Sequence[str], data: str, recipe: 
 
 
 def _deeper(runs: list[Summary]) -> Finding:
-    """Whether the difference is greater in the deepest pair than in the one with two layers, seed by seed."""
-    shallow, *_, deep = (_accuracies(runs, pair, "mnist") for _, *pair in PAIRS_DEPTH)
-    deeper, shallower = ([one - other for one, other in zip(*both, strict=True)] for both in (deep, shallow))
-    return greater(deeper, shallower, **_POINTS)
+    """Whether the difference is greater in the deepest pair than in the one with two layers, over the seeds that both
+    networks of a pair have."""
+    chosen = at_best_rates(runs, "mnist")
+    differences = []
+    for _, *pair in PAIRS_DEPTH:
+        rows = [chosen[model].rows if model in chosen else () for model in pair]
+        first, second = ({row["seed"]: float(row[ACCURACY]) for row in own} for own in rows)
+        differences.append([first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())])
+    return greater(differences[-1], differences[0], **_POINTS)
 
 
 def _higher_rates(runs: list[Summary]) -> Finding:

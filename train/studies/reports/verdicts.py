@@ -109,8 +109,8 @@ def share(hits: Sequence[bool], least: float, what: str, whole: int | None = Non
 
 
 def inside(pairs: Sequence[tuple[Summary, Printed]], column: str, whole: int) -> Finding:
-    """Whether published figures, `whole` in all, lie where further seeds of ours would, as 95 % of them should; decided
-    when more than half of them can be judged."""
+    """Whether published figures, `whole` in all, lie where further seeds of ours would (`Summary.holds`), as 95 % of
+    them should; decided when more than half of them can be judged."""
     if not pairs:
         return NOT_RUN
     from scipy.stats import binom
@@ -119,7 +119,8 @@ def inside(pairs: Sequence[tuple[Summary, Printed]], column: str, whole: int) ->
     ours = f"{sum(judged)} of {len(judged)} inside" if judged else NOTHING
     chance = float(binom.cdf(sum(judged), len(judged), 0.95))
     why = f"{len(judged)} of {whole} printed figures have runs of {ENOUGH} seeds; 95 % prediction intervals"
-    return Finding(ours, _by(2 * len(judged) > whole and chance >= 0.05, chance < 0.05), why)
+    enough = 2 * len(judged) > whole
+    return Finding(ours, _by(enough and chance >= 0.05, enough and chance < 0.05), why)
 
 
 def about(values: Sequence[float], stated: float, within: float) -> Finding:
