@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, the text of tables, and files that are what they seem to be."""
+"""Files that are written whole or not at all, tables that grow, and files that are what they seem to be."""
 
 import csv
 import io
@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, TextIO
 
 from liquidlens.errors import LiquidLensError
 
@@ -31,6 +32,56 @@ def replacing(path: str | Path) -> Iterator[Path]:
     finally:
         if partial.is_file():  # also False below a file, where unlink would fail
             partial.unlink()
+
+
+def lock(file: IO, path: Path) -> None:
+    """Keep other processes from this file until it is closed.  Raises LiquidLensError if one of them has it."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise LiquidLensError(f"{path}: another process is at work on it.") from None
+    except OSError:  # a file system without locks
+        return
+
+
+@contextmanager
+def growing(path: Path) -> Iterator[TextIO]:
+    """A table to which this process alone may `add_line` until the end; one that stays empty is removed.
+
+    Raises LiquidLensError if another process has it, or it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a", encoding="utf-8", newline="")
+    except OSError as error:
+        raise LiquidLensError(f"{path}: cannot be written ({error.strerror}).") from error
+    with file:
+        lock(file, path)
+        try:
+            yield file
+        finally:
+            if not file.tell():
+                path.unlink(missing_ok=True)
+
+
+def add_line(file: TextIO, path: Path, row: Mapping[str, float | str]) -> None:
+    """Append a line to a table, below a header if it is the first; when this returns, it is on the disk.
+
+    Raises LiquidLensError if the disk is full; the table is as it was then.
+    """
+    end = file.seek(0, os.SEEK_END)
+    header, line, _ = as_csv([row]).split("\n")
+    try:
+        file.write(f"{line}\n" if end else f"{header}\n{line}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    except OSError as error:
+        os.ftruncate(file.fileno(), end)  # half a line would stop the next run
+        raise LiquidLensError(f"{path}: cannot be written ({error.strerror}).") from error
 
 
 def as_csv(rows: Sequence[Mapping[str, float | str]]) -> str:

@@ -20,12 +20,13 @@ from typing import Any
 
 from liquidlens import memory
 from liquidlens.errors import LiquidLensError
+from liquidlens.files import lock
 from liquidlens.imaging.collection import Place
 from liquidlens.serve.batch import tables
 from liquidlens.serve.batch.engine import Options, columns_of, predict
 from liquidlens.serve.batch.inputs import Inputs
 from liquidlens.serve.batch.job import State, Summary, is_done, job_of, journal_of, parts_of
-from liquidlens.serve.batch.journal import Job, lock, opened
+from liquidlens.serve.batch.journal import Job, opened
 from liquidlens.serve.batch.ray_session import cause_of, import_ray, session
 from liquidlens.serve.batch.table_parts import cut, file_of, open_folder, rows_of
 from liquidlens.serve.predict.predictor import Predictor

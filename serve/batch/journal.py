@@ -14,6 +14,7 @@ from io import FileIO
 from pathlib import Path
 
 from liquidlens.errors import LiquidLensError
+from liquidlens.files import lock
 from liquidlens.imaging.collection import Place
 from liquidlens.serve.batch.tables import Row
 
@@ -166,17 +167,3 @@ def opened(path: Path) -> FileIO:
     if path.is_symlink():
         raise LiquidLensError(f"{path} is a link and no journal of a batch; move it out of the way.")
     return FileIO(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666), "ab")
-
-
-def lock(file: FileIO, path: Path) -> None:
-    """Keep other processes from this file until it is closed.  Raises LiquidLensError if one of them has it."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise LiquidLensError(f"{path}: another process is at work on it.") from None
-    except OSError:  # a file system without locks
-        return

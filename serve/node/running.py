@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from prometheus_client import start_http_server
 
 from liquidlens.errors import LiquidLensError
+from liquidlens.files import lock
 from liquidlens.imaging.budget import DEFAULT, Budget
-from liquidlens.serve.batch.journal import lock, opened
+from liquidlens.serve.batch.journal import opened
 from liquidlens.serve.monitoring import Monitor
 from liquidlens.serve.node import drift
 from liquidlens.serve.node.arrivals import Arrivals

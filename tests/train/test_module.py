@@ -113,6 +113,19 @@ def test_batches_depend_on_seed_and_epoch_alone():
     assert list(ShuffledBatches(10, 4, seed=2)) != list(ShuffledBatches(10, 4, seed=1))
 
 
+@pytest.mark.parametrize(
+    ("count", "size", "lengths"), [(9, 4, [4, 5]), (10, 4, [4, 4, 2]), (5, 4, [5]), (1, 4, [1]), (3, 1, [1, 1, 1])]
+)
+def test_no_batch_of_a_training_has_a_single_scan_that_was_left_over(count, size, lengths):
+    """Batch normalisation has no deviation of one."""
+    shuffled = ShuffledBatches(count, size, seed=1)
+    in_order = loader(torch.arange(count), torch.arange(count), size, training=True)
+    for batches in (list(shuffled), [batch[0].tolist() for batch in in_order]):
+        assert [len(batch) for batch in batches] == lengths
+        assert sorted(i for batch in batches for i in batch) == list(range(count))
+    assert len(shuffled) == len(lengths)
+
+
 def test_the_loader_keeps_order_without_a_seed():
     inputs = torch.arange(5.0)
     batches = [batch[0].tolist() for batch in loader(inputs, inputs, 2)]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from liquidlens.errors import LiquidLensError
+from liquidlens.files import growing
 from liquidlens.train.datasets import HELD_OUT, load
 from liquidlens.train.loop import fit
 from liquidlens.train.studies import search
@@ -171,6 +172,7 @@ def test_the_mean_over_datasets_and_seeds_counts(tmp_path):
         ({"datasets": ("nowhere",)}, "There is no dataset named 'nowhere"),
         ({"datasets": ("phantom-cxr",)}, "reads volumes"),
         ({"trials": 0}, "and a trial"),
+        ({"over": {"loss": "cross-entropy,bce-dice", "class_weights": "none,balanced"}}, "Class weights are for"),
         ({"name": "search.txt"}, "ends in .csv"),
     ],
 )
@@ -179,6 +181,13 @@ def test_everything_is_checked_before_anything_is_trained(tmp_path, monkeypatch,
     with pytest.raises(LiquidLensError, match=sentence):
         run(tmp_path, **{"trials": 1, **other})
     assert not list(tmp_path.iterdir())
+
+
+def test_two_searches_do_not_share_a_table(tmp_path, judged):
+    rows = run(tmp_path, 2)
+    with growing(tmp_path / "search.csv"), pytest.raises(LiquidLensError, match="another process is at work on it"):
+        run(tmp_path, 3)
+    assert run(tmp_path, 2) == rows
 
 
 def test_another_searchs_table_is_kept(tmp_path):

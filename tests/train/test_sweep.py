@@ -6,13 +6,14 @@ import pytest
 from PIL import Image
 
 from liquidlens.errors import LiquidLensError
+from liquidlens.files import growing
 from liquidlens.train.loop import fit
 from liquidlens.train.run import RunFolder
 from liquidlens.train.studies import sweep
 
 
-def run(tmp_path, rates=(1e-3, 1e-2)):
-    changes = {"max_epochs": 1, "subset": 100}
+def run(tmp_path, rates=(1e-3, 1e-2), epochs=1):
+    changes = {"max_epochs": epochs, "subset": 100}
     options = {"recipe": "quick", "runs": tmp_path, "progress": False}
     return sweep.sweep(["CNNExp4N1"], "phantom-vessel3d", rates, [0, 1], changes, tmp_path / "sweep.csv", **options)
 
@@ -30,8 +31,15 @@ def test_every_combination_once(tmp_path, monkeypatch):
         assert picture.width > 500
         assert len(picture.convert("RGB").getcolors(100_000) or ()) > 10, "not blank"
 
+    before = (tmp_path / "sweep.csv").read_text()
+    run(tmp_path, rates=(3e-3,))
+    assert (tmp_path / "sweep.csv").read_text().startswith(before), "another rate joins them"
     monkeypatch.setattr(fit, "_run_trainer", lambda *_: pytest.fail("it trained again"))
     run(tmp_path)
+    with pytest.raises(LiquidLensError, match=r"sweep\.csv holds another sweep"):
+        run(tmp_path, epochs=2)
+    with growing(tmp_path / "sweep.csv"), pytest.raises(LiquidLensError, match="another process is at work on it"):
+        run(tmp_path)
 
 
 @pytest.mark.parametrize(

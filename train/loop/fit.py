@@ -258,7 +258,7 @@ def _run_trainer(
             logger=False,
         )
         held = _held(inputs, labels, trainer.strategy.root_device)
-        train_loader = loader(*held["train"], batch_size, module.seed if settings.shuffle else None)
+        train_loader = loader(*held["train"], batch_size, module.seed if settings.shuffle else None, training=True)
         measured = ("val", "seen") if settings.measure_training else ("val",)
         val_loaders = [loader(*held[split], evaluation) for split in measured]
         checkpoint = _resume_from(recorder.folder)

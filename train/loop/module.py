@@ -1,7 +1,6 @@
 """One training run as PyTorch Lightning sees it: batches, loss, optimizer and figures per epoch."""
 
 import copy
-import math
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
@@ -32,19 +31,32 @@ class ShuffledBatches(Sampler[list[int]]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return math.ceil(self.count / self.batch_size)
+        return len(trained_on(torch.empty(self.count), self.batch_size))
 
     def __iter__(self) -> Iterator[list[int]]:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        for batch in torch.randperm(self.count, generator=generator).split(self.batch_size):
+        for batch in trained_on(torch.randperm(self.count, generator=generator), self.batch_size):
             yield batch.tolist()
 
 
-def loader(inputs: Tensor, labels: Tensor, batch_size: int, seed: int | None = None) -> DataLoader:
-    """Batches of (inputs, labels), shuffled if a seed is given; whole batches are indexed at once."""
+def trained_on(order: Tensor, batch_size: int) -> Sequence[Tensor]:
+    """The batches of an order (n,).  A single scan that is left over joins the last one: batch normalisation has no
+    deviation of one."""
+    batches = order.split(batch_size)
+    if batch_size == 1 or len(batches) == 1 or len(batches[-1]) > 1:
+        return batches
+    return *batches[:-2], torch.cat(batches[-2:])
+
+
+def loader(
+    inputs: Tensor, labels: Tensor, batch_size: int, seed: int | None = None, training: bool = False
+) -> DataLoader:
+    """Batches of (inputs, labels), whole ones indexed at once; shuffled, for a training, if a seed is given."""
     order: Sampler[list[int]] | list[list[int]]
     if seed is None:
-        order = [batch.tolist() for batch in torch.arange(len(inputs)).split(batch_size)]
+        places = torch.arange(len(inputs))
+        batches = trained_on(places, batch_size) if training else places.split(batch_size)
+        order = [batch.tolist() for batch in batches]
     else:
         order = ShuffledBatches(len(inputs), batch_size, seed)
     # A generator of its own: starting a DataLoader draws a number, and dropout's draws must not depend on when.

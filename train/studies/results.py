@@ -2,7 +2,6 @@
 
 import csv
 import fcntl
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from statistics import fmean
 from typing import Any, TextIO
 
 from liquidlens.errors import LiquidLensError
-from liquidlens.files import as_csv, replacing
+from liquidlens.files import add_line, as_csv, replacing
 from liquidlens.train.run import RunFolder, RunMetrics
 from liquidlens.train.studies.plans import plan
 
@@ -86,21 +85,13 @@ class ResultsTable:
 
         Raises LiquidLensError if the table is damaged or another one.
         """
-        text = as_csv([row])
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a+", encoding="utf-8", newline="") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             file.seek(0)
             if [str(row[column]) for column in KEY] in [[here[c] for c in KEY] for here in self._read(file)]:
                 return
-            end = file.tell()
-            try:
-                file.write(text.split("\n", 1)[1] if end else text)  # the header is there, or is not
-                file.flush()
-                os.fsync(file.fileno())
-            except OSError as error:
-                os.ftruncate(file.fileno(), end)  # half a line would stop the next run
-                raise LiquidLensError(f"{self.path}: cannot be written ({error.strerror}).") from error
+            add_line(file, self.path, row)
 
     def _read(self, file: TextIO) -> list[dict[str, str]]:
         lines = file.readlines()

@@ -5,6 +5,7 @@ search that was interrupted goes on from its table, and draws what it would have
 """
 
 import csv
+import itertools
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +21,7 @@ from optuna.samplers import TPESampler
 from optuna.trial import create_trial
 
 from liquidlens.errors import LiquidLensError
-from liquidlens.files import as_csv, replacing
+from liquidlens.files import add_line, growing
 from liquidlens.train.datasets import HELD_OUT, load
 from liquidlens.train.loop.fit import raw_splits, resolve, train
 from liquidlens.train.recipes import Training, json_or_text, rule, settings_for
@@ -88,22 +89,21 @@ def run(
     estimator (Bergstra et al., 2011).  Each is trained on 70 % of every dataset's training scans, its epoch is chosen
     on the validation scans, and the other training scans judge it.
 
-    Raises LiquidLensError before anything is trained for what does not fit together, and for a table that is damaged or
-    of another search.
+    Raises LiquidLensError before anything is trained for what does not fit together, and for a table that is damaged,
+    of another search, or at which another process is at work.
     """
     out = Path(out)
     _check(search, trials, out, data_root)
-    rows = _rows(search, out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    while len(rows) < trials:
-        values = _next(search, rows)
-        say(f"trial {len(rows)}, {len(rows) + 1} of {trials}: {_settings(search, values)}")
-        shown = {field: _cell(value) for field, value in values.items()}
-        judged = {name: _cell(value) for name, value in _judged(search, values, data_root, runs).items()}
-        rows.append({**search.same, "trial": str(len(rows)), **shown, **judged})
-        with replacing(out) as partial:
-            partial.write_text(as_csv(rows), encoding="utf-8")
-        say(_line(search, rows[-1]))
+    with growing(out) as table:
+        rows = _rows(search, out)
+        while len(rows) < trials:
+            values = _next(search, rows)
+            say(f"trial {len(rows)}, {len(rows) + 1} of {trials}: {_settings(search, values)}")
+            shown = {field: _cell(value) for field, value in values.items()}
+            judged = {name: _cell(value) for name, value in _judged(search, values, data_root, runs).items()}
+            rows.append({**search.same, "trial": str(len(rows)), **shown, **judged})
+            add_line(table, out, rows[-1])
+            say(_line(search, rows[-1]))
     return _line(search, max(rows, key=_score))
 
 
@@ -150,11 +150,13 @@ def _check(search: Search, trials: int, out: Path, data_root) -> None:
         raise LiquidLensError(f"--out {out}: the name of a table ends in .csv.")
     if fixed := FIXED.intersection(search.over):
         raise LiquidLensError(f"--over {fixed.pop()}: it changes how trials are judged, not how they are trained.")
-    possible = [
-        search.settings({field: value})
-        for field, values in search.over.items()
-        for value in ((values.low, values.high) if isinstance(values, FloatDistribution) else values.choices)
+    ends = [
+        (values.low, values.high) if isinstance(values, FloatDistribution) else values.choices
+        for values in search.over.values()
     ]
+    # Each value may fit by itself, and two of them not.
+    possible = [search.settings(dict(zip(search.over, values, strict=True))) for values in itertools.product(*ends)]
+    drawn = {(settings.subset, settings.validation_subset): settings for settings in possible}
     _first(search)
     for data in search.datasets:
         dataset = load(data + HELD_OUT, data_root)
@@ -165,7 +167,9 @@ def _check(search: Search, trials: int, out: Path, data_root) -> None:
                 raise LiquidLensError(
                     f"{settings.recipe} chooses epochs on the scans that judge it: --set validate_on_test=false."
                 )
-            raw_splits(dataset, resolve(search.model, data + HELD_OUT, dataset, settings, max(search.seeds)))
+            resolve(search.model, data + HELD_OUT, dataset, settings, max(search.seeds))
+        for settings in drawn.values():
+            raw_splits(dataset, resolve(search.model, data + HELD_OUT, dataset, settings))
 
 
 def _first(search: Search) -> dict[str, Any]:
@@ -261,7 +265,7 @@ def _line(search: Search, row: Row) -> str:
 
 def _rows(search: Search, out: Path) -> list[Row]:
     """The lines of a table.  Raises LiquidLensError if they are another search's, or not whole."""
-    if not out.is_file():
+    if not out.stat().st_size:
         return []
     with out.open(encoding="utf-8", errors="replace", newline="") as file:
         header, *lines = list(csv.reader(file)) or [[]]

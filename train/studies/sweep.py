@@ -2,18 +2,22 @@
 
 import csv
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from liquidlens.errors import LiquidLensError
-from liquidlens.files import as_csv, replacing
+from liquidlens.files import add_line, growing, replacing
 from liquidlens.train.datasets import load
 from liquidlens.train.loop.fit import resolve, train
-from liquidlens.train.recipes import settings_for
+from liquidlens.train.names import Network
+from liquidlens.train.recipes import rule, settings_for
 from liquidlens.words import counted
+
+#: What makes a line of the table.
+KEY = ("data", "model", "recipe", "learning_rate", "seed")
 
 
 def sweep(
@@ -28,26 +32,37 @@ def sweep(
     """Train every model with every learning rate and seed; returns `out`, a table that grows with every finished run,
     and draws a picture beside it, of the same name with the ending .png.
 
-    Runs that are finished already are not trained again, so an interrupted sweep goes on.  options: those of
-    `train.train`.  Raises what `train.train` raises, before anything is trained, and LiquidLensError if the table is
-    not a .csv or holds another sweep.
+    Runs that the table has are not trained again, so an interrupted sweep goes on, and one may get more models, rates
+    or seeds.  options: those of `train.train`.  Raises what `train.train` raises, before anything is trained, and
+    LiquidLensError if the table is not a .csv, holds another sweep, or is another process's.
     """
     out, changes = Path(out), changes or {}
-    _check(models, data, rates, seeds, changes, out, **options)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    rows: list[dict[str, Any]] = []
-    for row in _runs(models, data, rates, seeds, changes, options):
-        rows.append(row)
-        with replacing(out) as partial:
-            partial.write_text(as_csv(rows), encoding="utf-8")
+    rules = _check(models, data, rates, seeds, changes, out, **options)
+    names = dict(zip(rules, dict.fromkeys(models), strict=True))
+    with growing(out) as table:
+        finished = _finished(out, data, rules)
+        for seed, network, rate in itertools.product(seeds, names, rates):  # interrupted, it has seen all networks
+            key = (data, network, rules[network], f"{rate:g}", str(seed))
+            if key in finished:
+                continue
+            run = train(names[network], data, seed=seed, changes={**changes, "learning_rate": rate}, **options)
+            metrics = run.metrics()
+            found = {
+                "val_accuracy": metrics.best.val["accuracy"],
+                "test_accuracy": metrics.best.test["accuracy"],
+                "epochs": metrics.epochs,
+                "seconds": metrics.seconds,
+            }
+            add_line(table, out, dict(zip(KEY, key, strict=True)) | found)
     plot(out)
     return out
 
 
 def _check(
     models, data, rates, seeds, changes, out: Path, recipe=None, data_root=None, skip_bad=False, **others
-) -> None:
-    """Raise LiquidLensError for whatever would end the sweep later, after hours perhaps."""
+) -> dict[str, str]:
+    """Network by network, the rule but for the rate.  Raises LiquidLensError for whatever would end the sweep later,
+    after hours perhaps."""
     if not (models and rates and seeds):
         raise LiquidLensError("A sweep needs at least one model, one learning rate and one seed.")
     if "learning_rate" in changes:
@@ -64,29 +79,21 @@ def _check(
     fitting = {option: value for option, value in others.items() if option in ("flags", "size")}
     for model, seed in itertools.product(models, seeds):
         resolve(model, data, dataset, settings[model, rates[0]], seed, **fitting)
-    if out.is_file():
-        with out.open(encoding="utf-8") as file:
-            here = {(row.get("data"), row.get("model")) for row in csv.DictReader(file)}
-        if here - set(itertools.product([data], models)):
+    flags, size = tuple(others.get("flags", ())), others.get("size")
+    return {str(Network(model, flags, size)): str(rule(settings_for(model, recipe, changes))) for model in models}
+
+
+def _finished(out: Path, data: str, rules: Mapping[str, str]) -> set[tuple[str, ...]]:
+    """What the table has, each as data, network, recipe, rate and seed.  Raises LiquidLensError if it is of other data,
+    or has one of these networks by another rule."""
+    with out.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for number, row in enumerate(rows, start=2):
+        if None in row.values():
+            raise LiquidLensError(f"{out}, line {number} is not whole: remove it.")
+        if row.get("data") != data or row.get("recipe") != rules.get(row["model"], row.get("recipe")):
             raise LiquidLensError(f"{out} holds another sweep: remove it or name another --out.")
-
-
-def _runs(models, data, rates, seeds, changes, options) -> Iterator[dict[str, Any]]:
-    for seed in seeds:  # outermost: an interrupted sweep has seen all models and rates
-        for model in models:
-            for rate in rates:
-                folder = train(model, data, seed=seed, changes={**changes, "learning_rate": rate}, **options)
-                metrics = folder.metrics()
-                yield {
-                    "data": data,
-                    "model": model,
-                    "learning_rate": rate,
-                    "seed": seed,
-                    "val_accuracy": metrics.best.val["accuracy"],
-                    "test_accuracy": metrics.best.test["accuracy"],
-                    "epochs": metrics.epochs,
-                    "seconds": metrics.seconds,
-                }
+    return {tuple(row[column] for column in KEY) for row in rows}
 
 
 def plot(table: Path) -> Path:
