@@ -4,14 +4,16 @@ A file of a few kilobytes can claim to hold, or unpack to, more than any memory.
 header first, asks the budget, and only then decodes.
 """
 
+import math
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from liquidlens.errors import LiquidLensError, unknown
 
-#: Below this, unpacked bytes do no harm whatever their ratio: an empty mask is packed a thousand to one.
-_HARMLESS = 16 * 2**20
+#: Below this, unpacked bytes do no harm whatever their ratio: a mask of 256 slices is packed a thousand to one.
+_HARMLESS = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -22,8 +24,8 @@ class Budget:
     pixels: pixels (voxels) of the scan.  The default is 2,048 slices of 512 x 512, 2 GiB as float32.
     slices: slices of a volume, frames or pages of a file.  A folder or archive may hold ten times as many files.
     scans: scans in one file or archive of many.
-    inflate_ratio: unpacked bytes per packed byte, looked at beyond 16 MiB.  Deflate ends at 1,032; segmented volumes,
-        nearly all background, reach several hundred.
+    inflate_ratio: unpacked bytes per packed byte, looked at beyond 64 MiB.  Deflate ends at 1,032, and segmented
+        volumes, nearly all background, come close to it.
     seconds: wall-clock time and processor time, kept by `imaging.read_safely` alone.
     memory_bytes: address space of the reading process, half a GiB of it for Python and its libraries; kept by
         `imaging.read_safely` alone.  The default is three times the largest scan: as read, turned, and room to decode.
@@ -36,6 +38,13 @@ class Budget:
     inflate_ratio: float = 1_000
     seconds: float = 120
     memory_bytes: int = 6 * 2**30
+
+    def __post_init__(self) -> None:
+        for limit in fields(self):
+            value = getattr(self, limit.name)
+            most = threading.TIMEOUT_MAX if limit.name == "seconds" else math.inf
+            if not 0 < value <= most:
+                raise LiquidLensError(f"The limit {limit.name} is a number above 0 and at most {most:g}, not {value}.")
 
     def check_file(self, size: int) -> None:
         """Raise LiquidLensError if a file, or the files of a series, have too many bytes."""
@@ -77,7 +86,6 @@ def parse_budget(changes: Iterable[str], default: Budget = DEFAULT) -> Budget:
     Raises LiquidLensError for an unknown limit, and for what is no number above 0.
     """
     limits = {limit.name: limit.type for limit in fields(Budget)}
-    values: dict[str, Any] = {}
     for change in changes:
         name, _, text = change.partition("=")
         if name not in limits:
@@ -85,12 +93,12 @@ def parse_budget(changes: Iterable[str], default: Budget = DEFAULT) -> Budget:
         unit = next((unit for unit in _UNITS if text.endswith(unit)), "")
         try:
             value = float(text.removesuffix(unit)) * _UNITS.get(unit, 1)
-            values[name] = value if limits[name] is float else int(value)
-        except (ValueError, OverflowError):
-            value = 0
-        if not value > 0:
-            raise LiquidLensError(f"A limit is a number above 0, as in seconds=600 or file_bytes=8GiB, not {change!r}.")
-    return replace(default, **values)
+            default = replace(default, **{name: value if limits[name] is float else int(value)})
+        except (ValueError, OverflowError, LiquidLensError):
+            raise LiquidLensError(
+                f"A limit is a number above 0, as in seconds=600 or file_bytes=8GiB, not {change!r}."
+            ) from None
+    return default
 
 
 def size_of(file: BinaryIO) -> int:

@@ -19,7 +19,7 @@ from liquidlens.imaging.formats.archives import Member, open_folder, open_zip
 from liquidlens.imaging.formats.arrays import chosen, item_of, members, stored
 from liquidlens.imaging.formats.items import Collection, Item, in_arrays, in_stack, single, whole
 from liquidlens.imaging.formats.kinds import Kind
-from liquidlens.imaging.read import item_name, kind_of_file, kind_of_member, read, read_file
+from liquidlens.imaging.read import exists, item_name, kind_of_file, kind_of_member, read, read_file
 from liquidlens.imaging.request import Request
 from liquidlens.imaging.scan import Scan
 
@@ -67,8 +67,9 @@ class Place:
 class Found:
     """One scan of a place, or why there is none.
 
-    number, of: which one it is, from 0, and how many the place holds; `of` is 0 if the place cannot be opened, or ends
-        before the first one that is meant: then this is its only scan.  item: what stands after the ``#`` where
+    number, of: which one it is, from 0, and how many the place holds; `of` is 0 if nobody can open the place, because
+        of what is in it, or if it ends before the first one that is meant: then this is its only scan.  Where it is out
+        of reach here and now, it is taken to end with this one.  item: what stands after the ``#`` where
         `imaging.read` is to read this scan alone; nothing if it is the only one.
     sha256: of the file; of an item of an array, of its own bytes; of a series, of its files' bytes in the order of
         their names.  None if they could not be read.
@@ -111,13 +112,19 @@ def each(place: Place, budget: Budget = DEFAULT, *, axes: int, colour: bool = Fa
             if place.first >= collection.length:
                 raise LiquidLensError(f"{place}: it holds {collection.length} scans, no number {place.first} any more.")
         except LiquidLensError as error:
-            failure = Found(place.first, 0, place.selection, None, error)
-            yield Next(place.first, 0, place.selection, lambda: failure)
+            of = place.first + 1 if not exists(place.path) or _is_of_the_machine(error) else 0
+            failure = Found(place.first, of, place.selection, None, error)
+            yield Next(place.first, of, place.selection, lambda: failure)
             return
         for number in numbers:
             item = collection.item(number)
             read = functools.partial(_found, place, item, number, collection.length, budget)
             yield Next(number, collection.length, item.name, read)
+
+
+def _is_of_the_machine(error: BaseException | None) -> bool:
+    """Whether an error is of this machine at this time, and not of a file's content."""
+    return error is not None and (isinstance(error, (OSError, MemoryError)) or _is_of_the_machine(error.__context__))
 
 
 def _found(place: Place, item: Item, number: int, of: int, budget: Budget) -> Found:

@@ -98,8 +98,8 @@ class FieldOfView:
         parts = []
         for points, length, at, step in zip(self.size, self.shape, self.centre, self.step, strict=True):
             extent = (points * step + 1) / 2
-            start = min(max(math.ceil(at - extent), 0), length - 1)
-            parts.append(slice(start, max(min(math.floor(at + extent), length - 1), start) + 1))
+            start = min(max(math.floor(at - extent) + 1, 0), length - 1)  # what only touches it has no weight
+            parts.append(slice(start, max(min(math.ceil(at + extent) - 1, length - 1), start) + 1))
         return tuple(parts)
 
 

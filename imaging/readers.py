@@ -267,9 +267,9 @@ class _Speaker(threading.Thread):
             self._end(turn)
 
     def _lose(self, turn: _Turn, why: str) -> None:
-        """Give all that is left of a place one error."""
+        """Give all that is left of a place one error: another reader might open it."""
         error = LiquidLensError(f"{turn.place}: {why}")
-        self._queue.put(turn, Found(turn.first, 0, turn.place.selection, None, error))
+        self._queue.put(turn, Found(turn.first, turn.first + 1, turn.place.selection, None, error))
 
     def _end(self, turn: _Turn) -> None:
         self._asked.popleft()

@@ -52,17 +52,27 @@ def storage(source: str | Path, budget: Budget = DEFAULT) -> Storage:
 
 
 def _of_members(members: Sequence[Member], selection: str, budget: Budget) -> Storage:
-    """Of the file that is selected, or else of all DICOM files together, or else of the first that can be read."""
+    """Of the file that is selected, or else of the DICOM series, or else of the first file that can be read."""
     kinds = {member: kind for member in members if (kind := kind_of_member(member)) not in (None, "ZIP")}
     named = [member for member in kinds if f"{selection}#".startswith(f"{item_name(member.name)}#")]
     slices = [member for member, kind in kinds.items() if kind == "DICOM"]
-    chosen = named[:1] or slices or list(kinds)[:1]
+    chosen = named[:1] or _series(slices, selection, budget) or list(kinds)[:1]
     if not chosen:
         return Storage("folder", sum(member.size for member in members))
     with chosen[0].open() as file:
         kind = kinds[chosen[0]]
         assert kind is not None  # noqa: S101  (for the type checker)
         return _of_file(file, kind, sum(member.size for member in chosen), budget)
+
+
+def _series(slices: Sequence[Member], selection: str, budget: Budget) -> list[Member]:
+    """The files of the DICOM series that `imaging.read` reads."""
+    if not slices:
+        return []
+    from liquidlens.imaging.formats.series import find_series, index
+
+    found, _, _ = find_series(slices, (), budget)
+    return [image.member for image in found[index(selection or "0", len(found))].images] if found else []
 
 
 def _of_file(file: BinaryIO, kind: Kind, size: int, budget: Budget) -> Storage:

@@ -86,4 +86,5 @@ def reading(name: object, kind: str | None) -> Iterator[None]:
             ) from None
         told = _OBJECT.sub("", str(error)).strip()
         reason = (told or type(error).__name__).splitlines()[0][:200]
-        raise LiquidLensError(f"{name}: not a readable {kind or ''} file; it may be damaged ({reason}).") from error
+        what = f"{kind} file" if kind else "file"
+        raise LiquidLensError(f"{name}: not a readable {what}; it may be damaged ({reason}).") from error

@@ -34,6 +34,9 @@ _DECODERS = {
     uid.JPEGLSNearLossless: "pyjpegls",
 }
 _JPEG_LS = (uid.JPEGLSLossless, uid.JPEGLSNearLossless)
+_JPEG_2000 = frozenset(uid.JPEG2000TransferSyntaxes)  # those of high throughput as well
+#: Markers of JPEG and JPEG-LS behind which the size of the image stands.
+_FRAME_HEADERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 #: How a compressed frame begins: the first markers of JPEG and JPEG-LS, and of JPEG 2000.
 _STARTS = (b"\xff\xd8", b"\xff\x4f")
 _JPEG_END = b"\xff\xd9"
@@ -113,7 +116,7 @@ def _stored(dataset: Dataset, index: int) -> NDArray:
         syntax = dataset.file_meta.TransferSyntaxUID
         wanted = _DECODERS.get(syntax)
         plugin = wanted if wanted in get_decoder(syntax).available_plugins else ""
-        if syntax == uid.RLELossless or plugin == "pylibjpeg":
+        if syntax.is_encapsulated:
             _check_frame(dataset, index)
         try:
             return pixel_array(dataset, index=index, decoding_plugin=plugin)
@@ -151,21 +154,35 @@ def _without_stray_bytes(dataset: Dataset, index: int) -> Dataset:
 
 
 def _check_frame(dataset: Dataset, index: int) -> None:
-    """Refuse a compressed frame that is far larger than the image of the header, which was judged: OpenJPEG allocates
+    """Refuse a compressed frame that is far larger than the image of the header, which was judged: decoders allocate
     what the frame itself claims, and pydicom unpacks as many run lengths as there are."""
     frame = _frame(dataset, index)
     count = int(dataset.Rows) * int(dataset.Columns) * int(dataset.SamplesPerPixel)
     if dataset.file_meta.TransferSyntaxUID == uid.RLELossless:
         # Of 64 bytes of header, and of two bytes for one at worst.
         claimed, allowed = len(frame), 256 + _BEYOND * count * int(dataset.BitsAllocated) // 8
-    else:
+    elif dataset.file_meta.TransferSyntaxUID in _JPEG_2000:
         from openjpeg import get_parameters
 
         told = get_parameters(frame)
         claimed = math.prod(int(told[axis]) for axis in ("rows", "columns", "samples_per_pixel"))
         allowed = _BEYOND * count
+    else:
+        claimed, allowed = _claimed_by_jpeg(frame), _BEYOND * count
     if claimed > allowed:
         raise LiquidLensError("a compressed frame is far larger than the image that the header describes.")
+
+
+def _claimed_by_jpeg(frame: bytes) -> int:
+    """How many numbers a JPEG or JPEG-LS image says that it holds (ISO 10918-1, B.2.2); 0 if it does not say."""
+    at = 2  # behind the start of the image
+    while at + 10 <= len(frame) and frame[at] == 0xFF:
+        marker, length = frame[at + 1], int.from_bytes(frame[at + 2 : at + 4])
+        if marker in _FRAME_HEADERS:
+            rows, columns = (int.from_bytes(frame[where : where + 2]) for where in (at + 5, at + 7))
+            return rows * columns * frame[at + 9]
+        at += 2 + length if marker != 0xFF else 1  # any number of 0xFF may stand before a marker
+    return 0
 
 
 def _colours(rgb: NDArray, colour: bool) -> Frame:

@@ -34,7 +34,8 @@ class Collection(NamedTuple):
 
 
 def in_arrays(arrays: dict[str, Member], request: Request, axes: int) -> Collection:
-    """The scans in arrays of an archive; arrays of other sizes or of words, such as labels, are left out."""
+    """The scans in arrays of an archive; labels are left out: words, arrays of other sizes, and an array that could be
+    one image but has a row for each image of a stack."""
 
     @functools.lru_cache(1)  # an archive may hold thousands, and each takes memory while it is open
     def opened(name: str) -> Stored:
@@ -43,18 +44,22 @@ def in_arrays(arrays: dict[str, Member], request: Request, axes: int) -> Collect
     def read(name: str) -> NDArray:
         return opened(name).read()
 
-    parts = []
+    shapes: dict[str, tuple[int, ...]] = {}
     for name in arrays:
         with reading(name, "NPY"):
             try:
-                shape = opened(name).shape
+                shapes[name] = opened(name).shape
             except LiquidLensError:  # no numbers
                 if len(arrays) == 1:
                     raise
                 continue
-        if len(shape) == axes + request.colour + 1:
+    of_one = axes + request.colour
+    lengths = {shape[0] for shape in shapes.values() if len(shape) == of_one + 1}
+    parts = []
+    for name, shape in shapes.items():
+        if len(shape) == of_one + 1:
             parts.append(in_stack(f"{name}/", shape, functools.partial(opened, name)))
-        elif len(shape) == axes + request.colour:
+        elif len(shape) == of_one and not (of_one == 2 and shape[0] in lengths):
             parts.append(single(whole(name, functools.partial(read, name))))
     if not parts:
         raise LiquidLensError(f"its arrays hold no {'volumes' if axes == 3 else 'images'}.")

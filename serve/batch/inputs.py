@@ -46,8 +46,8 @@ class Shard:
 
 
 def is_told_elsewhere(place: Place, of: int) -> bool:
-    """Whether a place that cannot be opened (`of` is 0, see `imaging.collection.Found`) is another shard's to tell: of
-    those who share an array, the first one does."""
+    """Whether a place whose content cannot be opened (`of` is 0, see `imaging.collection.Found`) is another shard's to
+    tell: of those who share an array, the first one does."""
     return of == 0 and 0 < place.first < place.step
 
 
@@ -114,11 +114,21 @@ class Inputs:
                 for listed in _listed(Path(source), self._pointed):
                     yield from (replace(place, **listed.where) for place in self._named(listed.source))
             elif not _exists(source):
-                for path in sorted(glob.iglob(source, recursive=True)):
-                    if "**" not in source or not os.path.isdir(path):  # what is in a folder matches by itself
-                        yield from self._named(path)
+                yield from self._matching(source)
             else:
                 yield from self._named(source)
+
+    def _matching(self, pattern: str) -> Iterator[Place]:
+        """The places of what a pattern matches, each once: what lies in a folder that matches may match as well."""
+        every = "**" in pattern and os.path.basename(pattern) in ("*", "**")  # all that is in a folder does
+        walked: set[Path] = set()
+        for path in sorted(glob.iglob(pattern, recursive=True)):
+            if os.path.isdir(path):
+                if every:
+                    continue
+                walked.add(Path(path))
+            if walked.isdisjoint(Path(path).parents):
+                yield from self._named(path)
 
     def _named(self, source: str) -> Iterator[Place]:
         """The places of a file, a folder, or one scan of either; what does not exist is one, too, with an error."""

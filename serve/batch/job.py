@@ -4,7 +4,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from liquidlens.errors import LiquidLensError
@@ -95,9 +95,12 @@ def run(
     if is_done(out, job, inputs, resume, overwrite):
         summary.count(tables.rows(out))
         return summary
-    _check_parts(parts_of(out), overwrite)
+    parts = parts_of(out)
+    _check_parts(parts, overwrite)
     journal = Journal(journal_of(out), job, anew=overwrite)
     try:
+        if parts.exists():  # only now that no other process is at work on them
+            shutil.rmtree(parts)
         if journal.rows and not resume:
             raise LiquidLensError(
                 f"{journal.path} holds {journal.rows:,} rows of an unfinished run: go on with it by --resume, or start "
@@ -135,20 +138,20 @@ def is_done(out: Path, job: Job, inputs: Inputs, resume: bool, overwrite: bool) 
         raise LiquidLensError(
             f"{out} is there already: name another --out, or start anew with `liquidlens batch ... --overwrite`."
         )
-    same = _holds(out, inputs)
+    here = job  # an empty table does not say whose it is
     for row in tables.rows(out):
-        here = Job(row["model"], row["model_sha256"], job.inputs if same else "others", row["shard"])
-        job.check(here, out)
+        here = Job(row["model"], row["model_sha256"], job.inputs, row["shard"])
         break
+    job.check(here if _holds(out, inputs) else replace(here, inputs="others"), out)
     return True
 
 
 def _holds(out: Path, inputs: Inputs) -> bool:
     """Whether a table has rows of these inputs, and of no others."""
     found = {(row["input"], row["path"], row.get("at") or "") for row in tables.rows(out)}
-    places = [(number, text(place.path), text(place.where), place.step) for number, place in inputs]
-    # Of a short array nothing may be left for a shard.
-    return {place[:3] for place in places if place[3] == 1} <= found <= {place[:3] for place in places}
+    places = [(number, text(place.path), text(place.where), place.first) for number, place in inputs]
+    # Of a short array nothing may be left for a shard; the first scan of a place, or its error, is always somebody's.
+    return {place[:3] for place in places if place[3] == 0} <= found <= {place[:3] for place in places}
 
 
 def journal_of(out: Path) -> Path:
@@ -162,9 +165,7 @@ def parts_of(out: Path) -> Path:
 
 
 def _check_parts(folder: Path, overwrite: bool) -> None:
-    if overwrite and (folder / "job.json").exists():
-        shutil.rmtree(folder)
-    if folder.exists():
+    if folder.exists() and not (overwrite and (folder / "job.json").exists()):
         raise LiquidLensError(
             f"{folder} is of an unfinished run with --engine ray: go on with it so, or start anew with --overwrite."
         )

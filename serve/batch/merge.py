@@ -36,7 +36,7 @@ def merge(parts: Sequence[Path], out: Path, overwrite: bool = False) -> Summary:
         raise LiquidLensError(f"{part} is one of {number} parts, and {len(parts)} were named: name each once.")
     summary = Summary()
     joined = heapq.merge(*(tables.rows(part) for part, _ in firsts), key=_place)
-    whole = (row | {"shard": "1/1"} for row in _complete(joined))
+    whole = (row | {"shard": "1/1"} for row in _complete(joined, number))
     tables.write(out, tables.columns(tables.labels_of(first), "at" in first), summary.watch(whole))
     return summary
 
@@ -45,15 +45,25 @@ def _place(row: Row) -> tuple[int, int]:
     return row["input"], row["number"]
 
 
-def _complete(rows: Iterable[Row]) -> Iterator[Row]:
-    """The same rows.  Raises LiquidLensError where one is missing or comes twice: inputs and their scans are numbered
-    from 0 without a gap."""
+def _complete(rows: Iterable[Row], parts: int) -> Iterator[Row]:
+    """The same rows, but one alone of a place that several parts could not open.
+
+    Raises LiquidLensError where one is missing or comes twice: inputs and their scans are numbered from 0 without a
+    gap, but for what a part lost with a place that it could not open any more.
+    """
     last, number = -1, 0
+    ends: dict[int, Row] = {}  # part -> its last row so far of this input
     for row in rows:
-        place, what = _place(row), named(row["path"], row["item"])
-        if place == (last, number - 1):
+        (here, at), what = _place(row), named(row["path"], row["item"])
+        if (here, at) == (last, number - 1):
             raise LiquidLensError(f"{what} comes twice: is a part given twice?")
-        if place not in ((last, number), (last + 1, 0)):
+        skipped = here > last + 1
+        if here > last:
+            last, number, ends = here, 0, {}
+        whose = [(here + each) % parts for each in range(number, at)]
+        if skipped or not all(part in ends and ends[part]["error"] for part in whose):
             raise LiquidLensError(f"Rows before {what} are missing: name all parts.")
-        last, number = place[0], place[1] + 1
-        yield row
+        first, number = next(iter(ends.values()), row), at + 1
+        ends[Shard.parse(row["shard"]).index] = row
+        if not (0 < at < parts and row["error"] and all(row[name] == first[name] for name in ("item", "error"))):
+            yield row

@@ -15,10 +15,11 @@ from pydicom import uid
 
 from liquidlens.errors import LiquidLensError
 from liquidlens.imaging import Budget, read
+from liquidlens.imaging.budget import parse_budget
 from tests.imaging.dicoms import image, save
 
 MEGABYTE = 2**20
-ZEROS = bytes(48 * MEGABYTE)
+ZEROS = bytes(80 * MEGABYTE)
 
 
 def deflated_dicom(folder):
@@ -35,7 +36,7 @@ def deflated_dicom_without_preamble(folder):
 
 def packed_nifti(folder):
     """All zeros, a thousand to one."""
-    image = nibabel.Nifti1Image(np.zeros((256, 256, 768), np.uint8), np.eye(4))
+    image = nibabel.Nifti1Image(np.zeros((256, 256, 1280), np.uint8), np.eye(4))
     (folder / "bomb.nii.gz").write_bytes(gzip.compress(image.to_bytes()))
     return folder / "bomb.nii.gz"
 
@@ -68,8 +69,8 @@ def archive_of_shared_bytes(folder):
         file.writestr("scan.npy", bytes(8 * MEGABYTE))
     content = buffer.getvalue()
     at, end = content.rindex(b"PK\x01\x02"), content.rindex(b"PK\x05\x06")
-    entries = content[at:end] * 6
-    tail = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 6, 6, len(entries), at, 0)
+    entries = content[at:end] * 10
+    tail = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 10, 10, len(entries), at, 0)
     (folder / "bomb.zip").write_bytes(content[:at] + entries + tail)
     return folder / "bomb.zip"
 
@@ -82,7 +83,7 @@ def archive_of_many_files(folder):
 
 
 def npz_that_unpacks(folder):
-    np.savez_compressed(folder / "bomb.npz", np.zeros((48, 1024, 1024), np.uint8))
+    np.savez_compressed(folder / "bomb.npz", np.zeros((80, 1024, 1024), np.uint8))
     return folder / "bomb.npz"
 
 
@@ -122,7 +123,7 @@ def png_that_claims_pixels(folder):
 
 
 def png_that_unpacks(folder):
-    return png(8_000, 8_000, folder)
+    return png(9_000, 9_000, folder)
 
 
 def tiff_of_many_pages(folder):
@@ -171,7 +172,7 @@ def test_files_of_too_many_parts(tmp_path, bomb, sentence):
 
 
 def test_sizes_that_an_archive_declares_are_not_exceeded(tmp_path):
-    """A member that says 100 bytes and unpacks to 48 MiB is not unpacked further."""
+    """A member that says 100 bytes and unpacks to 80 MiB is not unpacked further."""
     path = archive(tmp_path)
     content = path.read_bytes()
     path.write_bytes(content.replace(struct.pack("<L", len(ZEROS)), struct.pack("<L", 100)))
@@ -184,9 +185,26 @@ def test_sizes_that_an_archive_declares_are_not_exceeded(tmp_path):
         tracemalloc.stop()
 
 
+@pytest.mark.parametrize("level", [1, 6, 9])
+def test_masks_of_nearly_nothing_are_read(tmp_path, level):
+    """A lesion of some thousand voxels in a chest, packed a thousand to one."""
+    mask = np.zeros((512, 512, 120), np.uint8)
+    mask[200:216, 300:316, 50:66] = 1
+    (tmp_path / "mask.nii.gz").write_bytes(gzip.compress(nibabel.Nifti1Image(mask, np.eye(4)).to_bytes(), level))
+    assert read(tmp_path / "mask.nii.gz").pixels.sum() == 16**3
+
+
+@pytest.mark.parametrize("change", ["seconds=inf", "seconds=1e10", "seconds=nan", "pixels=0", "pixels=inf"])
+def test_limits_are_numbers_above_0_that_a_clock_can_wait_for(change):
+    with pytest.raises(LiquidLensError, match=f"A limit is a number above 0, .* not '{change}'"):
+        parse_budget([change])
+    with pytest.raises(LiquidLensError, match="The limit seconds is a number above 0 and at most"):
+        Budget(seconds=float("inf"))
+
+
 def test_a_budget_can_be_raised_and_lowered(tmp_path):
     path = packed_nifti(tmp_path)
-    assert read(path, Budget(inflate_ratio=1_100)).pixels.shape == (768, 256, 256)
+    assert read(path, Budget(inflate_ratio=1_100)).pixels.shape == (1280, 256, 256)
     for limit in ("pixels", "file_bytes"):
         with pytest.raises(LiquidLensError, match=rf"over the budget of 10; raise '{limit}'"):
             read(path, Budget(**{limit: 10}))

@@ -109,6 +109,14 @@ def test_axes_and_colour_say_what_a_stack_is(tmp_path):
     assert [found.shape for found in pixels(found)] == [(5, 6, 3)] * 4
 
 
+def test_labels_beside_images_are_no_image(tmp_path):
+    """MedMNIST's are (n, 1), or (n, 14); an array that belongs to no stack is an image."""
+    labels = {"test_labels": np.ones((12, 1), np.uint8), "findings": np.ones((12, 14), np.uint8)}
+    np.savez(tmp_path / "a.npz", test_images=PICTURES, **labels, single=PICTURES[0])
+    found = scans_of(Place(str(tmp_path / "a.npz")), axes=2)
+    assert items(found) == [*(f"test_images/{i}" for i in range(12)), "single"]
+
+
 @pytest.mark.parametrize("save_npz", [np.savez, np.savez_compressed])
 def test_an_archive_of_arrays(tmp_path, save_npz):
     """Stacks and single scans are taken, labels and other things are not, and one array can be chosen."""

@@ -363,6 +363,21 @@ def test_jpeg_ls_with_stray_bytes_in_front_of_its_end(tmp_path, pixels, stray):
     assert np.array_equal(read(f"{path}#1").pixels, pixels // 2)
 
 
+@pytest.mark.parametrize("syntax", [uid.JPEG2000Lossless, uid.HTJ2KLossless, uid.JPEGLSLossless, uid.JPEGBaseline8Bit])
+def test_a_frame_larger_than_its_image_is_not_decoded(tmp_path, syntax, monkeypatch):
+    frame = io.BytesIO()
+    if syntax == uid.JPEGLSLossless:
+        frame.write(get_frame(compressed(np.zeros((600, 700), np.uint8), syntax).PixelData, 0))
+    elif syntax == uid.JPEGBaseline8Bit:
+        Image.new("L", (700, 600)).save(frame, "JPEG")
+    else:
+        frame.write(encode_array(np.zeros((600, 700), np.uint8)))
+    monkeypatch.setattr("liquidlens.imaging.formats.dicom_pixels.pixel_array", lambda *_, **__: pytest.fail("decoded"))
+    path = save(encapsulated(SHALLOW, syntax, frame.getvalue()), tmp_path / "scan.dcm")
+    with pytest.raises(LiquidLensError, match="a compressed frame is far larger than the image"):
+        read(path)
+
+
 def test_every_cut_of_a_file_is_answered_with_a_sentence(tmp_path):
     whole = save(series(phantom())[0], tmp_path / "whole.dcm").read_bytes()
     for kept in range(0, len(whole), 13):

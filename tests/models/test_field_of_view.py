@@ -147,6 +147,16 @@ def test_only_what_the_filter_reaches_is_touched(scans, where):
         assert n <= (points - 1) * own / mm + 2 * max(own / mm, 1) + 1
 
 
+def test_what_only_touches_the_field_of_view_is_not_reached():
+    """The largest value of a mask, by which it is cut, is that of voxels with a weight."""
+    contract = InputContract("mask", (4, 4, 4), spacing=(1.0, 1.0, 1.0))
+    scan = np.zeros((1, 12, 12, 12), np.float32)
+    scan[:, 4:8, 4:8, 4:8], scan[:, 3, 5, 5] = 1, 3
+    view = FieldOfView.of(contract, scan.shape[1:], (1.0, 1.0, 1.0), None)
+    assert view.reached == (slice(4, 8),) * 3
+    assert Front(contract)(torch.from_numpy(scan)).sum() == 64
+
+
 def test_masks_are_cut_again():
     ball = (torch.cartesian_prod(*[torch.arange(60.0)] * 3) - 29.5).norm(dim=1).reshape(1, 60, 60, 60) < 18
     contract = InputContract("mask", (24, 24, 24), spacing=(1.0, 1.0, 1.0))

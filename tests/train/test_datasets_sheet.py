@@ -1,5 +1,7 @@
 """The contact sheet: a row per class, whatever the dataset holds."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -24,6 +26,14 @@ def dataset(shape, task="classes", **facts):
         task=task,
         **facts,
     )
+
+
+def test_values_in_units_of_their_own_are_not_black():
+    held = dataset((6, 28, 28), values="relative")
+    scans = {split: own.astype(np.float32) / 300 - 0.2 for split, own in held.scans.items()}
+    sheet = np.asarray(contact_sheet(replace(held, scans=scans), 1).convert("L"))
+    left = MARGIN + LABELS
+    assert np.ptp(sheet[-MARGIN - TILE : -MARGIN, left : left + TILE]) > 200
 
 
 @pytest.mark.parametrize(

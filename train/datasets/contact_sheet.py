@@ -112,6 +112,8 @@ def _picture(dataset: Dataset, scan: NDArray) -> NDArray[np.uint8]:
         pixels = pixels[len(pixels) // 2]
     if dataset.window:
         return _scaled(pixels, *dataset.window)
+    if dataset.values == "relative":  # in units of their own
+        return _scaled(pixels, *np.percentile(scan, (1, 99)))
     return _scaled(pixels, 0, 255 if scan.max() <= 255 else 65535)
 
 

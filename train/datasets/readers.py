@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from liquidlens import imaging
 from liquidlens.cores import usable_cores
+from liquidlens.imaging.budget import Budget
 from liquidlens.imaging.safely import Reader
 from liquidlens.imaging.scan import Scan
 
@@ -18,6 +19,8 @@ from liquidlens.imaging.scan import Scan
 EACH = 32
 #: Workers at most: each holds a scan, and so does its thread here.
 MOST = 8
+#: One's own files may be packed as closely as deflate can: large masks are.
+BUDGET = Budget(inflate_ratio=1_100)
 #: Seconds between two lines about the progress where there is no terminal.
 _LINE = 30
 
@@ -29,7 +32,7 @@ _here = threading.local()
 def read(source: str | Path, *, colour: bool = False) -> Scan:
     """`imaging.read`; inside of `each`, in this thread's worker process, if it has one."""
     reader: Reader | None = getattr(_here, "reader", None)
-    return imaging.read(source, colour=colour) if reader is None else reader.read(source, colour=colour)
+    return imaging.read(source, BUDGET, colour=colour) if reader is None else reader.read(source, colour=colour)
 
 
 def each(items: Sequence[Item], work: Callable[[Item], Result], doing: str) -> Iterator[Result]:
@@ -50,7 +53,7 @@ def _pool(workers: int) -> Iterator[ThreadPoolExecutor]:
     readers: list[Reader] = []
 
     def start() -> None:
-        _here.reader = Reader()
+        _here.reader = Reader(BUDGET)
         readers.append(_here.reader)
 
     pool = ThreadPoolExecutor(workers, initializer=start)

@@ -23,10 +23,10 @@ SIGNS = ("image size", "spacing", "file type", "bit depth", "colour mode", "byte
 
 def signs_of(facts: Sequence[Facts]) -> dict[str, NDArray[np.float64]]:
     """(n, columns) numbers of each of `SIGNS`; what is no number becomes one, what is not known is -1."""
-    size = np.array([each.shape for each in facts], float)
+    axes = max(len(each.shape) for each in facts)  # a set that mixes images and volumes shows it here
     return {
-        "image size": size,
-        "spacing": np.array([each.spacing or (-1.0,) * size.shape[1] for each in facts], float),
+        "image size": np.array([(*each.shape, *(-1,) * axes)[:axes] for each in facts], float),
+        "spacing": np.array([(*(each.spacing or ()), *(-1,) * axes)[:axes] for each in facts], float),
         "file type": _codes([each.storage.kind for each in facts]),
         "bit depth": np.array([[each.storage.bits or -1] for each in facts], float),
         "colour mode": _codes([each.storage.mode for each in facts]),
@@ -38,8 +38,9 @@ def signs_of(facts: Sequence[Facts]) -> dict[str, NDArray[np.float64]]:
 def shortcut_of(dataset: Dataset) -> Shortcut | None:
     """The check on all scans of a dataset; None if it is not of one's own, or a class has too few patients."""
     splits = [split for split in ("train", "val", "test") if split in dataset.origins]
+    # Of a dataset that is trained on as a whole, all splits are the same scans; one scan may have several points.
     own = {
-        origin.path: (origin, label)
+        (origin.path, origin.facts.centre): (origin, label)
         for s in splits
         for origin, label in zip(dataset.origins[s], dataset.labels[s], strict=True)
     }

@@ -65,6 +65,15 @@ def test_patterns(folder):
     assert len(places(folder / "l*")) == 6
 
 
+def test_a_pattern_finds_folders_of_a_name_and_nothing_twice(folder, tmp_path):
+    for name in ("s1/CT/a.npy", "s2/CT/CT.npy", "CT.npy", "s1/MR/a.npy"):
+        (tmp_path / "study" / name).parent.mkdir(parents=True, exist_ok=True)
+        np.save(tmp_path / "study" / name, np.zeros((3, 4, 5)))
+    both = [f"{tmp_path}/study/s1/CT/a.npy", f"{tmp_path}/study/s2/CT/CT.npy"]
+    assert places(tmp_path / "study" / "**" / "CT") == both == places(tmp_path / "study" / "*" / "CT")
+    assert places(tmp_path / "study" / "**" / "CT*") == [f"{tmp_path}/study/CT.npy", *both]
+
+
 def test_items_and_arrays_are_taken_as_they_are_named(folder):
     assert places(folder / "stack.npz#images", folder / "two.npy#1") == [
         f"{folder}/stack.npz#images",

@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 
 from liquidlens.errors import LiquidLensError
+from liquidlens.files import lock
 from liquidlens.imaging import Budget, read
 from liquidlens.imaging.collection import named
 from liquidlens.serve.batch import tables
 from liquidlens.serve.batch.engine import Options
 from liquidlens.serve.batch.inputs import Inputs, Shard
-from liquidlens.serve.batch.job import State, journal_of, run
+from liquidlens.serve.batch.job import State, journal_of, parts_of, run
 from liquidlens.serve.batch.merge import merge
 from liquidlens.serve.predict.predictor import Predictor
 
@@ -219,6 +220,62 @@ def test_an_array_that_cannot_be_opened_is_told_by_one_shard(predictor, folder, 
         batch(predictor, tmp_path / f"{i}.csv", folder / "0.npy", tmp_path / "broken.npy", shard=f"{i}/3")
         errors += [row["path"] for row in rows(tmp_path / f"{i}.csv") if row["error"]]
     assert errors == [str(tmp_path / "broken.npy")]
+
+
+def listed(folder: Path, *files: Path) -> Path:
+    path = folder / "list.csv"
+    path.write_text("\n".join(["path", *map(str, files)]) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("out_of_reach", [1, 2, 3])
+def test_an_array_that_one_machine_cannot_open_is_an_error_and_no_gap(predictor, vessels, tmp_path, out_of_reach):
+    """A mount that is missing there, for example; all other machines have their scans of it."""
+    stack, one = tmp_path / "stack.npy", tmp_path / "one.npy"
+    np.save(stack, vessels[:7])
+    np.save(one, vessels[7])
+    parts = []
+    for i in (1, 2, 3):
+        parts.append(tmp_path / f"{i}.csv")
+        if i == out_of_reach:
+            stack.rename(tmp_path / "away.npy")
+        batch(predictor, parts[-1], listed(tmp_path, stack, one), shard=f"{i}/3")
+        if i == out_of_reach:
+            (tmp_path / "away.npy").rename(stack)
+    joined = merge(parts, tmp_path / "joined.csv")
+    lost = [out_of_reach - 1 + 3 * k for k in range(3) if out_of_reach - 1 + 3 * k < 7]
+    assert (joined.scans, joined.errors) == (8 - len(lost) + 1, 1)
+    numbers = [row["number"] for row in rows(tmp_path / "joined.csv") if row["input"] == 0]
+    assert numbers == [n for n in range(7) if n not in lost[1:]]
+
+
+def test_an_array_that_nobody_can_reach_is_one_row(predictor, folder, tmp_path):
+    parts = [tmp_path / f"{i}.csv" for i in (1, 2, 3)]
+    for i, part in enumerate(parts, 1):
+        batch(predictor, part, listed(tmp_path, tmp_path / "none.npy", folder / "0.npy"), shard=f"{i}/3")
+    joined = merge(parts, tmp_path / "joined.csv")
+    assert (joined.scans, joined.errors) == (2, 1)
+
+
+def test_a_finished_part_notices_that_scans_came(predictor, folder, tmp_path):
+    for sources, shard in (([folder / "left"], "2/2"), ([folder / "0.npy"], "2/2")):
+        out = tmp_path / f"{len(str(sources))}.csv"
+        batch(predictor, out, *sources, shard=shard)
+        assert batch(predictor, out, *sources, shard=shard, resume=True).predicted == 0
+        with pytest.raises(LiquidLensError, match="holds rows of other inputs"):
+            batch(predictor, out, *sources, folder / "1.npy", folder / "2.npy", shard=shard, resume=True)
+
+
+def test_parts_that_a_cluster_is_at_work_on_are_not_removed(predictor, folder, tmp_path):
+    out = tmp_path / "out.csv"
+    parts = parts_of(out)
+    parts.mkdir()
+    (parts / "job.json").write_text("{}")
+    with journal_of(out).open("ab") as journal:
+        lock(journal, journal_of(out))
+        with pytest.raises(LiquidLensError, match="another process is at work on it"):
+            batch(predictor, out, folder, overwrite=True)
+    assert (parts / "job.json").exists()
 
 
 def test_nothing_is_overwritten_unasked(predictor, folder, tmp_path):

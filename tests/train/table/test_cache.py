@@ -20,6 +20,7 @@ from liquidlens.manifest import InputContract
 from liquidlens.train import datasets
 from liquidlens.train.datasets import cache, readers
 from liquidlens.train.datasets.cache import Cache, key_of, opened
+from liquidlens.train.datasets.table import inquiry
 from liquidlens.train.loop.prepare import prepare
 
 CONTRACT = InputContract("hu", (8, 8, 8), (-1000.0, 400.0))
@@ -88,6 +89,24 @@ def test_training_twice_opens_no_scan(tmp_path, folder):
     touched(table)
     train.train("LiqExp1N2", str(table), runs=tmp_path / "second", **how)
     assert touched(table) == []
+
+
+def test_what_was_read_before_an_interruption_is_kept(table, folder, monkeypatch):
+    read, asked = inquiry.facts_of, []
+
+    def interrupted(row):
+        asked.append(row)
+        if len(asked) == SCANS - 3:
+            raise KeyboardInterrupt
+        return read(row)
+
+    monkeypatch.setattr(inquiry, "facts_of", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        datasets.load(str(table))
+    monkeypatch.setattr(inquiry, "facts_of", lambda row: asked.append(row) or read(row))
+    asked.clear()
+    datasets.load(str(table))
+    assert len(asked) == 4
 
 
 def test_what_changed_is_read_and_nothing_else(table, folder):

@@ -1,5 +1,6 @@
 """What is found in one's own scans: values, patients, folds, shortcuts, and the page about them."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from liquidlens.imaging.phantoms import nodules
 from liquidlens.imaging.storage import storage
 from liquidlens.train import datasets
 from liquidlens.train.datasets import Reading
+from liquidlens.train.datasets import shortcut as shortcut_module
 from liquidlens.train.datasets.reading import PLAIN
 from liquidlens.train.datasets.shortcut import shortcut_of
 from liquidlens.train.datasets.table.page import data_page
@@ -126,6 +128,24 @@ def test_points_in_voxels_and_in_the_patient_are_the_same_place(tmp_path, form):
             datasets.load(pointed(table, "slice,row,column,x,y,z", {0: cells}))
 
 
+def test_patients_are_those_of_the_series_that_is_named(tmp_path):
+    """Not of the first file of its folder; a list of a disc's files beside them is no scan."""
+    for number, patient in enumerate(("one", "two")):
+        for at, each in enumerate(dicoms.series(dicoms.phantom(), PatientID=patient, SeriesNumber=number)):
+            each.SeriesInstanceUID = f"1.2.{number + 1}"
+            dicoms.save(each, tmp_path / "both" / f"{patient}{at}")
+            dicoms.save(each, tmp_path / "disc" / patient / str(at))
+    listing = dicoms.report()
+    dicoms.save(listing, tmp_path / "disc" / "one" / "DICOMDIR")
+    first, second = (storage(f"{tmp_path}/both#{number}") for number in range(2))
+    assert first.patient != second.patient
+    assert first.patient == storage(tmp_path / "disc" / "one").patient
+    assert second.patient == storage(tmp_path / "disc" / "two").patient
+    assert second.bytes == sum(file.stat().st_size for file in (tmp_path / "disc" / "two").iterdir())
+    with pytest.raises(LiquidLensError, match="there is no item '2'"):
+        storage(f"{tmp_path}/both#2")
+
+
 def test_a_point_belongs_to_the_dataset(tmp_path):
     table = nodules.write_lung_nodules(tmp_path / "set", 16)
     plain = datasets.load(str(table))
@@ -180,6 +200,28 @@ def test_a_shortcut_on_request_is_found(tmp_path):
     rows = dict(section.rows)
     assert float(rows["spacing"].split()[0]) > 0.95
     assert float(rows["mean value"].split()[0]) < 0.8
+
+
+def test_a_scan_with_several_points_counts_as_often_for_the_shortcut(tmp_path, monkeypatch):
+    table = nodules.write_lung_nodules(tmp_path / "set", 32)
+    header, *lines = table.read_text().splitlines()
+    swapped = {"benign": "malignant", "malignant": "benign"}
+    other = [re.sub("benign|malignant", lambda found: swapped[found[0]], line) for line in lines]
+    rows = [f"{line},4,10,{20 + at}" for at, own in enumerate((lines, other)) for line in own]
+    table.write_text("\n".join([f"{header},slice,row,column", *rows]) + "\n")
+    dataset = datasets.load(str(table), reading=Reading(spacing=(2.0, 1.0, 1.0)))
+    asked = []
+    monkeypatch.setattr(shortcut_module, "shortcut", lambda facts, labels, patients: asked.append(labels))
+    shortcut_of(dataset)
+    assert np.bincount(asked[0]).tolist() == [32, 32]
+
+
+def test_a_set_that_mixes_images_and_volumes_is_reported(tmp_path):
+    table = in_classes(tmp_path / "set", {"ct.npy": VOLUME, "slice.npy": VOLUME[0]})
+    sections = sections_of(Path(table))
+    sizes = {row[0]: row[1] for row in sections["Sizes and values"].rows}
+    assert sizes["slices"] == "4 / 4 / 4"
+    assert sizes["rows"] == "5 / 5 / 5"
 
 
 def test_the_report_finds_duplicates_and_unreadable_files(tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from liquidlens.errors import LiquidLensError
+from liquidlens.errors import LiquidLensError, reading
 from liquidlens.imaging.display import display_window, displayed
 from liquidlens.imaging.scan import Scan
 from liquidlens.imaging.storage import Storage, storage
@@ -66,7 +66,8 @@ def facts_of(row: Row) -> Facts:
     try:
         scan = read(row.source)
         stored = storage(row.source)
-        content = content_of(row.source)
+        with reading(row.source, "folder" if row.source.is_dir() else None):
+            content = content_of(row.source)
         mask = read(row.mask) if row.mask is not None else None
     except LiquidLensError as error:
         raise LiquidLensError(f"{row.where}: {error}" if row.where else str(error)) from error

@@ -23,9 +23,10 @@ def ask(rows: Sequence[Row], name: str) -> list[Facts | LiquidLensError]:
     keys = [key_of("facts", *_states(row), row.point, row.point_mm) for row in rows]
     known = {i: facts for i, key in enumerate(keys) if (facts := _known(cache.get(key))) is not None}
     missing = [i for i in range(len(rows)) if i not in known]
-    fresh = dict(zip(missing, each([rows[i] for i in missing], _facts_or_why, f"reading {name}"), strict=True))
-    for i, found in fresh.items():
-        if isinstance(found, Facts):
+    fresh: dict[int, Facts | LiquidLensError] = {}
+    for i, found in zip(missing, each([rows[i] for i in missing], _facts_or_why, f"reading {name}"), strict=True):
+        fresh[i] = found
+        if isinstance(found, Facts):  # at once: an interruption loses nothing that was read
             cache.put(keys[i], _facts_as_json().dump_json(_of_patient(found, None)))
     return _with_patients(rows, keys, known, fresh, cache)
 

@@ -6,6 +6,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -90,14 +91,18 @@ def _values(collection: Collection, reading: Reading) -> Section:
     )
 
 
+def _along(facts: Facts, axis: int, what: str) -> float | None:
+    """The size of a scan, or its spacing, along an axis from behind; None if it has none."""
+    numbers = getattr(facts, what) or ()
+    return numbers[axis] if len(numbers) >= -axis else None
+
+
 def _numbers(collection: Collection) -> Section:
     """Sizes, spacings and values of each class: smallest, median and largest."""
-    axes = len(collection.facts[0].shape)
     measures: dict[str, Callable[[Facts], float | None]] = {}
-    for axis, name in enumerate(("slices", "rows", "columns")[-axes:]):
-        measures[name] = lambda each, axis=axis: each.shape[axis]  # type: ignore[misc]
-    for axis, name in enumerate(("slices", "rows", "columns")[-axes:]):
-        measures[f"mm between {name}"] = lambda each, axis=axis: each.spacing and each.spacing[axis]  # type: ignore[misc]
+    for before, what in (("", "shape"), ("mm between ", "spacing")):
+        for axis, name in enumerate(("slices", "rows", "columns"), start=-3):  # of images there are the last two
+            measures[before + name] = partial(_along, axis=axis, what=what)
     measures |= {
         "lowest value": lambda each: each.low,
         "mean value": lambda each: each.mean,

@@ -5,8 +5,8 @@
 import { Refusal } from "./refusal.ts";
 
 const MIB = 2 ** 20;
-/** Below this, unpacked bytes do no harm whatever their ratio: an empty mask is packed a thousand to one. */
-const HARMLESS = 16 * MIB;
+/** Below this, unpacked bytes do no harm whatever their ratio: a mask of 256 slices is packed a thousand to one. */
+const HARMLESS = 64 * MIB;
 
 export const LIMITS = {
   /** Bytes of a file, or of all files of a series, also after unpacking. */
