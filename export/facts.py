@@ -107,6 +107,11 @@ class FileAudit:
     notes: tuple[str, ...]
 
     @property
+    def unexplained(self) -> tuple[str, ...]:
+        """The tensors that come from nowhere that is known."""
+        return tuple(initializer.name for initializer in self.initializers if initializer.kind == "unexplained")
+
+    @property
     def stored(self) -> int:
         """Numbers in tensors of weights; of a foreign file, in all tensors of fractions."""
         if self.model is not None:

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from liquidlens import metrics, models
 from liquidlens.export.complete import ood
-from liquidlens.export.complete.deployed import CompleteModel
+from liquidlens.export.complete.deployed import VIOLATION_WEIGHT, CompleteModel
 from liquidlens.export.facts import Operating as OperatingFigures
 from liquidlens.export.measure.accuracy import Split, operating_figures, operating_point
 from liquidlens.export.options import Options
@@ -19,6 +20,7 @@ from liquidlens.models.layers.four_directions import Sweep
 from liquidlens.train.datasets import Dataset, Scans
 from liquidlens.train.datasets.dataset import Placed
 from liquidlens.train.loop.fit import measure, raw_splits, splits
+from liquidlens.train.loop.prepare import feeds, tensors
 from liquidlens.train.run import RunFolder, RunRecipe, WeightsMetrics
 from liquidlens.train.studies.crossvalidation import out_of_fold
 
@@ -112,8 +114,15 @@ def prepared(
         model=CompleteModel(Front(recipe.input), network, figures.temperature, score, multi_label),
         point=point,
         operating={name: operating_figures(split, point, multi_label) for name, split in judged.items()},
-        ood_threshold=float(np.quantile(score(val.activations).numpy(), ood.QUANTILE)),
+        ood_threshold=float(np.quantile(_scores(score, val, Front(recipe.input)), ood.QUANTILE)),
     )
+
+
+@torch.no_grad()
+def _scores(score: ood.OodScore, split: Split, front: Front) -> NDArray[np.float32]:
+    """The out-of-distribution scores of a split's scans, as the file gives them, (n,)."""
+    violations = [front.violation(front.look(**tensors(feed))) for feed in feeds(split.scans, front.contract)]
+    return (score(split.activations) + VIOLATION_WEIGHT * torch.cat(violations)).numpy()
 
 
 def _start_from_zeros(network: models.Classifier) -> bool:

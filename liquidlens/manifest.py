@@ -154,6 +154,14 @@ class Wiring(_Part):
     sensory_fan_in: tuple[int, ...]
     recurrent: tuple[str, ...]
 
+    @pydantic.model_validator(mode="after")
+    def _fits(self) -> Self:
+        units = len(self.neurons)
+        lengths = {len(self.sensory_fan_in), len(self.recurrent), *map(len, self.recurrent)}
+        if lengths - {units} or set(self.neurons) - set("mci") or set("".join(self.recurrent)) - set("+-."):
+            raise ValueError(f"the wiring of {self.layer} is not one of {units} neurons")
+        return self
+
 
 class Stored(_Part):
     """One initializer: what it is for, the torch tensors that it comes from, and how.

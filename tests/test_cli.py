@@ -94,7 +94,7 @@ def test_train_export_predict(tmp_path, scan):
     assert "0 labels change" in out
     assert "is recommended" in out
     audit = liquidlens("audit", tmp_path / "bundle" / "model.onnx", "--html", tmp_path / "audit.html").stdout
-    assert audit.startswith("Sound: every number is accounted for")
+    assert audit.startswith("Sound: nothing was changed, and every number is accounted for.")
     assert re.search(r"^trainable +15,655$", audit, re.MULTILINE)
     assert "network.trunk.0.weight" not in audit
     assert "network.trunk.0.weight" in liquidlens("audit", tmp_path / "bundle" / "model.onnx", "--tensors").stdout

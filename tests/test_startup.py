@@ -103,7 +103,7 @@ def test_what_refuses_loads_nothing_slow():
 def test_an_audit_needs_no_torch():
     (_, code, said, modules), *_ = loaded(["audit", "vessel"])
     assert code == 0
-    assert said.startswith("Sound: every number is accounted for")
+    assert said.startswith("Sound: nothing was changed, and every number is accounted for.")
     assert not modules & SLOW
 
 

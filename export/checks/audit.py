@@ -13,7 +13,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx.numpy_helper import to_array
 
-from liquidlens.errors import LiquidLensError, first_line
+from liquidlens.errors import MANY, LiquidLensError, first_line
 from liquidlens.export.checks import module_report as module
 from liquidlens.export.checks.cost import cost, full_scan, ones
 from liquidlens.export.checks.module_report import ModuleReport
@@ -64,6 +64,8 @@ def audit(path: str | Path) -> FileAudit:
     initializers = tuple(_initializer(tensor, manifest) for tensor in _tensors(proto))
     if manifest is not None:
         problems += _differences(proto, initializers, manifest)
+        if unknown := [i.name for i in initializers if i.kind == "unexplained" and i.name in manifest.initializers]:
+            notes.append(f"What is in {', '.join(unknown[:MANY])} comes from no parameter of the module.")
     try:
         spent = cost(content, _feeds(content, manifest))
     except Exception as error:  # ONNX Runtime raises a dozen unrelated types
@@ -152,7 +154,7 @@ def _differences(
     tensors = {tensor.name: tensor for tensor in _tensors(proto)}
     for wiring in manifest.wiring if isinstance(manifest, Manifest) else ():
         if tables := _tables(wiring, tensors):
-            yield from missing(wiring, tables)
+            yield from missing(wiring, tables) if _fit(tables, wiring) else (f"{wiring.layer}: its tables are cut.",)
 
 
 def _tables(wiring: Wiring, tensors: dict[str, onnx.TensorProto]) -> dict[str, NDArray] | None:
@@ -165,6 +167,13 @@ def _tables(wiring: Wiring, tensors: dict[str, onnx.TensorProto]) -> dict[str, N
             return None
         tables[table] = to_array(tensor).astype(np.float32)
     return tables
+
+
+def _fit(tables: dict[str, NDArray], wiring: Wiring) -> bool:
+    """Whether the tables of an LTC are of the shapes that `models.layers.liquid.Folded` has for so many neurons."""
+    units = len(wiring.neurons)
+    gain, weight, sensory = (tables[name].shape for name in ("gain", "weight", "sensory_weight"))
+    return gain[:1] == (units,) and weight == (gain[-1], 2 * units) and len(sensory) == 3 and sensory[1] == 2
 
 
 def _bytes_by_class(proto: onnx.ModelProto, initializers: tuple[Initializer, ...], total: int) -> dict[str, int]:

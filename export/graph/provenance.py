@@ -231,7 +231,8 @@ def _recurrent_layers(twin: nn.Module) -> Iterator[Origin]:
         if type(module) not in _GATES:
             continue
         order = _GATES[type(module)]
-        for layer, part in product(range(module.num_layers), ("weight_ih", "weight_hh", "bias")):
+        parts = ("weight_ih", "weight_hh", "bias")[: 2 + module.bias]
+        for layer, part in product(range(module.num_layers), parts):
             directions = []
             sources: list[str] = []
             for suffix in ("", "_reverse")[: 1 + module.bidirectional]:
@@ -250,7 +251,7 @@ def _fused_convolutions(twin: nn.Module) -> Iterator[Origin]:
     convolutions = {path: module for path, module in modules.items() if isinstance(module, nn.Conv2d)}
     norms = {path: module for path, module in modules.items() if isinstance(module, nn.BatchNorm2d)}
     for (path, convolution), (norm_path, norm) in product(convolutions.items(), norms.items()):
-        if convolution.out_channels != norm.num_features:
+        if convolution.out_channels != norm.num_features or norm.running_mean is None:
             continue
         fused = fuse_conv_bn_weights(
             convolution.weight, convolution.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias

@@ -7,11 +7,11 @@ import onnxruntime
 import torch
 from torch import Tensor
 
-from liquidlens.errors import LiquidLensError
+from liquidlens.errors import LiquidLensError, first_line
 from liquidlens.export.checks.module_report import Checks
 from liquidlens.export.module.folding import culprit
 from liquidlens.export.module.inputs import BATCH, TIME, difference
-from liquidlens.export.module.plan import Plan, Run
+from liquidlens.export.module.plan import Plan, Run, sizes_in_words
 
 #: Batches and lengths that are compared, where they may vary; 0 stands for the example's length.
 SIZES = ((1, 0), (4, 7), (3, 1), (2, 33))
@@ -28,9 +28,17 @@ def check(plan: Plan, content: bytes, form: str, length: int | None, tolerance: 
     sizes = _sizes(plan, form, length)
     gaps = []
     for seed, one in enumerate(sizes):
+        expected = plan.asked(plan.truth, one, seed)
         tensors = plan.sized(seed, **one)
-        found = plan.in_pieces(run, tensors, [1] * one[TIME]) if form == "step" else run(tensors)
-        gaps.append(difference(found, plan.truth(tensors)))
+        try:
+            found = plan.in_pieces(run, tensors, [1] * one[TIME]) if form == "step" else run(tensors)
+        except Exception as error:  # ONNX Runtime raises a dozen unrelated types
+            raise LiquidLensError(
+                f"The file fails with {sizes_in_words(one)}, which the module takes: torch.export fixed a length that "
+                "is to vary. Name the axes that may vary in dynamic={'x': {0: 'batch'}}, or fix the length with "
+                f"unroll. Nothing was written. ({first_line(error)})"
+            ) from error
+        gaps.append(difference(found, expected))
     compared = {"torch": _worst(gaps)}
     if form == "loop" and plan.streams(tolerance):
         tensors = plan.sized(len(sizes), **plan.traced | {TIME: sum(PIECES)})
@@ -67,7 +75,7 @@ def runner(content: bytes, plan: Plan, step: bool = False) -> Run:
     """Run a file like the module that it is of; one of the form step on sequences of one step."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what fails is said by `check`
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     taken = {value.name for value in session.get_inputs()}

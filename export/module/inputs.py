@@ -38,7 +38,7 @@ class Arguments:
         paths = [path for path, _ in pytree.tree_flatten_with_path(dict(example))[0]]
         self.names = ["_".join(str(getattr(key, "key", getattr(key, "idx", key))) for key in path) for path in paths]
         self.tensors = {
-            name: leaf.detach().cpu()
+            name: _telling(leaf.detach().cpu())
             for name, leaf in zip(self.names, self.leaves, strict=True)
             if isinstance(leaf, Tensor)
         }
@@ -52,6 +52,14 @@ class Arguments:
         """What the module returns for other tensors of the same names."""
         leaves = [tensors.get(name, leaf) for name, leaf in zip(self.names, self.leaves, strict=True)]
         return module(**pytree.tree_unflatten(leaves, self.spec))
+
+
+def _telling(tensor: Tensor) -> Tensor:
+    """The tensor; small positive numbers in the place of an example of zeros, which would show nothing of what is
+    computed from it."""
+    if not tensor.is_floating_point() or tensor.any():
+        return tensor
+    return 0.1 * torch.rand(tensor.shape, dtype=tensor.dtype, generator=torch.Generator().manual_seed(0)) + 0.01
 
 
 def outputs_of(returned: Any) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from liquidlens.errors import LiquidLensError
+from liquidlens.errors import LiquidLensError, first_line
 from liquidlens.export.module.folding import Recorded, put_in, record_layers
 from liquidlens.export.module.inputs import BATCH, TIME, Arguments, Axes, difference, found_axes, outputs_of, resized
 from liquidlens.models.layers.folded import FoldedLayer
@@ -150,6 +151,17 @@ class Plan:
         """Inputs of other sizes; states start from zeros unless `forward` takes them."""
         return resized(self.example, self.inputs, sizes, seed)
 
+    def asked(self, run: Run, sizes: Mapping[str, int], seed: int = 0) -> dict[str, Tensor]:
+        """What `run` or `truth` gives to inputs of other sizes.  Raises LiquidLensError if the module does not take
+        them."""
+        try:
+            return run(self.sized(seed, **sizes))
+        except Exception as error:
+            raise LiquidLensError(
+                f"{module_name(self.original)}.forward fails with {sizes_in_words(sizes)}: {first_line(error)}. "
+                "Name the axes that may vary in dynamic={'x': {0: 'batch', 1: 'time'}}, or fix the length with unroll."
+            ) from error
+
     @torch.no_grad()
     def run(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The folded module's outputs."""
@@ -211,6 +223,10 @@ def module_name(module: nn.Module) -> str:
     return type(module).__name__
 
 
+def sizes_in_words(sizes: Mapping[str, int]) -> str:
+    return " and ".join(f"{symbol} {size}" for symbol, size in sizes.items()) or "other numbers"
+
+
 def _symbols(axes: Axes) -> set[str]:
     return {symbol for one in axes.values() for symbol in one.values()}
 
@@ -221,8 +237,7 @@ def _dry_run(arguments: Arguments, twin: nn.Module, module: nn.Module) -> Any:
     except LiquidLensError:
         raise
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise LiquidLensError(f"{module_name(module)}.forward fails with this example: {reason}.") from error
+        raise LiquidLensError(f"{module_name(module)}.forward fails with this example: {first_line(error)}.") from error
 
 
 def _lengths(called: list[Recorded]) -> tuple[int | None, int | None, bool]:
@@ -250,6 +265,12 @@ def _given(dynamic: Axes, arguments: Arguments) -> Axes:
     for name in dynamic:
         if name not in arguments.tensors:
             raise LiquidLensError(f"dynamic names {name}, and the inputs are {', '.join(arguments.tensors)}.")
+        for axis, symbol in dynamic[name].items():
+            if symbol not in (BATCH, TIME):
+                raise LiquidLensError(f"dynamic calls an axis of {name} {symbol!r}; an axis is {BATCH!r} or {TIME!r}.")
+            if axis not in range(arguments.tensors[name].dim()):
+                axes = arguments.tensors[name].dim()
+                raise LiquidLensError(f"dynamic names axis {axis} of {name}, whose axes are 0 to {axes - 1}.")
     return {name: dict(dynamic.get(name, {})) for name in arguments.tensors}
 
 
@@ -260,15 +281,20 @@ def _states(
     taken: dict[str, str] = {}
     renamed: dict[str, str] = {}
     inward: list[tuple[Recorded, tuple[Tensor, ...]]] = []
+
+    def sources(record: Recorded) -> list[str | None]:
+        return [next((n for n, t in arguments.tensors.items() if _same(t, one)), None) for one in record.given[0]]
+
+    start = Counter(name for record in called if not record.reads_back for name in sources(record))
     for record in called:
         if record.reads_back:
             continue
-        given, final = record.given[0], record.final[-1]
-        names = [next((n for n, t in arguments.tensors.items() if _same(t, one)), None) for one in given]
+        given, final, names = record.given[0], record.final[-1], sources(record)
         if names and all(names):
             for name, one in zip(names, final, strict=True):
                 output = next((n for n, t in returned.items() if _same(t, one) and n not in renamed), None)
-                if output is not None and name is not None:
+                # What several layers start from has no one next value.
+                if output is not None and name is not None and start[name] == 1:
                     renamed[output] = f"{name}_out"
                     taken[name] = f"{name}_out"
         elif not any(bool(one.any()) for one in given):
@@ -307,24 +333,12 @@ def _same(a: Tensor, b: Tensor) -> bool:
 def _output_axes(plan: Plan) -> Axes:
     """Which axes of the outputs vary with which symbols, found by varying them."""
     sizes = plan.traced
-    base = _tried(plan, sizes)
+    base = plan.asked(plan.run, sizes)
     axes: Axes = {name: {} for name in base}
     for symbol, size in sizes.items():
-        other = _tried(plan, {**sizes, symbol: size + 2})
+        other = plan.asked(plan.run, {**sizes, symbol: size + 2})
         for name, tensor in base.items():
             for axis, (a, b) in enumerate(zip(tensor.shape, other[name].shape, strict=True)):
                 if a != b:
                     axes[name][axis] = symbol
     return axes
-
-
-def _tried(plan: Plan, sizes: Mapping[str, int]) -> dict[str, Tensor]:
-    try:
-        return plan.run(plan.sized(**sizes))
-    except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        tried = " and ".join(f"{symbol} {size}" for symbol, size in sizes.items())
-        raise LiquidLensError(
-            f"{module_name(plan.original)}.forward fails with {tried}: {reason}. Name the axes that may vary in "
-            "dynamic={'x': {0: 'batch', 1: 'time'}}, or fix the length with unroll."
-        ) from error

@@ -90,7 +90,9 @@ def print_audit(found: FileAudit, tensors: bool = False) -> None:
     if found.problems:
         console.print(f"NOT sound: {counted(len(found.problems), 'problem')}, named below.", style="red")
     elif found.model is not None:
-        console.print("Sound: every number is accounted for, and nothing was changed.", style="green")
+        left = found.unexplained
+        told = f"but for {counted(len(left), 'tensor')}, every" if left else "every"
+        console.print(f"Sound: nothing was changed, and {told} number is accounted for.", style="green")
     opset = ", ".join(f"{domain} {number}" for domain, number in found.opset.items())
     console.print(f"{found.file}: {found.model or 'a foreign ONNX file'}, {found.bytes:,} bytes, {opset}", style="bold")
     for note in found.notes:

@@ -18,6 +18,7 @@ from liquidlens.export.complete.synapses import pairs, synapses
 from liquidlens.export.complete.wiring import wirings
 from liquidlens.export.facts import FileAudit
 from liquidlens.export.graph import provenance
+from liquidlens.manifest import KEY, Wiring
 from liquidlens.models.papers.hse2024 import TABLE_1
 from liquidlens.serve.predict import pretrained
 from liquidlens.serve.predict.predictor import Predictor
@@ -68,6 +69,31 @@ def test_a_changed_weight_is_named(liquid_bundle, tmp_path):
 
     found = changed(liquid_bundle, tmp_path, lambda g: replace(g, "network.trunk.0.weight", one_ulp_more))
     assert found.problems == ("network.trunk.0.weight: its values are not those that were exported.",)
+
+
+@pytest.mark.parametrize("table", ["gain", "weight", "sensory_weight"])
+def test_a_table_that_was_cut_is_named(liquid_bundle, tmp_path, table):
+    found = changed(liquid_bundle, tmp_path, lambda g: replace(g, f"{LAYER}.{table}", lambda values: values[..., :-1]))
+    assert f"{LAYER}.{table}: its values are not those that were exported." in found.problems
+    assert [problem for problem in found.problems if problem.startswith(f"{LAYER}: ")]
+
+
+@pytest.mark.parametrize(
+    "change", [{"neurons": "x" * 21}, {"neurons": "m"}, {"sensory_fan_in": [1]}, {"recurrent": ["?" * 21] * 21}]
+)
+def test_a_wiring_that_is_none_is_a_problem(liquid_bundle, tmp_path, change):
+    """Also where its checksum was made anew."""
+    proto = onnx.load(liquid_bundle.model)
+    entry = next(entry for entry in proto.metadata_props if entry.key == KEY)
+    stated = json.loads(entry.value)
+    stated["wiring"][0] |= change
+    entry.value = json.dumps(stated)
+    onnx.helper.set_model_props(proto, {e.key: e.value for e in proto.metadata_props})
+    path = tmp_path / "changed.onnx"
+    onnx.save(proto, path)
+    assert audit(path).problems
+    with pytest.raises(ValueError, match="is not one of"):
+        Wiring(**liquid_bundle.manifest.wiring[0].model_dump() | change)
 
 
 def test_a_dropped_synapse_is_named(liquid_bundle, tmp_path):

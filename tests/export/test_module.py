@@ -19,6 +19,8 @@ import liquidlens
 from liquidlens import LiquidLensError, export_onnx
 from liquidlens.export.checks.audit import audit
 from liquidlens.export.checks.module_report import KEY, ModuleReport
+from liquidlens.export.pages.console import print_audit
+from liquidlens.export.pages.report import audit_html
 from tests.export.module_configurations import CONFIGURATIONS, FEATURES, TIME, OwnLoop, Sequence, Stateful, Timed, make
 
 NODE = Path(__file__).parents[1] / "node"
@@ -231,6 +233,93 @@ def test_an_audit_notices_a_changed_weight(tmp_path, exported):
         ModuleReport.from_metadata({one.key: one.value for one in proto.metadata_props})
 
 
+class Reset(nn.Module):
+    """Starts from a part of the state that it is given."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = CfC(FEATURES, 6)
+
+    def forward(self, x, hx, keep):
+        return self.layer(x, hx * keep[:, None])
+
+
+class Pair(nn.Module):
+    """Two layers start from the same state."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = CfC(FEATURES, FEATURES), CfC(FEATURES, FEATURES)
+
+    def forward(self, x, hx):
+        y, one = self.first(x, hx)
+        y, other = self.second(y, hx)
+        return y, one, other
+
+
+@pytest.mark.parametrize(
+    ("module", "others"),
+    [(Reset, {"hx": torch.zeros(2, 6), "keep": torch.ones(2)}), (Pair, {"hx": torch.zeros(2, FEATURES)})],
+)
+def test_a_state_that_is_no_plain_input_of_one_layer_stays_forwards_own(module, others, tmp_path):
+    """An example of zeros, as one gives for states, does not hide it."""
+    module = module().eval()
+    found = export_onnx(module, {"x": torch.randn(2, TIME, FEATURES), **others}, tmp_path / "model.onnx")
+    assert found.report.states == {}
+    session = session_of(found.path)
+    assert {value.name for value in session.get_inputs()} == {"x", *others}
+    inputs = {"x": torch.randn(2, TIME, FEATURES), **{name: torch.rand_like(tensor) for name, tensor in others.items()}}
+    expected = truth(module, inputs)
+    answers = session.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})
+    assert len(answers) == len(expected)
+    assert max(map(gap, answers, expected)) < TOLERANCE
+
+
+class Beside(nn.Module):
+    """A layer of ncps behind what else there may be in a module."""
+
+    def __init__(self, *others, scale=None):
+        super().__init__()
+        self.others = nn.Sequential(*others)
+        self.layer = CfC(FEATURES, 6)
+        self.scale = scale
+
+    def forward(self, x):
+        for other in self.others:
+            x = other(x.transpose(1, 2)[..., None])[..., 0].transpose(1, 2) if _is_2d(other) else other(x)
+            x = x[0] if isinstance(x, tuple) else x
+        return self.layer(x if self.scale is None else x @ self.scale)[0]
+
+
+def _is_2d(module):
+    return isinstance(module, nn.Conv2d | nn.BatchNorm2d)
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        (nn.GRU(FEATURES, FEATURES, bias=False, batch_first=True),),
+        (nn.Conv2d(FEATURES, FEATURES, 1), nn.BatchNorm2d(FEATURES, track_running_stats=False)),
+    ],
+    ids=["GRU without bias", "batch norm without statistics"],
+)
+def test_layers_beside_those_of_ncps_may_lack_parameters(others, tmp_path):
+    example = {"x": torch.randn(2, TIME, FEATURES)}
+    found = export_onnx(Beside(*others).eval(), example, tmp_path / "model.onnx", unroll=TIME)
+    assert audit(found.path).problems == ()
+
+
+def test_numbers_that_come_from_no_parameter_are_named_by_an_audit(tmp_path, capsys):
+    module = Beside(scale=torch.randn(FEATURES, FEATURES))
+    found = audit(export_onnx(module, {"x": torch.randn(2, TIME, FEATURES)}, tmp_path / "model.onnx").path)
+    (name,) = found.unexplained
+    assert found.problems == ()
+    assert any(f"What is in {name} comes from no parameter" in note for note in found.notes)
+    print_audit(found)
+    assert capsys.readouterr().out.startswith("Sound: nothing was changed, and but for 1 tensor, every number")
+    assert ">unchanged<" in audit_html(found)
+
+
 class Own(LTC):
     def forward(self, input, hx=None, timespans=None):  # noqa: A002
         return super().forward(2 * input, hx, timespans)
@@ -363,6 +452,19 @@ REFUSED = {
         "has no axis of time",
     ),
     "opset": (_small, X, {"opset": 9}, "Operator set 9 is too old"),
+    "a fixed length": (
+        lambda: Beside(nn.GRU(FEATURES, FEATURES, batch_first=True)),
+        X,
+        {},
+        "The file fails with batch 1 and time 9, which the module takes: torch.export fixed a length",
+    ),
+    "axes of other names": (
+        _small,
+        X,
+        {"dynamic": {"x": {0: "n", 1: "time"}}},
+        "dynamic calls an axis of x 'n'; an axis is 'batch' or 'time'",
+    ),
+    "no such axis": (_small, X, {"dynamic": {"x": {3: "time"}}}, "dynamic names axis 3 of x, whose axes are 0 to 2"),
 }
 
 

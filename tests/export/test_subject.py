@@ -1,11 +1,34 @@
-"""What is exported: scans of one's own are read once, as far as there is room for them."""
+"""What is exported: its scores, and scans of one's own that are read once, as far as there is room for them."""
+
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
+from liquidlens import models
 from liquidlens.export import subject
+from liquidlens.export.complete import ood
+from liquidlens.export.complete.deployed import CompleteModel
 from liquidlens.export.subject import Kept
+from liquidlens.manifest import InputContract
+from liquidlens.models.front import Front
 from liquidlens.train.datasets.dataset import Decoded
+
+
+def test_scores_are_those_that_the_file_gives_for_the_raw_scans():
+    """Label maps hold more than 0 and their maximum, which adds to the score."""
+    front = Front(InputContract("mask", (28, 28, 28)))
+    network = models.build("CNNExp4N1").eval()
+    scans = np.random.default_rng(0).integers(0, 3, (6, 28, 28, 28)).astype(np.uint8)
+    scans[:3] = 2 * (scans[:3] > 1)
+    with torch.no_grad():
+        activations = network.decide(front(torch.from_numpy(scans.astype(np.float32)))).activations
+        score = ood.fit(activations)
+        expected = CompleteModel(front, network, 1.0, score)(torch.from_numpy(scans.astype(np.float32)))["ood"]
+    found = subject._scores(score, SimpleNamespace(scans=scans, activations=activations), front)
+    assert np.allclose(found, expected, atol=1e-5)
+    assert found[3:].min() > found[:3].max() + 1
 
 
 @pytest.mark.parametrize(("room", "reads"), [(2**30, [0, 1, 2]), (2 * 4 * 64, [0, 1, 2, 2])])
