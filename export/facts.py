@@ -141,7 +141,7 @@ class Reliability:
 class Calibration:
     """The temperature, and what it does; it was fitted on validation.
 
-    reason: "lowers the loss of validation scans that it was not fitted to", or why it is 1.
+    reason: "lowers the loss of scans that it was not fitted to", or why it is 1.
     before, after: split ("val", "test") -> at temperature 1, and at the file's.
     """
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from liquidlens import metrics, models
 from liquidlens.export.complete import ood
@@ -24,6 +25,8 @@ from liquidlens.train.loop.prepare import feeds, tensors
 from liquidlens.train.run import RunFolder, RunRecipe, WeightsMetrics
 from liquidlens.train.studies.crossvalidation import out_of_fold
 
+#: A score that scans are judged by was fitted to four fifths of them.
+PARTS = 5
 #: So many bytes of each split's scans are kept after they were read.
 KEPT = 2**30
 
@@ -56,7 +59,8 @@ class Subject:
     figures: the run's, of the exported weights.  train, evaluated: the splits of its dataset, the latter ``val`` and
     ``test``.  judged: the same as far as the network has not seen them: of a cross-validated run, which has seen every
     scan, ``test`` alone, with the answers of its folds' models.  point: chosen on ``val``, or else on those.
-    ood_threshold: chosen on ``val``.  operating: figures at that point, by split of `judged`.
+    ood_threshold: chosen on ``val``; where that is what the score was fitted to, by scores that were not.  operating:
+    figures at that point, by split of `judged`.
     """
 
     recipe: RunRecipe
@@ -97,8 +101,10 @@ def prepared(
     train, val, test = map(made_of, ("train", "val", "test"))
     score = ood.fit(train.activations)
     evaluated = judged = {"val": val, "test": test}
+    scores = score(val.activations)
     if recipe.reading.whole:
-        truths, logits, _ = out_of_fold(folder, recipe)
+        truths, logits, patients = out_of_fold(folder, recipe)
+        scores = _held_out(val.activations, patients)
         probabilities = metrics.probabilities(logits / figures.temperature, multi_label)
         judged = {"test": replace(test, labels=truths, logits=logits, probabilities=probabilities)}
         evaluated = {"val": val}  # precisions are compared on scans that it has seen
@@ -114,15 +120,26 @@ def prepared(
         model=CompleteModel(Front(recipe.input), network, figures.temperature, score, multi_label),
         point=point,
         operating={name: operating_figures(split, point, multi_label) for name, split in judged.items()},
-        ood_threshold=float(np.quantile(_scores(score, val, Front(recipe.input)), ood.QUANTILE)),
+        ood_threshold=float(np.quantile(_in_file(scores, val.scans, Front(recipe.input)), ood.QUANTILE)),
     )
 
 
+def _held_out(activations: Tensor, patients: NDArray[np.str_]) -> Tensor:
+    """The scores (n,) of scans that a score was fitted to, each by one that is fitted to those of other patients."""
+    if len(patients) != len(activations):  # of a part of the scans
+        patients = np.arange(len(activations)).astype(str)
+    parts = torch.from_numpy(np.unique(patients, return_inverse=True)[1] % PARTS)
+    scores = torch.empty(len(activations))
+    for part in parts.unique():
+        scores[parts == part] = ood.fit(activations[parts != part])(activations[parts == part])
+    return scores
+
+
 @torch.no_grad()
-def _scores(score: ood.OodScore, split: Split, front: Front) -> NDArray[np.float32]:
-    """The out-of-distribution scores of a split's scans, as the file gives them, (n,)."""
-    violations = [front.violation(front.look(**tensors(feed))) for feed in feeds(split.scans, front.contract)]
-    return (score(split.activations) + VIOLATION_WEIGHT * torch.cat(violations)).numpy()
+def _in_file(scores: Tensor, scans: Scans, front: Front) -> NDArray[np.float32]:
+    """Out-of-distribution scores as the file gives them, (n,): higher where a scan's values are not legal ones."""
+    violations = [front.violation(front.look(**tensors(feed))) for feed in feeds(scans, front.contract)]
+    return (scores + VIOLATION_WEIGHT * torch.cat(violations)).numpy()
 
 
 def _start_from_zeros(network: models.Classifier) -> bool:

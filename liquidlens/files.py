@@ -64,7 +64,7 @@ def growing(path: Path) -> Iterator[TextIO]:
         try:
             yield file
         finally:
-            if not file.tell():
+            if not os.fstat(file.fileno()).st_size:
                 path.unlink(missing_ok=True)
 
 
@@ -73,14 +73,16 @@ def add_line(file: TextIO, path: Path, row: Mapping[str, float | str]) -> None:
 
     Raises LiquidLensError if the disk is full; the table is as it was then.
     """
-    end = file.seek(0, os.SEEK_END)
+    descriptor = file.fileno()  # nothing stays in a buffer, which closing would write
+    end = os.fstat(descriptor).st_size
     header, line, _ = as_csv([row]).split("\n")
+    content = (f"{line}\n" if end else f"{header}\n{line}\n").encode()
     try:
-        file.write(f"{line}\n" if end else f"{header}\n{line}\n")
-        file.flush()
-        os.fsync(file.fileno())
+        while content:
+            content = content[os.write(descriptor, content) :]
+        os.fsync(descriptor)
     except OSError as error:
-        os.ftruncate(file.fileno(), end)  # half a line would stop the next run
+        os.ftruncate(descriptor, end)  # half a line would stop the next run
         raise LiquidLensError(f"{path}: cannot be written ({error.strerror}).") from error
 
 

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +32,8 @@ class Row:
     p50_milliseconds, p99_milliseconds: quantiles of the time of one run, copies to the device and back included.
     fastest_milliseconds: the fastest run, which other work on the machine disturbed least.
     per_second: units per second over all runs.
-    beside_per_second: the same of runs side by side, each on as many threads; None where they were not asked for.
+    beside_per_second: the same of runs side by side, each on one thread in a session of its own, as
+    `Predictor.predict_many` makes them; None where they were not asked for.
     """
 
     file: Path
@@ -123,25 +123,29 @@ def _timed_runs(
     """Of each candidate, the milliseconds of each run, and of each round of so many runs side by side."""
     feeds = [inputs(candidate.session, candidate.manifest.input, batch_size) for candidate in candidates]
     times: list[tuple[list[float], list[float]]] = [([], []) for _ in candidates]
+    many = [beside if beside > 1 and candidate.provider == CPU else 0 for candidate in candidates]
+    own = [[_session(one.file, CPU, 1) for _ in range(number)] for one, number in zip(candidates, many, strict=True)]
     with ThreadPoolExecutor(beside) as lanes:
         for repeat in range(repeats + 2):  # the first two are for warming up: memory is laid out, kernels are chosen
             # Each turn starts with another one, so that nothing periodic on the machine hits always the same.
             turn = repeat % len(candidates)
-            in_turn = list(zip(times, candidates, feeds, strict=True))
-            for (runs, rounds), candidate, feed in in_turn[turn:] + in_turn[:turn]:
-                runs.append(_milliseconds(candidate, [feed], map))
-                if beside > 1 and candidate.provider == CPU:
-                    rounds.append(_milliseconds(candidate, [feed] * beside, lanes.map))
+            in_turn = list(zip(times, candidates, own, feeds, strict=True))
+            for (runs, rounds), candidate, sessions, feed in in_turn[turn:] + in_turn[:turn]:
+                runs.append(_milliseconds(candidate, [candidate.session], feed, map))
+                if sessions:
+                    rounds.append(_milliseconds(candidate, sessions, feed, lanes.map))
     return [(runs[2:], rounds[2:]) for runs, rounds in times]
 
 
-def _milliseconds(candidate: _Candidate, feeds: Sequence[dict[str, NDArray]], each: Callable) -> float:
-    """What it takes to run all feeds by `each`, which is ``map``, or that of a pool of threads."""
+def _milliseconds(
+    candidate: _Candidate, sessions: Sequence[onnxruntime.InferenceSession], feed: dict[str, NDArray], each: Callable
+) -> float:
+    """What a run in every session takes, by `each`, which is ``map``, or that of a pool of threads."""
     started = time.perf_counter()
     try:
-        list(each(partial(candidate.session.run, None), feeds))
+        list(each(lambda session: session.run(None, feed), sessions))
     except Exception as error:  # ONNX Runtime raises a dozen unrelated types
-        size = len(next(iter(feeds[0].values())))
+        size = len(next(iter(feed.values())))
         raise LiquidLensError(
             f"{candidate.file}: {candidate.provider} cannot run it at batch size {size} ({first_line(error)})."
         ) from error

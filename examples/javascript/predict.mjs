@@ -23,13 +23,15 @@ const outputs = await session.run({ scan: new Tensor("float32", pixels, [1, ...s
 
 const probabilities = [...outputs.probabilities.data];
 const likeliest = probabilities.indexOf(Math.max(...probabilities));
-const [low, high] = operating.abstain ?? [1, 0];
+const [first, second] = [...probabilities].sort((a, b) => b - a);
+const [low, high] = operating.abstain ?? [1, 0]; // of two classes; of more, the likeliest are too close
+const abstained = (low < probabilities[1] && probabilities[1] < high) || first - second < (operating.abstain_margin ?? 0);
 console.log(
   JSON.stringify({
     model,
     label: labels[labels.length === 2 ? Number(probabilities[1] > operating.threshold) : likeliest],
     probabilities: Object.fromEntries(labels.map((label, i) => [label, probabilities[i]])),
-    abstained: low < probabilities[1] && probabilities[1] < high,
+    abstained,
     ood: outputs.ood.data[0] > out_of_distribution.threshold,
   }),
 );

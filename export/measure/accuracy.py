@@ -41,8 +41,8 @@ def calibration(splits: Mapping[str, Split], temperature: float, multi_label: bo
             bins=tuple(Bin(*counted) for counted in metrics.reliability(labels, p)),
         )
 
-    helps = "it lowers the loss of validation scans that it was not fitted to"
-    helps_not = "no temperature lowers the loss of validation scans that it was not fitted to: probabilities stay"
+    helps = "it lowers the loss of scans that it was not fitted to"
+    helps_not = "no temperature lowers the loss of scans that it was not fitted to: probabilities stay"
     return Calibration(
         temperature=temperature,
         reason=helps_not if temperature == 1.0 else helps,

@@ -42,6 +42,11 @@ def _training(manifest: dict) -> list[str]:
             "The weights, the temperature and the thresholds were chosen on the test scans, as the paper does. "
             "The test figures are therefore too good, and nothing here shows how it does on unseen scans."
         )
+    if provenance.get("cross_validated"):
+        notes.append(
+            "The temperature and the threshold were chosen on the out-of-fold answers that its figures are of: what "
+            "depends on them, as sensitivity and calibration do, is somewhat too good. The AUC does not."
+        )
     if dataset.startswith("phantom-"):
         notes.append(f"{dataset} is synthetic: its figures show that the software works, nothing about patients.")
     notes.append(
@@ -96,7 +101,7 @@ def _inside(document: Document) -> list[str]:
     if calibration is None:
         notes.append("Its probabilities were not calibrated.")
     elif "test" in calibration.after and calibration.after["test"].ece > calibration.before["test"].ece:
-        notes.append("Its temperature, fitted on validation scans, makes the calibration of the test scans worse.")
+        notes.append("Its temperature makes the calibration of the test scans worse.")
     elif calibration.temperature == 1:
         notes.append(f"Its probabilities are those of the network, temperature 1: {clause(calibration.reason)}.")
     if manifest["input"].get("spacing"):

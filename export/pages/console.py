@@ -55,8 +55,9 @@ def print_document(document: Document) -> None:
         )
     if "sensitivity" in (test := document.operating["test"].figures):
         point = manifest["operating"]
+        where = "out of fold" if manifest["provenance"].get("cross_validated") else "on test"
         console.print(
-            f"Threshold {point['threshold']:.3f} ({point['rule']}): on test, sensitivity "
+            f"Threshold {point['threshold']:.3f} ({point['rule']}): {where}, sensitivity "
             f"{test['sensitivity'].value:.3f}, specificity {test['specificity'].value:.3f}.",
             soft_wrap=True,
         )

@@ -76,9 +76,9 @@ def rule(words: str) -> str:
     """How a threshold was chosen, from the manifest's short form of it (see `export.measure.operating.Rule`)."""
     wanted, equals, value = words.partition("=")
     if words == "youden":
-        return "the largest sum of sensitivity and specificity on validation scans (Youden's index)"
+        return "the largest sum of sensitivity and specificity (Youden's index)"
     if wanted == "sensitivity" and equals:
-        return f"the highest threshold that finds at least {percent(float(value))} of the positive validation scans"
+        return f"the highest threshold that finds at least {percent(float(value))} of the positive scans"
     if re.fullmatch(r"[0-9.]+(e-?[0-9]+)?", words):
         return "fixed beforehand"
     return clause(words)

@@ -46,8 +46,9 @@ def _about(document: Document | None) -> dict:
     counted = {split: caveats.positives(document, split) for split in ("val", "test")}
     on_test = document.manifest["provenance"].get("validated_on_test", False)
     titles = {"val": "Validation (the test scans)" if on_test else "Validation", "test": "Test"}
+    chosen_on = "test" if on_test else "validation"
     if document.manifest["provenance"].get("cross_validated"):
-        titles = {"test": "Out of fold"}
+        titles, chosen_on = {"test": "Out of fold"}, "out-of-fold"
     batches = sorted({batch for variant in document.variants for batch in variant.milliseconds})
     recommended = next((v for v in document.variants if v.recommended), None)
     whole_file = document.operating.get("test")
@@ -57,7 +58,7 @@ def _about(document: Document | None) -> dict:
         "manifest": document.manifest,
         "binary": caveats.binary(document.manifest),
         "titles": titles,
-        "chosen_on": "test" if on_test else "validation",
+        "chosen_on": chosen_on,
         "recommended": recommended,
         "area": measured.get("auc"),
         "whole": next((v.bytes for v in document.variants if v.precision == "fp32"), None),

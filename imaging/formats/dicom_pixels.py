@@ -37,6 +37,7 @@ _JPEG_LS = (uid.JPEGLSLossless, uid.JPEGLSNearLossless)
 _JPEG_2000 = frozenset(uid.JPEG2000TransferSyntaxes)  # those of high throughput as well
 #: Markers of JPEG and JPEG-LS behind which the size of the image stands.
 _FRAME_HEADERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
+_ALONE = {0x01, *range(0xD0, 0xD9)}
 #: How a compressed frame begins: the first markers of JPEG and JPEG-LS, and of JPEG 2000.
 _STARTS = (b"\xff\xd8", b"\xff\x4f")
 _JPEG_END = b"\xff\xd9"
@@ -169,6 +170,8 @@ def _check_frame(dataset: Dataset, index: int) -> None:
         allowed = _BEYOND * count
     else:
         claimed, allowed = _claimed_by_jpeg(frame), _BEYOND * count
+        if not claimed:
+            raise LiquidLensError("a compressed frame does not say how large it is; the file may be damaged.")
     if claimed > allowed:
         raise LiquidLensError("a compressed frame is far larger than the image that the header describes.")
 
@@ -181,7 +184,8 @@ def _claimed_by_jpeg(frame: bytes) -> int:
         if marker in _FRAME_HEADERS:
             rows, columns = (int.from_bytes(frame[where : where + 2]) for where in (at + 5, at + 7))
             return rows * columns * frame[at + 9]
-        at += 2 + length if marker != 0xFF else 1  # any number of 0xFF may stand before a marker
+        # Any number of 0xFF may stand before a marker, and some markers stand alone.
+        at += 1 if marker == 0xFF else 2 if marker in _ALONE else 2 + length
     return 0
 
 

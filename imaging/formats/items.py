@@ -54,7 +54,7 @@ def in_arrays(arrays: dict[str, Member], request: Request, axes: int) -> Collect
                     raise
                 continue
     of_one = axes + request.colour
-    lengths = {shape[0] for shape in shapes.values() if len(shape) == of_one + 1}
+    lengths = {shape[0] for shape in shapes.values() if len(shape) > of_one}
     parts = []
     for name, shape in shapes.items():
         if len(shape) == of_one + 1:

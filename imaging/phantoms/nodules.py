@@ -7,6 +7,7 @@ ones larger on average, so that size alone tells a part of the label.  Voxels ar
 """
 
 import csv
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -127,14 +128,15 @@ def write_series(folder: Path, nodule: Nodule, number: int) -> None:
     from pydicom.dataset import Dataset, FileMetaDataset
 
     folder.mkdir(parents=True, exist_ok=True)
-    series, study, frame = (uid.generate_uid(entropy_srcs=[what, str(number)]) for what in ("series", "study", "frame"))
+    own = [str(number), hashlib.sha256(nodule.pixels.tobytes()).hexdigest()]  # another set has other UIDs
+    series, study, frame = (uid.generate_uid(entropy_srcs=[what, *own]) for what in ("series", "study", "frame"))
     order = np.random.default_rng(number).permutation(len(nodule.pixels))
     for at, pixels in enumerate(nodule.pixels):
         slice_ = Dataset()
         slice_.file_meta = FileMetaDataset()
         slice_.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
         slice_.SOPClassUID = uid.CTImageStorage
-        slice_.SOPInstanceUID = uid.generate_uid(entropy_srcs=["slice", str(number), str(at)])
+        slice_.SOPInstanceUID = uid.generate_uid(entropy_srcs=["slice", *own, str(at)])
         slice_.StudyInstanceUID, slice_.SeriesInstanceUID, slice_.FrameOfReferenceUID = study, series, frame
         slice_.PatientID = slice_.PatientName = nodule.patient
         slice_.PatientBirthDate = slice_.PatientSex = slice_.StudyDate = slice_.StudyTime = ""

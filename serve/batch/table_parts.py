@@ -49,6 +49,9 @@ def _pieces(place: Place, budget: Budget, axes: int, colour: bool) -> Iterator[t
     if length == 0 and not is_told_elsewhere(place, length):
         yield place, 1
     numbers = range(length or 0)[place.first : place.end : place.step]
+    if 0 < len(numbers) <= SCANS:
+        yield place, len(numbers)  # to its end, wherever that is when it is read
+        return
     for first in range(0, len(numbers), SCANS):
         piece = numbers[first : first + SCANS]
         yield replace(place, first=piece.start, end=piece.stop), len(piece)

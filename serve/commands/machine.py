@@ -23,7 +23,7 @@ def bench(
     from liquidlens.serve.predict.predictor import SCANS
 
     memory.keep_freed()
-    beside = max(1, usable_cores() // threads)
+    beside = usable_cores()
     rows = measure(models, numbers(batch, int, "--batch"), threads, repeats, beside=beside)
     shown = [
         (
@@ -44,8 +44,8 @@ def bench(
     console.print(f"{counted(threads, 'CPU thread')}, {repeats} runs each, in turn.")
     if beside > 1:
         console.print(
-            f"Side by side: {beside} runs at once. `batch` runs its scans so, in batches of up to {SCANS}, or as "
-            "--batch-size and --threads say.",
+            f"Side by side: {beside} runs at once, each on one thread. `batch` runs its scans so, in batches of up to "
+            f"{SCANS}, or as --batch-size and --threads say.",
             soft_wrap=True,
         )
 

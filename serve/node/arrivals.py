@@ -18,7 +18,7 @@ from liquidlens.serve.node.settings import Node
 from liquidlens.serve.node.spool import Spool, hashed
 
 #: Why a series failed of which some images never came.
-CUT_OFF = "its sender was cut off, or announced more images, and the rest never came: send the series again"
+CUT_OFF = "its sender was cut off, an image was refused, or more were announced, and the rest never came: send it again"
 
 _NAMES = "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"
 
@@ -51,8 +51,8 @@ class Arrivals:
         self._lock = threading.RLock()
         self._began = time.monotonic()
         self._last: dict[str, float] = {}  # key -> when its last image came
-        # Who has not hung up -> the series that it brings -> which images of them were not kept.
-        self._senders: dict[Hashable, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+        self._senders: dict[Hashable, set[str]] = defaultdict(set)  # who has not hung up -> what it brings
+        self._lost: dict[str, set[str]] = defaultdict(set)  # key -> the images that were offered and not kept
 
     def take(self, file: Path, sender: Hashable, announced: int | None = None) -> Identity:
         """File an image that lies in `Spool.incoming`; when this returns it is on the disk and in the journal.
@@ -63,23 +63,24 @@ class Arrivals:
         """
         own = identify(file)
         with self._lock:
-            lost = self._senders[sender][own.key]
-            lost.add(own.image)
+            self._lost[own.key].add(own.image)
             own.check()
-            self.journal.arrive(own.key, own.study, own.series, announced or own.announced)
             if not self.spool.has_room(0):
+                self.journal.hold(own.key)
                 raise OSError("the disk is nearly full")
+            self.journal.arrive(own.key, own.study, own.series, announced or own.announced)
+            self._senders[sender].add(own.key)
             self.spool.add(file, own.key, own.image)
-            lost.discard(own.image)
+            self._lost[own.key].discard(own.image)
             self._last[own.key] = time.monotonic()
         return own
 
     def hung_up(self, sender: Hashable, properly: bool) -> None:
         """A sender brings no more; properly: it said so, and was not cut off."""
         with self._lock:
-            brought = self._senders.pop(sender, {})
+            brought = self._senders.pop(sender, set())
             if properly:
-                whole = {key for key, lost in brought.items() if all(self.spool.has(key, image) for image in lost)}
+                whole = {key for key in brought if all(self.spool.has(key, image) for image in self._lost[key])}
                 self.journal.let_go(whole.difference(*self._senders.values()))
 
     def due(self) -> list[str]:
@@ -104,8 +105,10 @@ class Arrivals:
         with self._lock:
             more = set(self.spool.images(key)) - set(judged)
             self.journal.move(key, old, "arriving" if more else new, "" if more else reason)
-            if not more and new != "failed":
-                self.spool.drop(key)
+            if not more:
+                self._lost.pop(key, None)
+                if new != "failed":
+                    self.spool.drop(key)
         return not more
 
     def recover(self) -> list[str]:

@@ -111,6 +111,10 @@ class Journal:
             elif known.whole:
                 self._change("UPDATE series SET whole=0 WHERE key=?", (key,))
 
+    def hold(self, key: str) -> None:
+        """An image of a series that is arriving could not be kept: it is not whole."""
+        self._change("UPDATE series SET whole=0 WHERE key=? AND state='arriving'", (key,))
+
     def let_go(self, keys: Iterable[str]) -> None:
         """Their sender has hung up, as it should."""
         for key in keys:

@@ -53,6 +53,7 @@ class Poller:
     def __init__(self, web: Web, tls: TLS | None, arrivals: Arrivals):
         self._web, self._arrivals, self._client = web, arrivals, client(web, tls)
         self._seen: dict[str, int] = {}  # key -> how many images there were
+        self._late: set[str] = set()  # the keys of series that could not be fetched: they come last
 
     def poll(self) -> int:
         """Look once, and fetch what is there; how many series that were.  Raises UnreachableError.
@@ -61,7 +62,7 @@ class Poller:
         """
         fetched = 0
         try:
-            for study, series, number in self._found():
+            for study, series, number in sorted(self._found(), key=lambda one: hashed(*one[:2]) in self._late):
                 key = hashed(study, series)
                 if self._seen.get(key) == number and not _has(self._arrivals.journal.find(key), number):
                     fetched += self._fetch(study, series, number)
@@ -84,6 +85,7 @@ class Poller:
     def _fetch(self, study: str, series: str, number: int) -> bool:
         sender, spool, key = object(), self._arrivals.spool, hashed(study, series)
         file = spool.incoming / f"{key}.dcm"
+        self._late.add(key)
         try:
             for image in self._client.iter_series(study, series, media_types=_AS_KEPT):
                 if not spool.has_room(0):
@@ -92,15 +94,18 @@ class Poller:
                     dcmwrite(file, image, enforce_file_format=True)
                 self._arrivals.take(file, sender, number)
                 file.unlink()  # what was filed is a link to it
-        except (requests.ConnectionError, requests.Timeout):
-            raise  # the archive is away, for all series
-        except (requests.RequestException, ValueError, LiquidLensError) as error:  # some of it quotes the image
+        except (requests.ConnectionError, requests.Timeout, UnreachableError):
+            raise  # the archive is away, or the disk full, for all series
+        except Exception as error:  # whatever pydicom raises of what was sent; some of it quotes the image
+            if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
+                raise  # of the disk
             why = str(error) if isinstance(error, LiquidLensError) else type(error).__name__
             logger.warning("series %s: it could not be fetched: %s", key, why)
             return False
         finally:
             file.unlink(missing_ok=True)
             self._arrivals.hung_up(sender, properly=True)
+        self._late.discard(key)
         return True
 
 

@@ -245,6 +245,19 @@ def test_the_card_runs_as_it_says():
     assert '["probabilities", "ood"]' in lines
 
 
+def test_a_cross_validated_model_has_no_validation_scans():
+    """Its card does not speak of any, and says what its figures were chosen on."""
+    provenance = {**manifest()["provenance"], "cross_validated": True}
+    found = document(manifest=manifest(provenance=provenance))
+    before, after = ({"test": of["test"]} for of in (found.calibration.before, found.calibration.after))
+    calibration = dataclasses.replace(found.calibration, before=before, after=after)
+    whole = dataclasses.replace(found, operating={"test": found.operating["test"]}, calibration=calibration)
+    for text in (model_card(whole), Page(audit_html(whole)).text):
+        assert "validation scans" not in text.replace("cross-validation", "")
+        assert "out-of-fold answers that its figures are of" in text
+    assert "all of its scans. Weights: those of the last epoch" in model_card(whole)
+
+
 def test_limits_follow_from_the_facts():
     usual = " ".join(caveats.limits(document()))
     for sentence in (
@@ -347,7 +360,7 @@ def test_charts_place_dots_by_value():
         (numbers.rule("0.5"), "fixed beforehand"),
         (
             numbers.rule("sensitivity=0.95"),
-            "the highest threshold that finds at least 95.0 % of the positive validation scans",
+            "the highest threshold that finds at least 95.0 % of the positive scans",
         ),
     ],
 )

@@ -115,6 +115,9 @@ def test_labels_beside_images_are_no_image(tmp_path):
     np.savez(tmp_path / "a.npz", test_images=PICTURES, **labels, single=PICTURES[0])
     found = scans_of(Place(str(tmp_path / "a.npz")), axes=2)
     assert items(found) == [*(f"test_images/{i}" for i in range(12)), "single"]
+    np.savez(tmp_path / "volumes.npz", test_images=np.zeros((12, 4, 5, 6)), **labels)
+    [none] = each(Place(str(tmp_path / "volumes.npz")), axes=2)
+    assert "its arrays hold no images" in sentence(none.read())
 
 
 @pytest.mark.parametrize("save_npz", [np.savez, np.savez_compressed])
@@ -302,7 +305,7 @@ def test_a_part_of_a_place(tmp_path):
             assert all(np.array_equal(a, b) for a, b in zip(pixels(found), PICTURES[wanted], strict=True))
     for first in range(3):
         [missing] = each(Place(str(tmp_path / "none.npy"), first=first, step=2), axes=2)
-        assert (missing.number, missing.of) == (first, 0)
+        assert (missing.number, missing.of) == (first, first + 1), "out of reach, and so every reader's to tell"
 
 
 def test_budgets(tmp_path):

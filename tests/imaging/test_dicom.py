@@ -369,7 +369,9 @@ def test_a_frame_larger_than_its_image_is_not_decoded(tmp_path, syntax, monkeypa
     if syntax == uid.JPEGLSLossless:
         frame.write(get_frame(compressed(np.zeros((600, 700), np.uint8), syntax).PixelData, 0))
     elif syntax == uid.JPEGBaseline8Bit:
-        Image.new("L", (700, 600)).save(frame, "JPEG")
+        whole = io.BytesIO()
+        Image.new("L", (700, 600)).save(whole, "JPEG")
+        frame.write(whole.getvalue()[:2] + b"\xff\xd0\xff\xff\x01" + whole.getvalue()[2:])  # markers that stand alone
     else:
         frame.write(encode_array(np.zeros((600, 700), np.uint8)))
     monkeypatch.setattr("liquidlens.imaging.formats.dicom_pixels.pixel_array", lambda *_, **__: pytest.fail("decoded"))

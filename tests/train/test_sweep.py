@@ -1,21 +1,23 @@
 """A learning-rate sweep: every combination once, a table and a picture."""
 
 import csv
+import resource
+import signal
 
 import pytest
 from PIL import Image
 
 from liquidlens.errors import LiquidLensError
-from liquidlens.files import growing
+from liquidlens.files import add_line, growing
 from liquidlens.train.loop import fit
 from liquidlens.train.run import RunFolder
 from liquidlens.train.studies import sweep
 
 
-def run(tmp_path, rates=(1e-3, 1e-2), epochs=1):
+def run(tmp_path, rates=(1e-3, 1e-2), epochs=1, out="sweep.csv"):
     changes = {"max_epochs": epochs, "subset": 100}
     options = {"recipe": "quick", "runs": tmp_path, "progress": False}
-    return sweep.sweep(["CNNExp4N1"], "phantom-vessel3d", rates, [0, 1], changes, tmp_path / "sweep.csv", **options)
+    return sweep.sweep(["CNNExp4N1"], "phantom-vessel3d", rates, [0, 1], changes, tmp_path / out, **options)
 
 
 def test_every_combination_once(tmp_path, monkeypatch):
@@ -38,8 +40,29 @@ def test_every_combination_once(tmp_path, monkeypatch):
     run(tmp_path)
     with pytest.raises(LiquidLensError, match=r"sweep\.csv holds another sweep"):
         run(tmp_path, epochs=2)
+    for other in (b"data,model\nphantom-vessel3d,1MLP-LSTM\n", b"patient,age\n", before.encode().replace(b"md5", b"")):
+        (tmp_path / "other.csv").write_bytes(other)
+        with pytest.raises(LiquidLensError, match=r"other\.csv holds another sweep"):
+            run(tmp_path, out="other.csv")
+        assert (tmp_path / "other.csv").read_bytes() == other
     with growing(tmp_path / "sweep.csv"), pytest.raises(LiquidLensError, match="another process is at work on it"):
         run(tmp_path)
+
+
+def test_a_full_disk_leaves_the_table_as_it_was(tmp_path):
+    path, before = tmp_path / "table.csv", "a,b\n1,2\n"
+    path.write_text(before)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        with growing(path) as table:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (40, limits[1]))
+            with pytest.raises(LiquidLensError, match=r"table\.csv: cannot be written"):
+                add_line(table, path, {"a": "x" * 60, "b": 1})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert path.read_text() == before
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,11 @@ class Origin:
     patient: str
     facts: "Facts"
 
+    @property
+    def listed(self) -> tuple[str, tuple[float, ...] | None]:
+        """What tells it from all others of its table, in which a scan may stand with several points."""
+        return self.path, self.facts.centre
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:

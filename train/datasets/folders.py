@@ -9,7 +9,7 @@ It is a table that nobody had to write: what is done with its rows, `train.datas
 
 from pathlib import Path
 
-from liquidlens.errors import LiquidLensError
+from liquidlens.errors import LiquidLensError, printable
 from liquidlens.imaging.formats.kinds import kind_by_content
 from liquidlens.imaging.read import kind_of
 from liquidlens.train.datasets.reading import Reading
@@ -52,7 +52,9 @@ def list_folder(folder: Path, reading: Reading) -> Listed:
                 what = "only files of unknown kinds" if others else "no images"
                 raise LiquidLensError(f"The class folder {path} has {what}.")
             split = SPLIT_NAMES[part.name.lower()] if has_splits else None
-            rows += [Row(s.relative_to(folder).as_posix(), "", s, (path.name,), split=split) for s in known]
+            for scan in known:
+                name = printable(scan.relative_to(folder).as_posix())  # names of files need not be text, and tables are
+                rows.append(Row(name, "", scan, (path.name,), split=split))
             unknown += [f"{file}: this kind of file cannot be read." for file in others]
         of_part[part] = {path.name for path in classes}
     every = set().union(*of_part.values())

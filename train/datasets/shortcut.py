@@ -40,7 +40,7 @@ def shortcut_of(dataset: Dataset) -> Shortcut | None:
     splits = [split for split in ("train", "val", "test") if split in dataset.origins]
     # Of a dataset that is trained on as a whole, all splits are the same scans; one scan may have several points.
     own = {
-        (origin.path, origin.facts.centre): (origin, label)
+        origin.listed: (origin, label)
         for s in splits
         for origin, label in zip(dataset.origins[s], dataset.labels[s], strict=True)
     }

@@ -78,7 +78,7 @@ def crossvalidate(
     folder = RunFolder(Path(runs) / planned.name)
     if folder.finished and set(folder.recipe().differences(planned)) <= FINAL:
         return folder
-    answers: dict[str, tuple[int, NDArray]] = {}
+    answers: Answers = {}
     epochs = []
     for fold in range(reading.folds):
         dataset, of_fold = resolved(fold)
@@ -88,7 +88,7 @@ def crossvalidate(
             train_on(dataset, of_fold, part, progress)
         epochs.append(part.metrics().best_epoch + 1)
         logits = logits_of(part.load_model("best"), of_fold, prepare(dataset.scans["test"], of_fold.input))
-        answers |= {o.path: (fold + 1, own) for o, own in zip(dataset.origins["test"], logits, strict=True)}
+        answers |= {o.listed: (fold + 1, own) for o, own in zip(dataset.origins["test"], logits, strict=True)}
         found = metrics.auc(dataset.labels["test"], metrics.probabilities(logits, whole.task == "multi-label"))
         say(f"Fold {fold + 1} of {reading.folds}: AUC {found:.3f} on {len(logits):,} scans, best epoch {epochs[-1]}.")
     folder.write_text(TABLE, as_csv(_rows(whole, answers)))
@@ -104,6 +104,10 @@ def crossvalidate(
         return _metrics(run, recorder, whole, last, tuple(epochs))
 
     return train_on(whole, last, folder, progress, conclude)
+
+
+#: What tells a scan from others (`Origin.listed`) -> the fold that tested it, from 1, and its logits there.
+Answers = dict[tuple[str, tuple[float, ...] | None], tuple[int, NDArray]]
 
 
 def out_of_fold(folder: RunFolder, recipe: RunRecipe) -> tuple[NDArray, NDArray, NDArray[np.str_]]:
@@ -125,12 +129,12 @@ def out_of_fold(folder: RunFolder, recipe: RunRecipe) -> tuple[NDArray, NDArray,
         raise LiquidLensError(f"{path} is damaged: {error}.") from error
 
 
-def _rows(whole: Dataset, answers: dict[str, tuple[int, NDArray]]) -> list[dict[str, str | float]]:
+def _rows(whole: Dataset, answers: Answers) -> list[dict[str, str | float]]:
     """A row for each scan: path, patient, fold, label, probabilities (before calibration) and logits."""
     multi_label = whole.task == "multi-label"
     rows: list[dict[str, str | float]] = []
     for origin, label in zip(whole.origins["train"], whole.labels["train"], strict=True):
-        fold, logits = answers[origin.path]
+        fold, logits = answers[origin.listed]
         probabilities = metrics.probabilities(logits[None], multi_label)[0]
         whose: dict[str, str | float] = {"path": origin.path, "patient": origin.patient, "fold": fold}
         rows.append(

@@ -150,12 +150,15 @@ def _check(search: Search, trials: int, out: Path, data_root) -> None:
         raise LiquidLensError(f"--out {out}: the name of a table ends in .csv.")
     if fixed := FIXED.intersection(search.over):
         raise LiquidLensError(f"--over {fixed.pop()}: it changes how trials are judged, not how they are trained.")
-    ends = [
-        (values.low, values.high) if isinstance(values, FloatDistribution) else values.choices
-        for values in search.over.values()
+    ends = {
+        field: (values.low, values.high) if isinstance(values, FloatDistribution) else values.choices
+        for field, values in search.over.items()
+    }
+    possible = [  # each value may fit by itself, and two of them not
+        search.settings(dict(zip(fields, values, strict=True)))
+        for fields in itertools.combinations(ends, min(2, len(ends)))
+        for values in itertools.product(*(ends[field] for field in fields))
     ]
-    # Each value may fit by itself, and two of them not.
-    possible = [search.settings(dict(zip(search.over, values, strict=True))) for values in itertools.product(*ends)]
     drawn = {(settings.subset, settings.validation_subset): settings for settings in possible}
     _first(search)
     for data in search.datasets:

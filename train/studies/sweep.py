@@ -17,7 +17,8 @@ from liquidlens.train.recipes import rule, settings_for
 from liquidlens.words import counted
 
 #: What makes a line of the table.
-KEY = ("data", "model", "recipe", "learning_rate", "seed")
+KEY = ("data", "data_md5", "model", "recipe", "learning_rate", "seed")
+FIGURES = ("val_accuracy", "test_accuracy", "epochs", "seconds")
 
 
 def sweep(
@@ -37,32 +38,30 @@ def sweep(
     LiquidLensError if the table is not a .csv, holds another sweep, or is another process's.
     """
     out, changes = Path(out), changes or {}
-    rules = _check(models, data, rates, seeds, changes, out, **options)
+    md5, rules = _check(models, data, rates, seeds, changes, out, **options)
     names = dict(zip(rules, dict.fromkeys(models), strict=True))
     with growing(out) as table:
-        finished = _finished(out, data, rules)
+        finished = _finished(out, (data, md5), rules)
         for seed, network, rate in itertools.product(seeds, names, rates):  # interrupted, it has seen all networks
-            key = (data, network, rules[network], f"{rate:g}", str(seed))
+            key = (data, md5, network, rules[network], f"{rate:g}", str(seed))
             if key in finished:
                 continue
             run = train(names[network], data, seed=seed, changes={**changes, "learning_rate": rate}, **options)
             metrics = run.metrics()
-            found = {
-                "val_accuracy": metrics.best.val["accuracy"],
-                "test_accuracy": metrics.best.test["accuracy"],
-                "epochs": metrics.epochs,
-                "seconds": metrics.seconds,
-            }
-            add_line(table, out, dict(zip(KEY, key, strict=True)) | found)
+            accuracies = (split["accuracy"] for split in (metrics.best.val, metrics.best.test))
+            line = (*key, *accuracies, metrics.epochs, metrics.seconds)
+            add_line(table, out, dict(zip((*KEY, *FIGURES), line, strict=True)))
     plot(out)
     return out
 
 
 def _check(
     models, data, rates, seeds, changes, out: Path, recipe=None, data_root=None, skip_bad=False, **others
-) -> dict[str, str]:
-    """Network by network, the rule but for the rate.  Raises LiquidLensError for whatever would end the sweep later,
-    after hours perhaps."""
+) -> tuple[str, dict[str, str]]:
+    """The data's MD5 and, network by network, the rule but for the rate.
+
+    Raises LiquidLensError for whatever would end the sweep later, after hours perhaps.
+    """
     if not (models and rates and seeds):
         raise LiquidLensError("A sweep needs at least one model, one learning rate and one seed.")
     if "learning_rate" in changes:
@@ -73,25 +72,29 @@ def _check(
         (model, rate): settings_for(model, recipe, {**changes, "learning_rate": rate})
         for model, rate in itertools.product(models, rates)
     }
-    dataset = load(data, data_root, skip_bad)
+    dataset = load(data, data_root, skip_bad, **{"reading": others["reading"]} if "reading" in others else {})
     if dataset.task == "pose":
         raise LiquidLensError("A sweep compares accuracies, and poses have none.")
-    fitting = {option: value for option, value in others.items() if option in ("flags", "size")}
+    fitting = {option: value for option, value in others.items() if option in ("flags", "size", "reading")}
     for model, seed in itertools.product(models, seeds):
         resolve(model, data, dataset, settings[model, rates[0]], seed, **fitting)
     flags, size = tuple(others.get("flags", ())), others.get("size")
-    return {str(Network(model, flags, size)): str(rule(settings_for(model, recipe, changes))) for model in models}
+    rules = {str(Network(model, flags, size)): str(rule(settings_for(model, recipe, changes))) for model in models}
+    return dataset.md5, rules
 
 
-def _finished(out: Path, data: str, rules: Mapping[str, str]) -> set[tuple[str, ...]]:
-    """What the table has, each as data, network, recipe, rate and seed.  Raises LiquidLensError if it is of other data,
-    or has one of these networks by another rule."""
+def _finished(out: Path, data: tuple[str, str], rules: Mapping[str, str]) -> set[tuple[str, ...]]:
+    """The keys of all lines that a table has.  Raises LiquidLensError if it is of other data, has one of these networks
+    by another rule, or is no sweep's."""
     with out.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+        reader = csv.DictReader(file)
+        rows, columns = list(reader), tuple(reader.fieldnames or ())
+    if columns not in ((), (*KEY, *FIGURES)):
+        raise LiquidLensError(f"{out} holds another sweep: remove it or name another --out.")
     for number, row in enumerate(rows, start=2):
         if None in row.values():
             raise LiquidLensError(f"{out}, line {number} is not whole: remove it.")
-        if row.get("data") != data or row.get("recipe") != rules.get(row["model"], row.get("recipe")):
+        if (row["data"], row["data_md5"]) != data or row["recipe"] != rules.get(row["model"], row["recipe"]):
             raise LiquidLensError(f"{out} holds another sweep: remove it or name another --out.")
     return {tuple(row[column] for column in KEY) for row in rows}
 

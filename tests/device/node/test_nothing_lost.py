@@ -157,6 +157,27 @@ def test_a_series_of_which_an_image_was_refused_waits_for_it(node, tmp_path):
     assert max(len(one.images) for one in running.journal.all_in("answered")) == len(slices)
 
 
+def test_an_image_that_was_refused_is_waited_for_whatever_other_associations_do(node, tmp_path):
+    running = node(idle=0.1)
+    slices = studies.ct(tmp_path / "ct")
+    for number, file in enumerate(slices):  # an association for each image, as some archives have it
+        running.spool._reserve = 2**62 if number == 2 else 0
+        association = associate(running.receiver.port)
+        assert association.send_c_store(file).Status == (0xA700 if number == 2 else 0)
+        association.release()
+    time.sleep(1)
+    assert running.journal.counts() == {"arriving": 1}
+    association = associate(running.receiver.port)
+    assert association.send_c_store(slices[2]).Status == 0
+    association.release()
+    wait(lambda: running.journal.counts() == {"answered": 1})
+    running.spool._reserve = 2**62
+    association = associate(running.receiver.port)
+    assert association.send_c_store(studies.xray(tmp_path / "xray.dcm")).Status == 0xA700
+    association.release()
+    assert running.journal.counts() == {"answered": 1}, "its sender has it, and nothing else is known of it"
+
+
 def test_an_image_whose_uid_is_none_leaves_its_series_incomplete_and_no_other(node, tmp_path):
     running = node(idle=0.1)
     arrivals, slices = running._arrivals, studies.ct(tmp_path / "ct")

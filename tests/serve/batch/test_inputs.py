@@ -72,6 +72,10 @@ def test_a_pattern_finds_folders_of_a_name_and_nothing_twice(folder, tmp_path):
     both = [f"{tmp_path}/study/s1/CT/a.npy", f"{tmp_path}/study/s2/CT/CT.npy"]
     assert places(tmp_path / "study" / "**" / "CT") == both == places(tmp_path / "study" / "*" / "CT")
     assert places(tmp_path / "study" / "**" / "CT*") == [f"{tmp_path}/study/CT.npy", *both]
+    (tmp_path / "study" / "s1" / "CT" / "deep").mkdir()
+    np.save(tmp_path / "study" / "s1" / "CT" / "deep" / "b.npy", np.zeros((3, 4, 5)))
+    found = [both[0], f"{tmp_path}/study/s1/CT/deep/b.npy", both[1]]
+    assert places(tmp_path / "study" / "**" / "CT" / "*") == found
 
 
 def test_items_and_arrays_are_taken_as_they_are_named(folder):

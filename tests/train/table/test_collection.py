@@ -1,5 +1,6 @@
 """What is found in one's own scans: values, patients, folds, shortcuts, and the page about them."""
 
+import os
 import re
 from pathlib import Path
 
@@ -214,6 +215,13 @@ def test_a_scan_with_several_points_counts_as_often_for_the_shortcut(tmp_path, m
     monkeypatch.setattr(shortcut_module, "shortcut", lambda facts, labels, patients: asked.append(labels))
     shortcut_of(dataset)
     assert np.bincount(asked[0]).tolist() == [32, 32]
+
+
+def test_names_of_files_need_not_be_text(tmp_path):
+    folder = in_classes(tmp_path / "set", {"x.png": COLOURS[..., 0]})
+    (Path(folder) / "a" / "patient00_x.png").rename(Path(folder) / "a" / os.fsdecode(b"patient00_\xff.png"))
+    dataset = datasets.load(folder)
+    assert "a/patient00_\\udcff.png" in {origin.path for split in datasets.SPLITS for origin in dataset.origins[split]}
 
 
 def test_a_set_that_mixes_images_and_volumes_is_reported(tmp_path):

@@ -12,7 +12,7 @@ from liquidlens.imaging.display import display_window, displayed
 from liquidlens.imaging.scan import Scan
 from liquidlens.imaging.storage import Storage, storage
 from liquidlens.train.datasets.cache import content_of
-from liquidlens.train.datasets.readers import read
+from liquidlens.train.datasets.readers import BUDGET, read
 from liquidlens.train.datasets.table.rows import Row
 
 
@@ -65,7 +65,7 @@ def facts_of(row: Row) -> Facts:
     another size or empty, and if the point lies outside."""
     try:
         scan = read(row.source)
-        stored = storage(row.source)
+        stored = storage(row.source, BUDGET)
         with reading(row.source, "folder" if row.source.is_dir() else None):
             content = content_of(row.source)
         mask = read(row.mask) if row.mask is not None else None

@@ -10,7 +10,7 @@ import pydantic
 from liquidlens.errors import LiquidLensError
 from liquidlens.imaging.storage import storage
 from liquidlens.train.datasets.cache import Cache, key_of, opened, state_of
-from liquidlens.train.datasets.readers import each
+from liquidlens.train.datasets.readers import BUDGET, each
 from liquidlens.train.datasets.table.facts import Facts, facts_of
 from liquidlens.train.datasets.table.rows import Row
 
@@ -77,7 +77,7 @@ def _with_patients(
     key = key_of("patients", [keys[i] for i in told])
     numbers = _numbers(cache.get(key), len(told))
     if numbers is None:
-        stored = (storage(rows[i].source) if i in known else facts.storage for i, facts in told.items())
+        stored = (storage(rows[i].source, BUDGET) if i in known else facts.storage for i, facts in told.items())
         patients = [one.patient or "" for one in stored]
         order = {patient: number for number, patient in enumerate(dict.fromkeys(filter(None, patients)), 1)}
         numbers = [order.get(patient) for patient in patients]

@@ -61,19 +61,20 @@ def _classes(collection: Collection, dataset: Dataset | None, why_not: str) -> S
     patients = [patient for patient, _ in collection.patients]
     members: dict[str, list[int]] = {"all": list(range(len(collection.rows)))}
     if dataset is not None:
-        place = {row.name: i for i, row in enumerate(collection.rows)}
-        members |= {split: [place[origin.path] for origin in dataset.origins[split]] for split in SPLITS}
+        rows = zip(collection.rows, collection.facts, strict=True)
+        place = {(row.name, facts.centre): i for i, (row, facts) in enumerate(rows)}
+        members |= {split: [place[origin.listed] for origin in dataset.origins[split]] for split in SPLITS}
 
     def counted(name: str, indices: list[int]) -> str:
         own = [i for i in indices if name in collection.rows[i].labels]
         return f"{len(own):,} ({len({patients[i] for i in own}):,})"
 
-    rows = tuple((name, *(counted(name, indices) for indices in members.values())) for name in names)
+    lines = tuple((name, *(counted(name, indices) for indices in members.values())) for name in names)
     total = ("together", *(f"{len(own):,} ({len({patients[i] for i in own}):,})" for own in members.values()))
     sentences = [f"{len(collection.rows):,} scans; in brackets patients."]
     if dataset is None:
         sentences.append(f"They cannot be trained on: {why_not}")
-    return Section("Classes", tuple(sentences), ("class", *members), (*rows, total), alarm=dataset is None)
+    return Section("Classes", tuple(sentences), ("class", *members), (*lines, total), alarm=dataset is None)
 
 
 def _values(collection: Collection, reading: Reading) -> Section:
