@@ -263,9 +263,7 @@ def document(**changes) -> facts.Document:
         golden={"model.onnx": {"logits": 2.0e-6}},
         manifest=manifest(),
         parity={"loop": loop, "unrolled": dataclasses.replace(loop, max_logit_difference=2.9e-6)},
-        calibration=facts.Calibration(
-            1.63, "lowers the loss of scans that it was not fitted to", before, after
-        ),
+        calibration=facts.Calibration(1.63, "lowers the loss of scans that it was not fitted to", before, after),
         operating={
             "val": facts.Operating(
                 {

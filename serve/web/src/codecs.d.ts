@@ -10,6 +10,8 @@ interface CodecDecoder {
   getEncodedBuffer(length: number): Uint8Array;
   getDecodedBuffer(): Uint8Array;
   getFrameInfo(): CodecFrame;
+  /** Of JPEG-LS alone: 0 if the samples of a pixel do not stand side by side. */
+  getInterleaveMode?(): number;
   decode(): void;
   delete(): void;
 }
@@ -32,6 +34,8 @@ declare module "@cornerstonejs/codec-libjpeg-turbo-8bit/decodewasmjs" {
 }
 declare module "jpeg-lossless-decoder-js" {
   export class Decoder {
+    /** The row that it has come to. */
+    readonly yLoc: number;
     readonly frame: { readonly precision: number; readonly dimX: number; readonly dimY: number; readonly numComp: number };
     decompress(jpeg: ArrayBuffer): ArrayBuffer;
   }

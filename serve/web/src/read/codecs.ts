@@ -3,6 +3,7 @@ import { Decoder as LosslessDecoder } from "jpeg-lossless-decoder-js";
 import charlsWasm from "@cornerstonejs/codec-charls/decodewasm?url";
 import jpegWasm from "@cornerstonejs/codec-libjpeg-turbo-8bit/decodewasm?url";
 import openjpegWasm from "@cornerstonejs/codec-openjpeg/decodewasm?url";
+import { joined } from "./bytes.ts";
 import { Refusal } from "./refusal.ts";
 
 /** One decoded frame: whole numbers of `bits` bits as they are stored, samples of one pixel side by side. */
@@ -42,10 +43,15 @@ export const decodeJpegLs: Decode = async (frame) => emscripten(await LOADED.cha
 export const decodeJpeg2000: Decode = async (frame) => emscripten(await LOADED.openjpeg(), frame);
 
 export const decodeLosslessJpeg: Decode = async (frame) => {
+  // The decoder does not tell that the bytes ended early, and loses a last value whose code ends with them: a byte more.
+  let end = frame.length;
+  while (end > 2 && frame[end - 1] === 0) end--;
+  if (!(frame[end - 2] === 0xff && frame[end - 1] === 0xd9)) end = frame.length + 2;
   const decoder = new LosslessDecoder();
-  const bytes = decoder.decompress(frame.slice().buffer);
+  const bytes = decoder.decompress(joined([frame.subarray(0, end - 2), Uint8Array.of(0, 0xff, 0xd9)]).buffer);
   const { precision, dimX, dimY, numComp } = decoder.frame;
   const values = precision > 8 ? new Uint16Array(bytes) : new Uint8Array(bytes);
+  if (decoder.yLoc < dimY || values.length !== dimX * dimY * numComp) throw new Error("no whole image");
   return { rows: dimY, columns: dimX, samples: numComp, bits: precision, values };
 };
 
@@ -104,7 +110,12 @@ function emscripten(decoderClass: new () => CodecDecoder, frame: Uint8Array): De
     const bytes = decoder.getDecodedBuffer().slice();
     const size = width * height * componentCount;
     if (!size || bytes.length < size * (bitsPerSample > 8 ? 2 : 1)) throw new Error("no whole image");
-    const values = bitsPerSample > 8 ? new Uint16Array(bytes.buffer, 0, size) : bytes.subarray(0, size);
+    if (bitsPerSample > 16) throw new Error("deeper than the decoder's numbers");
+    let values = bitsPerSample > 8 ? new Uint16Array(bytes.buffer, 0, size) : bytes.subarray(0, size);
+    if (componentCount > 1 && decoder.getInterleaveMode?.() === 0) {
+      const [planes, pixels] = [values, size / componentCount]; // one behind the other
+      values = planes.map((_, i) => planes[(i % componentCount) * pixels + Math.trunc(i / componentCount)]!);
+    }
     return { rows: height, columns: width, samples: componentCount, bits: bitsPerSample, values };
   } catch (error) {
     if (error instanceof Refusal) throw error;

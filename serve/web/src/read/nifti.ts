@@ -65,12 +65,15 @@ function headerOf(start: Uint8Array): Header {
   if (second && start.length < 540) throw new Error("no NIfTI header");
   const at = LAYOUTS[second ? 2 : 1];
   const view = new DataView(start.buffer, start.byteOffset, start.byteLength);
-  const little = view.getInt32(0, true) === (second ? 540 : 348);
+  // By the number of axes, and where that is 0 by the size of the header; as nibabel does, which mends the latter.
+  const told = second ? Number(view.getBigInt64(at.dim, true)) : view.getInt16(at.dim, true);
+  const little = told === 0 ? view.getInt32(0, false) !== (second ? 540 : 348) : told >= 1 && told <= 7;
   const short = (where: number) => view.getInt16(where, little);
   // What is 16 or 32 bits wide in NIfTI-1 is 64 in NIfTI-2.
   const whole = (where: number) => (second ? Number(view.getBigInt64(where, little)) : short(where));
   const real = (where: number) => (second ? view.getFloat64(where, little) : view.getFloat32(where, little));
   const code = (where: number) => (second ? view.getInt32(where, little) : short(where));
+  const form = (where: number) => (code(where) >= 0 && code(where) <= 5 ? code(where) : 0); // others say nothing
   const wide = second ? 8 : 4;
   const reals = (where: number, count: number) => Array.from({ length: count }, (_, i) => real(where + i * wide));
   const length = (axis: number) => whole(at.dim + (axis + 1) * (second ? 8 : 2));
@@ -80,20 +83,28 @@ function headerOf(start: Uint8Array): Header {
     magic: latin(second ? start.subarray(4, 8) : start.subarray(344, 348)),
     little,
     shape: Array.from({ length: axes }, (_, axis) => length(axis)),
-    pixdim: reals(at.pixdim, 4),
+    // Nor does a length that is none; the first of these numbers is a sign.
+    pixdim: reals(at.pixdim, 4).map((length, i) => (i === 0 ? length : length === 0 ? 1 : Math.abs(length))),
     datatype: short(at.type),
     intent: code(at.intent),
     offset: second ? Number(view.getBigInt64(at.offset, little)) : Math.trunc(real(at.offset)),
     slope: real(at.slope),
     inter: real(at.slope + wide),
     window: [real(at.cal + wide), real(at.cal)],
-    units: (second ? view.getInt32(at.units, little) : view.getUint8(at.units)) & 7,
-    qform: code(at.form),
-    sform: code(at.form + (second ? 4 : 2)),
+    units: unitOf(second ? view.getInt32(at.units, little) : view.getUint8(at.units)),
+    qform: form(at.form),
+    sform: form(at.form + (second ? 4 : 2)),
     quaternion: reals(at.quatern, 3),
     qoffset: reals(at.quatern + 3 * wide, 3),
     rows: [0, 1, 2].map((row) => reals(at.rows + row * 4 * wide, 4)),
   };
+}
+
+/** The unit of lengths, from both that of lengths and that of time. */
+function unitOf(both: number): number {
+  const lengths = ((both % 8) + 8) % 8;
+  if (lengths > 3 || ![0, 8, 16, 24, 32, 40, 48].includes(both - lengths)) throw new Error("units that are none");
+  return lengths;
 }
 
 /** Judge the header alone, before any voxel is read.  packed: bytes of the packed file, null if it is not packed. */

@@ -49,15 +49,15 @@ function colours(rgb: Stored, rows: number, columns: number, colour: boolean): F
 }
 
 function throughPalette(stored: Stored, data: DataSet): Stored {
-  const tables = TAG.palette.map((tag, i) => table(data, TAG.paletteDescriptor[i]!, tag));
+  const tables = TAG.palette.map((tag, i) => table(data, TAG.paletteDescriptor[i]!, tag, data));
   return Float32Array.from({ length: 3 * stored.length }, (_, i) => tables[i % 3]!(stored[Math.trunc(i / 3)]!));
 }
 
 function greys(stored: Stored, data: DataSet, index: number, inverse: boolean, colour: boolean): Frame {
   const transformation = macro(data, index, TAG.transformation);
   const rescaled = [TAG.slope, TAG.intercept].every((tag) => decimals(transformation, tag).length);
-  const rescale = modalityTransform(transformation);
-  let window = windowOf(macro(data, index, TAG.frameWindow));
+  const rescale = modalityTransform(transformation, data);
+  let window = windowOf(macro(data, index, TAG.frameWindow), data);
   const notes: string[] = [];
   const code = modality(data);
   const unit = (transformation.string(TAG.rescaleType) || "HU").trim();
@@ -84,10 +84,10 @@ function greys(stored: Stored, data: DataSet, index: number, inverse: boolean, c
  * The modality's table, or its slope and intercept, computed with 64 bits; of a blank table nothing is left, of a blank
  * slope or intercept what changes nothing.
  */
-function modalityTransform(transformation: DataSet): (value: number) => number {
+function modalityTransform(transformation: DataSet, data: DataSet): (value: number) => number {
   const item = transformation.elements[TAG.modalityTable]?.items?.[0]?.dataSet;
   if (item && [TAG.tableDescriptor, TAG.table].every((tag) => item.elements[tag]?.length)) {
-    return table(item, TAG.tableDescriptor, TAG.table);
+    return table(item, TAG.tableDescriptor, TAG.table, data);
   }
   const [slope, intercept] = [TAG.slope, TAG.intercept].map((tag) => {
     const [value] = decimals(transformation, tag);
@@ -98,13 +98,19 @@ function modalityTransform(transformation: DataSet): (value: number) => number {
   return (value) => value * (slope ?? 1) + (intercept ?? 0);
 }
 
+/** The lowest stored value that a table is for.  whole: the file, whose pixels are signed as it is where it does not say. */
+function firstOf(data: DataSet, descriptor: string, whole: DataSet): number | undefined {
+  const { vr } = data.elements[descriptor]!;
+  const isSigned = vr ? vr === "SS" : whole.uint16(TAG.signed) === 1;
+  return isSigned ? data.int16(descriptor, 1) : data.uint16(descriptor, 1);
+}
+
 /** A table of the header: what it makes of a stored value; values beyond its ends become those at the ends. */
-function table(data: DataSet, descriptor: string, values: string): (value: number) => number {
+function table(data: DataSet, descriptor: string, values: string, whole: DataSet): (value: number) => number {
   const element = data.elements[values];
   if (!element || !data.elements[descriptor]) throw new Refusal("a table of its colours or values is missing.");
   const entries = data.uint16(descriptor, 0) || 2 ** 16;
-  const isSigned = data.uint16(TAG.signed) === 1;
-  const first = isSigned ? data.int16(descriptor, 1)! : data.uint16(descriptor, 1)!;
+  const first = firstOf(data, descriptor, whole)!;
   const wide = element.length >= 2 * entries;
   if (element.length < entries) throw new Error("a table is shorter than it says");
   const bytes = data.byteArray as Uint8Array;
@@ -125,7 +131,7 @@ function storedRange(stored: Stored, data: DataSet): number[] {
 }
 
 /** The ends of the first window, or of the table that maps values for display (PS3.3, C.11.2). */
-function windowOf(voi: DataSet): [number, number] | null {
+function windowOf(voi: DataSet, data: DataSet): [number, number] | null {
   const centres = decimals(voi, TAG.windowCentre);
   const widths = decimals(voi, TAG.windowWidth);
   let ends: [number, number] | null = null;
@@ -137,7 +143,7 @@ function windowOf(voi: DataSet): [number, number] | null {
   } else {
     const item = voi.elements[TAG.windowTable]?.items?.[0]?.dataSet;
     const entries = item?.uint16(TAG.tableDescriptor, 0);
-    const first = item?.uint16(TAG.tableDescriptor, 1);
+    const first = item?.elements[TAG.tableDescriptor] && firstOf(item, TAG.tableDescriptor, data);
     if (entries !== undefined && first !== undefined) ends = [first, first + (entries || 2 ** 16) - 1];
   }
   return ends && ends.every(Number.isFinite) && ends[0] < ends[1] ? ends : null;

@@ -100,7 +100,7 @@ async function fromCompressed(data: DataSet, index: number, samples: number, pho
   const decoded = await decompressed(data, index, syntax, samples, photometric);
   const bits = [...JPEG_LS, ...JPEG_2000].includes(syntax) ? decoded.bits : data.uint16(TAG.stored)!;
   const values = fitted(decoded.values, bits, data.uint16(TAG.signed) === 1);
-  const inRgb = [...JPEG, ...JPEG_2000].includes(syntax);
+  const inRgb = JPEG.includes(syntax); // the decoder's own doing, as is that of JPEG 2000 where it is not YBR_FULL
   return photometric.startsWith("YBR_FULL") && !inRgb ? toRgb(values) : values;
 }
 
