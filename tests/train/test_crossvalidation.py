@@ -56,6 +56,21 @@ def test_every_scan_is_answered_once_by_a_model_that_has_not_seen_its_patient(ru
     assert all(float(row["p(benign)"]) + float(row["p(malignant)"]) == pytest.approx(1, abs=1e-5) for row in rows)
 
 
+def test_each_point_of_a_scan_has_an_answer_of_its_own(table, tmp_path):
+    header, *lines = table.read_text().splitlines()
+    points = table.with_name("points.csv")
+    rows = [f"{line},4,10,{column}" for line in lines for column in (8, 30)]
+    points.write_text("\n".join([f"{header},slice,row,column", *rows]) + "\n")
+    reading = Reading(folds=2, spacing=(2.0, 1.0, 1.0))
+    few = {"max_epochs": 1, "subset": 6}
+    folder = crossvalidate("CNNExp4N1", str(points), reading, "quick", 0, few, runs=tmp_path, progress=False)
+    answered = rows_of(folder.path / "out-of-fold.csv")
+    assert len(answered) == 2 * SCANS
+    pairs = list(zip(answered[::2], answered[1::2], strict=True))
+    assert all((one["path"], one["fold"]) == (other["path"], other["fold"]) for one, other in pairs)
+    assert all(one["logit 0"] != other["logit 0"] for one, other in pairs)
+
+
 def test_it_is_compared_by_the_answers_of_its_folds(run):
     found = answers_of(run.path)
     answers, labels = [], []
