@@ -8,7 +8,7 @@ import math
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from liquidlens.errors import LiquidLensError, unknown
 
@@ -93,7 +93,8 @@ def parse_budget(changes: Iterable[str], default: Budget = DEFAULT) -> Budget:
         unit = next((unit for unit in _UNITS if text.endswith(unit)), "")
         try:
             value = float(text.removesuffix(unit)) * _UNITS.get(unit, 1)
-            default = replace(default, **{name: value if limits[name] is float else int(value)})
+            limit: Any = value if limits[name] is float else int(value)
+            default = replace(default, **{name: limit})
         except (ValueError, OverflowError, LiquidLensError):
             raise LiquidLensError(
                 f"A limit is a number above 0, as in seconds=600 or file_bytes=8GiB, not {change!r}."

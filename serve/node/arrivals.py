@@ -37,7 +37,7 @@ class Identity(NamedTuple):
 
     def check(self) -> None:
         """Raises LiquidLensError if one of them is missing or no UID."""
-        for name, value in zip(_NAMES, self, strict=False):
+        for name, value in zip(_NAMES, (self.study, self.series, self.image), strict=True):
             if not uid.UID(value).is_valid:
                 raise LiquidLensError(f"an image: its {name} is missing or no UID.")
 

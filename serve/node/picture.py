@@ -55,8 +55,10 @@ def capture(answer: Answer, images: Sequence[Dataset], predictor: Predictor, sca
             patient_orientation=("L", "P"),
             transfer_syntax_uid=ExplicitVRLittleEndian,
         )
-        if not (scan.oriented and scan.pixels.ndim == 3):  # then its slices have no known or no axial directions
-            image.PatientOrientation = images[0].get("PatientOrientation", "") if scan.pixels.ndim == 2 else ""
+        if scan.pixels.ndim == 2:  # it lies as its original does
+            image.PatientOrientation = images[0].get("PatientOrientation") or []
+        elif not scan.oriented:
+            image.PatientOrientation = []
         image.ConversionType, image.BurnedInAnnotation = "WSD", "YES"
         if (source := _source(images, scan, occlusion.peak[0])) is not None:
             reference = Dataset()

@@ -49,8 +49,8 @@ def sweep(
             run = train(names[network], data, seed=seed, changes={**changes, "learning_rate": rate}, **options)
             metrics = run.metrics()
             accuracies = (split["accuracy"] for split in (metrics.best.val, metrics.best.test))
-            line = (*key, *accuracies, metrics.epochs, metrics.seconds)
-            add_line(table, out, dict(zip((*KEY, *FIGURES), line, strict=True)))
+            figures = (*accuracies, metrics.epochs, metrics.seconds)
+            add_line(table, out, dict(zip(KEY, key, strict=True)) | dict(zip(FIGURES, figures, strict=True)))
     plot(out)
     return out
 
