@@ -20,7 +20,7 @@ from liquidlens.models.front import Front
 from liquidlens.models.layers.four_directions import Sweep
 from liquidlens.train.datasets import Dataset, Scans
 from liquidlens.train.datasets.dataset import Placed
-from liquidlens.train.loop.fit import measure, raw_splits, splits
+from liquidlens.train.loop.fit import draw_subset, measure, raw_splits, splits
 from liquidlens.train.loop.prepare import feeds, tensors
 from liquidlens.train.run import RunFolder, RunRecipe, WeightsMetrics
 from liquidlens.train.studies.crossvalidation import out_of_fold
@@ -59,8 +59,8 @@ class Subject:
     figures: the run's, of the exported weights.  train, evaluated: the splits of its dataset, the latter ``val`` and
     ``test``.  judged: the same as far as the network has not seen them: of a cross-validated run, which has seen every
     scan, ``test`` alone, with the answers of its folds' models.  point: chosen on ``val``, or else on those.
-    ood_threshold: chosen on ``val``; where that is what the score was fitted to, by scores that were not.  operating:
-    figures at that point, by split of `judged`.
+    ood_threshold: chosen on ``val``, or of a cross-validated run on ``train``, each scan scored without its patient.
+    operating: figures at that point, by split of `judged`.
     """
 
     recipe: RunRecipe
@@ -101,10 +101,12 @@ def prepared(
     train, val, test = map(made_of, ("train", "val", "test"))
     score = ood.fit(train.activations)
     evaluated = judged = {"val": val, "test": test}
-    scores = score(val.activations)
+    scores, scored = score(val.activations), val
     if recipe.reading.whole:
         truths, logits, patients = out_of_fold(folder, recipe)
-        scores = _held_out(val.activations, patients)
+        settings = recipe.training
+        items = draw_subset(len(patients), settings.subset, settings.subset_seed) if settings.subset else slice(None)
+        scores, scored = _held_out(train.activations, patients[items]), train
         probabilities = metrics.probabilities(logits / figures.temperature, multi_label)
         judged = {"test": replace(test, labels=truths, logits=logits, probabilities=probabilities)}
         evaluated = {"val": val}  # precisions are compared on scans that it has seen
@@ -120,14 +122,12 @@ def prepared(
         model=CompleteModel(Front(recipe.input), network, figures.temperature, score, multi_label),
         point=point,
         operating={name: operating_figures(split, point, multi_label) for name, split in judged.items()},
-        ood_threshold=float(np.quantile(_in_file(scores, val.scans, Front(recipe.input)), ood.QUANTILE)),
+        ood_threshold=float(np.quantile(_in_file(scores, scored.scans, Front(recipe.input)), ood.QUANTILE)),
     )
 
 
 def _held_out(activations: Tensor, patients: NDArray[np.str_]) -> Tensor:
     """The scores (n,) of scans that a score was fitted to, each by one that is fitted to those of other patients."""
-    if len(patients) != len(activations):  # of a part of the scans
-        patients = np.arange(len(activations)).astype(str)
     parts = torch.from_numpy(np.unique(patients, return_inverse=True)[1] % PARTS)
     scores = torch.empty(len(activations))
     for part in parts.unique():

@@ -45,7 +45,7 @@ def _training(manifest: dict) -> list[str]:
     if provenance.get("cross_validated"):
         notes.append(
             "The temperature and the threshold were chosen on the out-of-fold answers that its figures are of: what "
-            "depends on them, as sensitivity and calibration do, is somewhat too good. The AUC does not."
+            "depends on them, as sensitivity and calibration do, is somewhat too good."
         )
     if dataset.startswith("phantom-"):
         notes.append(f"{dataset} is synthetic: its figures show that the software works, nothing about patients.")
@@ -101,7 +101,7 @@ def _inside(document: Document) -> list[str]:
     if calibration is None:
         notes.append("Its probabilities were not calibrated.")
     elif "test" in calibration.after and calibration.after["test"].ece > calibration.before["test"].ece:
-        notes.append("Its temperature makes the calibration of the test scans worse.")
+        notes.append("Its temperature makes the calibration of the scans it is tested on worse.")
     elif calibration.temperature == 1:
         notes.append(f"Its probabilities are those of the network, temperature 1: {clause(calibration.reason)}.")
     if manifest["input"].get("spacing"):

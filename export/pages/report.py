@@ -59,6 +59,7 @@ def _about(document: Document | None) -> dict:
         "binary": caveats.binary(document.manifest),
         "titles": titles,
         "chosen_on": chosen_on,
+        "tested_on": "out-of-fold" if chosen_on == "out-of-fold" else "test",
         "recommended": recommended,
         "area": measured.get("auc"),
         "whole": next((v.bytes for v in document.variants if v.precision == "fp32"), None),

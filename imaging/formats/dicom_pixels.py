@@ -5,6 +5,7 @@ file holds.
 """
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
@@ -37,7 +38,10 @@ _JPEG_LS = (uid.JPEGLSLossless, uid.JPEGLSNearLossless)
 _JPEG_2000 = frozenset(uid.JPEG2000TransferSyntaxes)  # those of high throughput as well
 #: Markers of JPEG and JPEG-LS behind which the size of the image stands.
 _FRAME_HEADERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
-_ALONE = {0x01, *range(0xD0, 0xD9)}
+#: The next marker with a length, as decoders look for it: other bytes are skipped, and markers that stand alone.
+_MARKER = re.compile(rb"\xff[^\xff\x00\x01\xd0-\xd8]")
+#: The data or the end of the image; and how many segments may stand in front of its size.
+_FRAME_ENDS, _SEGMENTS = {0xD9, 0xDA}, 10_000
 #: How a compressed frame begins: the first markers of JPEG and JPEG-LS, and of JPEG 2000.
 _STARTS = (b"\xff\xd8", b"\xff\x4f")
 _JPEG_END = b"\xff\xd9"
@@ -179,13 +183,14 @@ def _check_frame(dataset: Dataset, index: int) -> None:
 def _claimed_by_jpeg(frame: bytes) -> int:
     """How many numbers a JPEG or JPEG-LS image says that it holds (ISO 10918-1, B.2.2); 0 if it does not say."""
     at = 2  # behind the start of the image
-    while at + 10 <= len(frame) and frame[at] == 0xFF:
-        marker, length = frame[at + 1], int.from_bytes(frame[at + 2 : at + 4])
-        if marker in _FRAME_HEADERS:
-            rows, columns = (int.from_bytes(frame[where : where + 2]) for where in (at + 5, at + 7))
-            return rows * columns * frame[at + 9]
-        # Any number of 0xFF may stand before a marker, and some markers stand alone.
-        at += 1 if marker == 0xFF else 2 if marker in _ALONE else 2 + length
+    for _ in range(_SEGMENTS):
+        found = _MARKER.search(frame, at)
+        if found is None or (at := found.end()) + 8 > len(frame) or frame[at - 1] in _FRAME_ENDS:
+            break
+        if frame[at - 1] in _FRAME_HEADERS:
+            rows, columns = (int.from_bytes(frame[where : where + 2]) for where in (at + 3, at + 5))
+            return rows * columns * frame[at + 7]
+        at += int.from_bytes(frame[at : at + 2])
     return 0
 
 

@@ -120,8 +120,8 @@ class Inputs:
 
     def _matching(self, pattern: str) -> Iterator[Place]:
         """The places of what a pattern matches, each once: what lies in a folder that matches may match as well."""
-        parts = Path(pattern).parts
-        every = parts[-1] == "**" or parts[-2:] == ("**", "*")  # all that is in a folder does
+        parts = pattern.split(os.sep)
+        every = parts[-1] == "**" or parts[-2:] == ["**", "*"]  # all that is in a folder does
         walked: set[Path] = set()
         for path in sorted(glob.iglob(pattern, recursive=True)):
             if os.path.isdir(path):

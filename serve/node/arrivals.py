@@ -52,7 +52,8 @@ class Arrivals:
         self._began = time.monotonic()
         self._last: dict[str, float] = {}  # key -> when its last image came
         self._senders: dict[Hashable, set[str]] = defaultdict(set)  # who has not hung up -> what it brings
-        self._lost: dict[str, set[str]] = defaultdict(set)  # key -> the images that were offered and not kept
+        # Key -> the images that were offered and not kept, and when.
+        self._lost: dict[str, dict[str, float]] = defaultdict(dict)
 
     def take(self, file: Path, sender: Hashable, announced: int | None = None) -> Identity:
         """File an image that lies in `Spool.incoming`; when this returns it is on the disk and in the journal.
@@ -63,15 +64,19 @@ class Arrivals:
         """
         own = identify(file)
         with self._lock:
-            self._lost[own.key].add(own.image)
-            own.check()
-            if not self.spool.has_room(0):
-                self.journal.hold(own.key)
-                raise OSError("the disk is nearly full")
+            try:
+                own.check()
+                if not self.spool.has_room(0):
+                    raise OSError("the disk is nearly full")
+            except (LiquidLensError, OSError):
+                if not self.spool.has(own.key, own.image):
+                    self._lost[own.key][own.image] = time.monotonic()
+                    self.journal.hold(own.key)
+                raise
             self.journal.arrive(own.key, own.study, own.series, announced or own.announced)
             self._senders[sender].add(own.key)
             self.spool.add(file, own.key, own.image)
-            self._lost[own.key].discard(own.image)
+            self._lost[own.key].pop(own.image, None)
             self._last[own.key] = time.monotonic()
         return own
 
@@ -129,6 +134,11 @@ class Arrivals:
         """Remove images of series that failed long ago, and what a sender that was cut off left of one."""
         self.spool.forget_incoming(older=2 * self._node.silent_seconds)
         with self._lock:
+            arriving = {series.key for series in self.journal.all_in("arriving")}
+            recent = time.monotonic() - self._node.interrupted_seconds
+            for key in [key for key, lost in self._lost.items() if max(lost.values(), default=recent) <= recent]:
+                if key not in arriving:
+                    del self._lost[key]
             for series in self.journal.all_in("failed"):
                 if time.time() - series.since >= 86_400 * self._node.keep_days:
                     self.spool.drop(series.key)

@@ -112,7 +112,7 @@ class Journal:
                 self._change("UPDATE series SET whole=0 WHERE key=?", (key,))
 
     def hold(self, key: str) -> None:
-        """An image of a series that is arriving could not be kept: it is not whole."""
+        """An image of a series that is arriving, if it is, could not be kept: it is not whole."""
         self._change("UPDATE series SET whole=0 WHERE key=? AND state='arriving'", (key,))
 
     def let_go(self, keys: Iterable[str]) -> None:

@@ -53,39 +53,52 @@ class Poller:
     def __init__(self, web: Web, tls: TLS | None, arrivals: Arrivals):
         self._web, self._arrivals, self._client = web, arrivals, client(web, tls)
         self._seen: dict[str, int] = {}  # key -> how many images there were
-        self._late: set[str] = set()  # the keys of series that could not be fetched: they come last
+        self._late: dict[str, float] = {}  # key of a series that could not be fetched -> when: it comes last
 
     def poll(self) -> int:
         """Look once, and fetch what is there; how many series that were.  Raises UnreachableError.
 
         A series that cannot be fetched is logged, keeps no other waiting, and is tried again at the next look.
         """
-        fetched = 0
+        fetched, found, unanswered = 0, list[tuple[str, str, int]](), None
         try:
-            for study, series, number in sorted(self._found(), key=lambda one: hashed(*one[:2]) in self._late):
+            for modality in self._web.modality:
+                try:
+                    found += self._found(modality)
+                except (requests.RequestException, ValueError) as error:  # the others may be answered
+                    unanswered = error
+            for study, series, number in sorted(found, key=lambda one: self._late.get(hashed(*one[:2]), 0)):
                 key = hashed(study, series)
                 if self._seen.get(key) == number and not _has(self._arrivals.journal.find(key), number):
                     fetched += self._fetch(study, series, number)
                 self._seen[key] = number
+            if unanswered is not None:
+                raise unanswered
         except (requests.RequestException, ValueError) as error:  # what is no JSON is a ValueError
             raise UnreachableError(f"the archive does not answer ({type(error).__name__})") from error
         return fetched
 
-    def _found(self) -> Iterator[tuple[str, str, int]]:
+    def _found(self, modality: str) -> Iterator[tuple[str, str, int]]:
         since = time.strftime("%Y%m%d-", time.gmtime(time.time() - _DAY * self._web.days))
-        for modality in self._web.modality:
-            found = self._client.search_for_series(
-                fields=["NumberOfSeriesRelatedInstances"],
-                search_filters={"Modality": modality, **({"StudyDate": since} if self._web.days else {})},
-                get_remaining=True,
-            )
-            for one in map(Dataset.from_json, found):
-                yield str(one.StudyInstanceUID), str(one.SeriesInstanceUID), int(one.NumberOfSeriesRelatedInstances)
+        found = self._client.search_for_series(
+            fields=["NumberOfSeriesRelatedInstances"],
+            search_filters={"Modality": modality, **({"StudyDate": since} if self._web.days else {})},
+            get_remaining=True,
+        )
+        for one in map(Dataset.from_json, found):
+            names = "StudyInstanceUID", "SeriesInstanceUID", "NumberOfSeriesRelatedInstances"
+            study, series, number = (one.get(name) for name in names)
+            if number is None:
+                logger.warning(
+                    "series %s: the archive does not say how many images it has", hashed(str(study), str(series))
+                )
+            else:
+                yield str(study), str(series), int(number)
 
     def _fetch(self, study: str, series: str, number: int) -> bool:
         sender, spool, key = object(), self._arrivals.spool, hashed(study, series)
         file = spool.incoming / f"{key}.dcm"
-        self._late.add(key)
+        self._late[key] = time.monotonic()
         try:
             for image in self._client.iter_series(study, series, media_types=_AS_KEPT):
                 if not spool.has_room(0):
@@ -105,7 +118,7 @@ class Poller:
         finally:
             file.unlink(missing_ok=True)
             self._arrivals.hung_up(sender, properly=True)
-        self._late.discard(key)
+        del self._late[key]
         return True
 
 

@@ -255,7 +255,10 @@ def test_a_cross_validated_model_has_no_validation_scans():
     for text in (model_card(whole), Page(audit_html(whole)).text):
         assert "validation scans" not in text.replace("cross-validation", "")
         assert "out-of-fold answers that its figures are of" in text
+    assert "test scans" not in model_card(whole).partition("## Limits")[0]
     assert "all of its scans. Weights: those of the last epoch" in model_card(whole)
+    few = manifest(provenance={**provenance, "changes": {"subset": 40}})
+    assert "a subset of its scans." in model_card(dataclasses.replace(whole, manifest=few))
 
 
 def test_limits_follow_from_the_facts():

@@ -371,7 +371,8 @@ def test_a_frame_larger_than_its_image_is_not_decoded(tmp_path, syntax, monkeypa
     elif syntax == uid.JPEGBaseline8Bit:
         whole = io.BytesIO()
         Image.new("L", (700, 600)).save(whole, "JPEG")
-        frame.write(whole.getvalue()[:2] + b"\xff\xd0\xff\xff\x01" + whole.getvalue()[2:])  # markers that stand alone
+        # Markers that stand alone and stray bytes, which decoders skip.
+        frame.write(whole.getvalue()[:2] + b"\xff\xd0\0x\xff\xff\x01" + whole.getvalue()[2:])
     else:
         frame.write(encode_array(np.zeros((600, 700), np.uint8)))
     monkeypatch.setattr("liquidlens.imaging.formats.dicom_pixels.pixel_array", lambda *_, **__: pytest.fail("decoded"))

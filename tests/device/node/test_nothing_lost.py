@@ -178,6 +178,32 @@ def test_an_image_that_was_refused_is_waited_for_whatever_other_associations_do(
     assert running.journal.counts() == {"answered": 1}, "its sender has it, and nothing else is known of it"
 
 
+def test_what_is_there_already_is_not_missing_and_what_has_no_uid_is(node, tmp_path):
+    """Whoever brings it, and if it comes after all others."""
+    running = node(idle=2)
+    arrivals, slices = running._arrivals, studies.ct(tmp_path / "ct")
+    for file in slices:
+        arrivals.take(copied(running, file), "one")
+    arrivals.hung_up("one", properly=True)
+    running.spool._reserve = 2**62
+    with pytest.raises(OSError, match="nearly full"):
+        arrivals.take(copied(running, slices[1]), "two")
+    arrivals.hung_up("two", properly=True)
+    running.spool._reserve = 0
+    wait(lambda: running.journal.counts() == {"answered": 1})
+    xray = studies.xray(tmp_path / "xray.dcm")
+    arrivals.take(copied(running, xray), "three")
+    arrivals.hung_up("three", properly=True)
+    broken = pydicom.dcmread(xray)
+    broken.SOPInstanceUID = "1.2.03.4"
+    broken.save_as(running.spool.incoming / "broken.dcm")
+    with pytest.raises(LiquidLensError):
+        arrivals.take(running.spool.incoming / "broken.dcm", "four")
+    arrivals.hung_up("four", properly=True)
+    time.sleep(3)
+    assert running.journal.counts() == {"answered": 1, "arriving": 1}
+
+
 def test_an_image_whose_uid_is_none_leaves_its_series_incomplete_and_no_other(node, tmp_path):
     running = node(idle=0.1)
     arrivals, slices = running._arrivals, studies.ct(tmp_path / "ct")

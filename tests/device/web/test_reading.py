@@ -492,6 +492,9 @@ def test_lossless_jpeg_to_its_last_pixel_and_not_beyond(reader, tmp_path, side):
         assert assert_same_file(reader, path)
     noise = np.random.default_rng(0).integers(0, 4096, (64, 64)).astype(np.uint16)
     frame = lossless_jpeg(noise)
+    for less in (2, 3, 4):  # the end marker, and some of the data
+        short = as_frame(noise, uid.JPEGLosslessSV1, frame[:-less], tmp_path / "short.dcm", BitsStored=12, HighBit=11)
+        assert "cannot be decoded" in read_in_browser(reader, {short.name: short.read_bytes()})
     cut = as_frame(
         noise, uid.JPEGLosslessSV1, frame[: len(frame) // 2], tmp_path / "cut.dcm", BitsStored=12, HighBit=11
     )

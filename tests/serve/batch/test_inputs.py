@@ -76,6 +76,10 @@ def test_a_pattern_finds_folders_of_a_name_and_nothing_twice(folder, tmp_path):
     np.save(tmp_path / "study" / "s1" / "CT" / "deep" / "b.npy", np.zeros((3, 4, 5)))
     found = [both[0], f"{tmp_path}/study/s1/CT/deep/b.npy", both[1]]
     assert places(tmp_path / "study" / "**" / "CT" / "*") == found
+    everything = places(tmp_path / "study")
+    for pattern in ("**/", "**/*/", "**", "*"):
+        assert set(places(f"{tmp_path}/study/{pattern}")) <= set(everything), pattern
+    assert places(f"{tmp_path}/study/**/") == everything
 
 
 def test_items_and_arrays_are_taken_as_they_are_named(folder):

@@ -15,6 +15,9 @@ export interface Decoded {
   readonly values: Uint8Array | Uint16Array | Uint32Array;
 }
 
+/** So many segments may stand in front of the size of a JPEG. */
+const SEGMENTS = 10_000;
+
 type Decode = (frame: Uint8Array) => Promise<Decoded>;
 
 const LOADED = {
@@ -43,10 +46,10 @@ export const decodeJpegLs: Decode = async (frame) => emscripten(await LOADED.cha
 export const decodeJpeg2000: Decode = async (frame) => emscripten(await LOADED.openjpeg(), frame);
 
 export const decodeLosslessJpeg: Decode = async (frame) => {
-  // The decoder does not tell that the bytes ended early, and loses a last value whose code ends with them: a byte more.
   let end = frame.length;
   while (end > 2 && frame[end - 1] === 0) end--;
-  if (!(frame[end - 2] === 0xff && frame[end - 1] === 0xd9)) end = frame.length + 2;
+  if (!(frame[end - 2] === 0xff && frame[end - 1] === 0xd9)) throw new Error("the image has no end");
+  // The decoder does not tell that the bytes ended early, and loses a last value whose code ends with them: a byte more.
   const decoder = new LosslessDecoder();
   const bytes = decoder.decompress(joined([frame.subarray(0, end - 2), Uint8Array.of(0, 0xff, 0xd9)]).buffer);
   const { precision, dimX, dimY, numComp } = decoder.frame;
@@ -58,15 +61,20 @@ export const decodeLosslessJpeg: Decode = async (frame) => {
 /** Rows, columns and samples that a JPEG, of any kind but JPEG 2000, says it has; undefined where it does not say. */
 export function sizeOfJpeg(frame: Uint8Array): [number, number, number] | undefined {
   const view = new DataView(frame.buffer, frame.byteOffset, frame.byteLength);
-  for (let at = 2; at + 9 < frame.length && frame[at] === 0xff; ) {
+  for (let at = 2, segments = 0; segments < SEGMENTS; ) {
+    at = frame.indexOf(0xff, at);
+    if (at < 0 || at + 9 >= frame.length) return undefined;
     const marker = frame[at + 1]!;
     const isFrame = marker === 0xf7 || (marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker));
     if (isFrame) return [view.getUint16(at + 5), view.getUint16(at + 7), frame[at + 9]!];
-    // As decoders do: bytes that fill up to a marker are skipped, and some markers stand alone.
-    if (marker === 0) return undefined;
+    if (marker === 0xd9 || marker === 0xda) return undefined; // the end, or the data
+    // As decoders do: other bytes are skipped, and some markers stand alone.
     if (marker === 0xff) at += 1;
-    else if (marker === 1 || (marker >= 0xd0 && marker <= 0xd7)) at += 2;
-    else at += 2 + view.getUint16(at + 2);
+    else if (marker <= 1 || (marker >= 0xd0 && marker <= 0xd8)) at += 2;
+    else {
+      at += 2 + view.getUint16(at + 2);
+      segments++;
+    }
   }
   return undefined;
 }
