@@ -150,3 +150,16 @@ def vessel(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("vessel") / "vessel.nii.gz"
     nibabel.save(nibabel.Nifti1Image(pixels.transpose(2, 1, 0), np.diag([-0.5, -0.5, 0.7, 1.0])), path)
     return path
+
+
+@pytest.fixture(scope="module")
+def reader(browser, site_folder):
+    """A page whose worker reads files, without a person."""
+    host = Host(site_folder)
+    host.start()
+    page = browser.new_page()
+    page.goto(host.address)
+    loaded(page)
+    yield page
+    page.close()
+    host.stop()
