@@ -83,7 +83,7 @@ _UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 def parse_budget(changes: Iterable[str], default: Budget = DEFAULT) -> Budget:
     """The default budget with changes such as ``seconds=600`` and ``file_bytes=8GiB``.
 
-    Raises LiquidLensError for an unknown limit, and for what is no number above 0.
+    Raises LiquidLensError for an unknown limit, and for what is no such number.
     """
     limits = {limit.name: limit.type for limit in fields(Budget)}
     for change in changes:
@@ -97,7 +97,8 @@ def parse_budget(changes: Iterable[str], default: Budget = DEFAULT) -> Budget:
             default = replace(default, **{name: limit})
         except (ValueError, OverflowError, LiquidLensError):
             raise LiquidLensError(
-                f"A limit is a number above 0, as in seconds=600 or file_bytes=8GiB, not {change!r}."
+                f"A limit is a number above 0, of seconds one that a clock can wait for, as in seconds=600 or "
+                f"file_bytes=8GiB, not {change!r}."
             ) from None
     return default
 

@@ -131,7 +131,8 @@ class Arrivals:
         return [series.key for series in self.journal.all_in("complete")]
 
     def sweep(self) -> None:
-        """Remove images of series that failed long ago, and what a sender that was cut off left of one."""
+        """Remove images of series that failed long ago and what senders that were cut off left of one, and forget what
+        was refused of series of which nothing came since."""
         self.spool.forget_incoming(older=2 * self._node.silent_seconds)
         with self._lock:
             arriving = {series.key for series in self.journal.all_in("arriving")}

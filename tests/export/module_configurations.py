@@ -233,3 +233,23 @@ def make(name: str) -> nn.Module:
             if parameter.requires_grad:
                 parameter += 0.1 * torch.rand_like(parameter)
     return module.eval()
+
+
+class Beside(nn.Module):
+    """A layer of ncps behind what else there may be in a module."""
+
+    def __init__(self, *others, scale=None):
+        super().__init__()
+        self.others = nn.Sequential(*others)
+        self.layer = CfC(FEATURES, 6)
+        self.scale = scale
+
+    def forward(self, x):
+        for other in self.others:
+            x = other(x.transpose(1, 2)[..., None])[..., 0].transpose(1, 2) if _is_2d(other) else other(x)
+            x = x[0] if isinstance(x, tuple) else x
+        return self.layer(x if self.scale is None else x @ self.scale)[0]
+
+
+def _is_2d(module):
+    return isinstance(module, nn.Conv2d | nn.BatchNorm2d)
