@@ -161,14 +161,14 @@ def test_an_image_that_was_refused_is_waited_for_whatever_other_associations_do(
     running = node(idle=0.1)
     slices = studies.ct(tmp_path / "ct")
     for number, file in enumerate(slices):  # an association for each image, as some archives have it
-        running.spool._reserve = 2**62 if number == 2 else 0
+        running.spool._reserve = 0 if number else 2**62  # the first: a pause after it may be longer than `idle`
         association = associate(running.receiver.port)
-        assert association.send_c_store(file).Status == (0xA700 if number == 2 else 0)
+        assert association.send_c_store(file).Status == (0 if number else 0xA700)
         association.release()
     time.sleep(1)
     assert running.journal.counts() == {"arriving": 1}
     association = associate(running.receiver.port)
-    assert association.send_c_store(slices[2]).Status == 0
+    assert association.send_c_store(slices[0]).Status == 0
     association.release()
     wait(lambda: running.journal.counts() == {"answered": 1})
     running.spool._reserve = 2**62
