@@ -91,6 +91,8 @@ CASES = {
     "LTC, AutoNCP(32, 4)": Case(lambda: WithState(LTC(FEATURES, wiring())), 32),
     "LTC, NCP of 28": Case(lambda: WithState(LTC(FEATURES, NCP(10, 10, 8, 6, 6, 4, 6))), 28),
     "LTC, 32 units": Case(lambda: WithState(LTC(FEATURES, 32)), 32),
+    "LTC, 64 units": Case(lambda: WithState(LTC(FEATURES, 64)), 64),
+    "LTC, AutoNCP(128, 8)": Case(lambda: WithState(LTC(FEATURES, AutoNCP(128, 8, seed=22222))), 128),
     "LTC, mixed": Case(lambda: Mixed(LTC(FEATURES, wiring(), mixed_memory=True)), 32, kind="mixed"),
     "LTC, time spans": Case(lambda: Timed(LTC(FEATURES, wiring())), 32, kind="timed"),
     "LTCCell": Case(lambda: OfCell(LTCCell(wiring(), FEATURES)), 32, (FEATURES,)),

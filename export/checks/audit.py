@@ -173,7 +173,9 @@ def _fit(tables: dict[str, NDArray], wiring: Wiring) -> bool:
     """Whether the tables of an LTC are of the shapes that `models.layers.liquid.Folded` has for so many neurons."""
     units = len(wiring.neurons)
     gain, weight, sensory = (tables[name].shape for name in ("gain", "weight", "sensory_weight"))
-    return gain[:1] == (units,) and weight == (gain[-1], 2 * units) and len(sensory) == 3 and sensory[1] == 2
+    by_synapse = gain[:1] == (units,) and weight == (gain[-1], 2 * units)
+    of_pairs = gain == (units, units) and weight == (2, units, units)
+    return (by_synapse or of_pairs) and len(sensory) == 3 and sensory[1] == 2
 
 
 def _bytes_by_class(proto: onnx.ModelProto, initializers: tuple[Initializer, ...], total: int) -> dict[str, int]:

@@ -31,13 +31,16 @@ def missing(wiring: Wiring, tables: dict[str, NDArray]) -> Iterator[str]:
 
     tables: ``gain``, ``weight`` and ``sensory_weight`` of `models.layers.liquid.Folded`.
     """
-    units = len(wiring.neurons)
-    strength = tables["weight"][:, units:]  # (synapses, units) the part that is w alone
-    found = Counter(
-        (int(np.abs(gain).argmax()), int(w.argmax()))
-        for gain, w in zip(tables["gain"].T, strength, strict=True)
-        if w.any()
-    )
+    units, weight = len(wiring.neurons), tables["weight"]
+    if weight.ndim == 3:  # of all pairs of neurons
+        found = Counter((int(source), int(target)) for source, target in np.argwhere(weight[1]))
+    else:
+        strength = weight[:, units:]  # (synapses, units) the part that is w alone
+        found = Counter(
+            (int(np.abs(gain).argmax()), int(w.argmax()))
+            for gain, w in zip(tables["gain"].T, strength, strict=True)
+            if w.any()
+        )
     for source, target in (Counter(pairs(wiring)) - found).elements():
         yield (
             f"{wiring.layer}: the synapse from neuron {source} ({TYPES[wiring.neurons[source]]}) to neuron {target} "

@@ -14,7 +14,8 @@ both sums over dense (source, unit) matrices times a 0/1 mask.  Here only the sy
 
 :class:`LTC` reads its live parameters anew in every call; `models.layers.synapses` evaluates them, with derivatives
 worked out by hand.  `models.layers.folded_ltc.FoldedLTC` holds tables of :func:`fold` as buffers and is what the
-exporter sees: each ODE unfold is two small matrix products there.  A test holds the two together.
+exporter sees: each ODE unfold is two small matrix products there, or, of many synapses, products by element.  A test
+holds the two together.
 """
 
 from typing import NamedTuple
@@ -68,6 +69,7 @@ class Folded(NamedTuple):
     sensory_offset: Tensor  # (targets, fan_in, 1)
     sensory_weight: Tensor  # (targets, 2, fan_in) w * erev, and w
     row_of_unit: Tensor  # see Wires
+    # Of the recurrent synapses, or as `all_pairs`: (units, units), the same, and (2, units, units), from unit to unit.
     gain: Tensor  # (units, synapses) sigma, in the row of the unit where the synapse starts
     offset: Tensor  # (synapses,) -sigma * mu
     weight: Tensor  # (synapses, 2 * units) w * erev, and w, in the columns of the unit where the synapse ends
@@ -159,6 +161,19 @@ def fold(cell: LTCCell, wires: Wires) -> Folded:
         output_gain=tables.output_gain,
         output_offset=tables.output_offset,
     )
+
+
+def all_pairs(folded: Folded, wires: Wires) -> Folded:
+    """The recurrent synapses in tables (from unit, to unit), where 0 stands for those that do not exist."""
+    units = len(folded.capacity)
+    ends = wires.source, wires.target
+    number = torch.arange(len(folded.offset), device=folded.offset.device)
+    table = folded.offset.new_zeros(4, units, units)
+    table[0][ends] = folded.gain[wires.source, number]
+    table[1][ends] = folded.offset
+    table[2][ends] = folded.weight[number, wires.target]
+    table[3][ends] = folded.weight[number, units + wires.target]
+    return folded._replace(gain=table[0], offset=table[1], weight=table[2:])
 
 
 def drive_of(steps: Tensor, tables: Live) -> Tensor:

@@ -19,6 +19,7 @@ from liquidlens.export.complete.wiring import wirings
 from liquidlens.export.facts import FileAudit
 from liquidlens.export.graph import provenance
 from liquidlens.manifest import KEY, Wiring
+from liquidlens.models.layers import folded_ltc
 from liquidlens.models.papers.hse2024 import TABLE_1
 from liquidlens.serve.predict import pretrained
 from liquidlens.serve.predict.predictor import Predictor
@@ -116,6 +117,28 @@ def test_a_dropped_synapse_is_named(liquid_bundle, tmp_path):
         liquid_bundle, tmp_path, lambda g: replace(g, f"{LAYER}.sensory_weight", lambda w: w * (np.arange(218) < 217))
     )
     assert any("sensory synapses, its wiring has 2400" in problem for problem in found.problems)
+
+
+def test_a_dropped_synapse_of_all_pairs_is_named(liquid_run, tmp_path, monkeypatch):
+    """As layers of many synapses are stored."""
+    monkeypatch.setattr(folded_ltc, "MANY", 0)
+    monkeypatch.setattr(folded_ltc, "LARGE", 0)
+    bundle = export.export(liquid_run.path, tmp_path / "bundle", export.Options(profiles=("step",), precisions=()))
+    assert audit(bundle.model).problems == ()
+    wiring = bundle.manifest.wiring[0]
+    source, target = pairs(wiring)[5]
+
+    def drop(weight):
+        assert weight.shape == (2, 21, 21)
+        assert np.count_nonzero(weight[1]) == len(pairs(wiring))
+        weight[1, source, target] = 0
+        return weight
+
+    found = changed(bundle, tmp_path, lambda g: replace(g, f"{LAYER}.weight", drop))
+    assert f"the synapse from neuron {source} (" in found.problems[1]
+    assert f"to neuron {target} (" in found.problems[1]
+    found = changed(bundle, tmp_path, lambda g: replace(g, f"{LAYER}.weight", lambda weight: weight[:, :20]))
+    assert f"{LAYER}: its tables are cut." in found.problems
 
 
 def test_missing_initializers_and_other_nodes_are_named(liquid_bundle, tmp_path):
