@@ -19,6 +19,7 @@ from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittle
 from liquidlens.imaging.phantoms import chest_xray, nodules
 
 if TYPE_CHECKING:
+    from gradio_client import Client
     from playwright.sync_api import Browser
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -44,11 +45,19 @@ def ask(address: str, path: str, method: str = "GET", body=None, **headers) -> t
     return response, content
 
 
+def visitor(address: str) -> "Client":
+    """Who calls the page's named functions, and waits as long as a busy machine needs."""
+    from gradio_client import Client
+
+    return Client(address, verbose=False, httpx_kwargs={"timeout": 60})
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator["Browser"]:
     """Chromium, for one module: Playwright keeps a loop in this thread, beside which no other can run."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=60_000)
     if not CHROMIUM.exists():
         pytest.skip(f"needs a browser: {CHROMIUM}")
     with sync_playwright() as playwright:
@@ -108,7 +117,7 @@ def server(model: Path) -> Iterator[Callable[..., str]]:
     yield start
     for server, thread in running:
         server.should_exit = True
-        thread.join(20)
+        thread.join(120)
         assert not thread.is_alive()
 
 

@@ -10,6 +10,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import anyio
@@ -289,7 +290,7 @@ def test_the_command_serves_until_it_is_told_to_stop(model, tmp_path, number, ho
 def test_a_stop_while_it_starts_leaves_nothing(model, tmp_path):
     process = start(model, "--port", 0, TMPDIR=str(tmp_path))
     while process.poll() is None and not list(tmp_path.iterdir()):  # until the folder for uploads is there
-        pass
+        time.sleep(0.01)
     process.terminate()
     _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (0, "")

@@ -26,7 +26,7 @@ from liquidlens.serve.predict.predictor import Predictor
 from liquidlens.serve.server.codec import HEADER_LENGTH
 from tests.attacks.attack import SECRET, Attack, Refused, corpus
 from tests.attacks.corpus.names import SCRIPT
-from tests.device.conftest import ask
+from tests.device.conftest import ask, visitor
 
 #: Those that are one file, as uploads are; a page sends no folders, and nobody can name a file of the server.  All of
 #: them take minutes: by default it is every sixth, with LIQUIDLENS_ATTACKS=all each (`make attacks`).
@@ -42,7 +42,7 @@ def address(server) -> str:
 
 @pytest.fixture(scope="module")
 def client(address) -> Client:
-    return Client(address, verbose=False)
+    return visitor(address)
 
 
 @pytest.fixture(scope="module")

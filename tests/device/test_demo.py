@@ -38,11 +38,15 @@ from liquidlens.serve.predict.predictor import Predictor
 from liquidlens.serve.predict.pretrained import name_of
 from liquidlens.serve.server import app
 from liquidlens.serve.settings import SERVED
+from tests.device.conftest import visitor
+
+#: Who waits as long as a busy machine needs.
+patient = httpx.Client(timeout=60)
 
 
 @pytest.fixture(scope="module")
 def client(server) -> Client:
-    return Client(server(), verbose=False)
+    return visitor(server())
 
 
 @pytest.fixture(scope="module")
@@ -115,8 +119,8 @@ def test_files_of_the_server_cannot_be_named(client, file, model):
     """A path that is no upload is refused, even one that the server can read; else it would be read and deleted."""
     call = f"{client.src}gradio_api/call/predict_volume"
     own = {"path": str(file), "meta": {"_type": "gradio.FileData"}}
-    event = httpx.post(call, json={"data": [[own], name_of(model), ""]}).json()["event_id"]
-    assert "event: error" in httpx.get(f"{call}/{event}").text
+    event = patient.post(call, json={"data": [[own], name_of(model), ""]}).json()["event_id"]
+    assert "event: error" in patient.get(f"{call}/{event}").text
     assert file.exists()
 
 
@@ -278,9 +282,9 @@ def test_a_closed_page_is_forgotten(server):
     holder = server.applications[-1].state.page.state_holder
     with ExitStack() as stays, ExitStack() as goes:
         for name, stack in (("stays", stays), ("goes", goes)):
-            beats = stack.enter_context(httpx.stream("GET", f"{address}/gradio_api/heartbeat/{name}"))
+            beats = stack.enter_context(patient.stream("GET", f"{address}/gradio_api/heartbeat/{name}"))
             call = {"data": [], "session_hash": name}
-            assert httpx.post(f"{address}/gradio_api/run/models", json=call).status_code == 200
+            assert patient.post(f"{address}/gradio_api/run/models", json=call).status_code == 200
             assert not beats.is_closed
         assert list(holder.session_data) == ["stays", "goes"]
         goes.close()
@@ -344,15 +348,15 @@ def test_who_has_more_than_a_share_goes_first(model, vessel, monkeypatch):
 
 
 def test_answers_that_nobody_fetches_are_dropped(server, monkeypatch):
+    monkeypatch.setattr(app, "SWEEP_SECONDS", 0.05)
     address = server()
     page = server.applications[-1].state.page
     call = {"data": [], "session_hash": "gone", "fn_index": 0}
     known = page._queue.pending_messages_per_session
     shown = next(fn for fn in page.fns.values() if fn.api_name == "predict_volume")
-    assert httpx.post(f"{address}/gradio_api/queue/join", json=call | {"fn_index": shown._id}).status_code == 200
+    assert patient.post(f"{address}/gradio_api/queue/join", json=call | {"fn_index": shown._id}).status_code == 200
     assert "gone" in known
     monkeypatch.setattr(tidy, "UNFETCHED", -tidy.UNFETCHED)
-    monkeypatch.setattr(app, "SWEEP_SECONDS", 0.05)
     until = time.monotonic() + 60
     while "gone" in known and time.monotonic() < until:
         time.sleep(0.05)
@@ -394,12 +398,12 @@ def test_a_few_bytes_of_many_voxels_are_refused(client, tmp_path):
 
 
 def test_the_progress_of_uploads_is_forgotten(server, monkeypatch):
-    address = server()
     kept = routes.file_upload_statuses
     monkeypatch.setattr(app, "SWEEP_SECONDS", 0.05)
+    address = server()
     form = {"files": ("scan.npy", b"no scan")}
-    assert httpx.post(f"{address}/gradio_api/upload?upload_id=done", files=form).status_code == 200
-    assert httpx.get(f"{address}/gradio_api/upload_progress?upload_id=never").status_code == 404
+    assert patient.post(f"{address}/gradio_api/upload?upload_id=done", files=form).status_code == 200
+    assert patient.get(f"{address}/gradio_api/upload_progress?upload_id=never").status_code == 404
     until = time.monotonic() + 60
     while {"done", "never"} & {*kept._signals, *kept._statuses} and time.monotonic() < until:
         time.sleep(0.05)
@@ -408,23 +412,24 @@ def test_the_progress_of_uploads_is_forgotten(server, monkeypatch):
 
 def test_turns_go_to_who_has_the_fewest():
     """One visitor with many scans delays another by one of them."""
-    turns, order = Turns(1), []
+    turns, order = Turns(2), []
 
     def take(visitor: str) -> None:
         with turns.of(visitor):
             order.append(visitor)
 
-    with ExitStack() as first:
-        first.enter_context(turns.of("many"))
+    with turns.of("many"), ExitStack() as second:
+        second.enter_context(turns.of("many"))
         threads = []
         for visitor in ("many", "many", "many", "one"):
             threads.append(threading.Thread(target=take, args=(visitor,)))
             threads[-1].start()
             while len(turns._waiting) < len(threads):
                 time.sleep(0.001)
-    for thread in threads:
-        thread.join(10)
-    assert sorted(order) == ["many", "many", "many", "one"]
+        second.close()
+        for thread in threads:
+            thread.join(60)
+    assert order == ["one", "many", "many", "many"]
     assert not turns._held
     two = Turns(2)
     everything = two.of("many", 5)
@@ -441,17 +446,25 @@ def test_turns_go_to_who_has_the_fewest():
 def test_slow_files_keep_no_other_visitor_waiting(server, vessel, tmp_path, monkeypatch):
     """As many as are read at once: examples, models and other answers go on."""
     address = server()
-    slow = threading.Event()
-    read = work.read_upload
-    monkeypatch.setattr(work, "read_upload", lambda *given: slow.wait(60) and read(*given))
+    slow, begun, read = threading.Event(), [], work.read_upload
+
+    def read_slowly(*given):
+        begun.append(given)
+        return slow.wait(120) and read(*given)
+
+    monkeypatch.setattr(work, "read_upload", read_slowly)
     np.save(tmp_path / "slow.npy", vessel)
-    client = Client(address, verbose=False)
+    client = visitor(address)
     jobs = [client.submit([handle_file(tmp_path / "slow.npy")], api_name="/predict_volume") for _ in range(6)]
-    model = httpx.get(f"{address}/v2").json()["models"][0]
+    until = time.monotonic() + 60
+    while len(begun) < work.READERS and time.monotonic() < until:
+        time.sleep(0.01)
+    assert len(begun) == work.READERS
+    model = patient.get(f"{address}/v2").json()["models"][0]
     example = next(fn for fn in server.applications[-1].state.page.fns.values() if fn.api_name == "_open_example")
     join = {"data": [0, model], "session_hash": "other"}
-    assert httpx.post(f"{address}/gradio_api/queue/join", json=join | {"fn_index": example._id}).status_code == 200
-    with httpx.stream("GET", f"{address}/gradio_api/queue/data?session_hash=other", timeout=60) as events:
+    assert patient.post(f"{address}/gradio_api/queue/join", json=join | {"fn_index": example._id}).status_code == 200
+    with patient.stream("GET", f"{address}/gradio_api/queue/data?session_hash=other") as events:
         done = next(line for line in events.iter_lines() if "process_completed" in line)
     assert '"success":true' in done
     assert not any(job.done() for job in jobs)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from liquidlens.serve.demo import tidy
 from liquidlens.serve.predict import pretrained
 from liquidlens.serve.predict.predictor import Predictor
 from liquidlens.serve.server import app
-from tests.device.conftest import ask
+from tests.device.conftest import ask, visitor
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +84,7 @@ def test_a_model_file_that_is_replaced_while_it_is_served(server, scans, tmp_pat
 def test_a_clock_that_jumps_costs_nobody_an_answer(server, scan_file, scans, monkeypatch, tmp_path):
     """A day forwards: pages and uploads count as old, and go.  Days backwards: nothing does.  Answers stay."""
     address = server(copied("vessel", tmp_path))
-    client = Client(address, verbose=False)
+    client = visitor(address)
     before = judged(client, scan_file)
     page = server.applications[-1].state.page
     for jump in (timedelta(days=1), timedelta(days=-9)):
@@ -111,7 +112,7 @@ class Clock:
 def test_readers_that_are_killed_cost_their_own_scan(server, scan_file, tmp_path):
     """As by the kernel when memory runs out."""
     address = server(copied("vessel", tmp_path))
-    client = Client(address, verbose=False)
+    client = visitor(address)
     right = judged(client, scan_file)
     stop = threading.Event()
     killer = threading.Thread(target=_kill_readers, args=(stop,))
@@ -142,8 +143,11 @@ def _kill_readers(stop: threading.Event) -> None:
 
 
 def _children() -> list[int]:
-    tasks = Path("/proc/self/task").glob("*/children")
-    return [int(number) for task in tasks for number in task.read_text().split()]
+    found: list[str] = []
+    for task in Path("/proc/self/task").glob("*/children"):
+        with suppress(OSError):  # that thread has ended
+            found += task.read_text().split()
+    return [int(number) for number in found]
 
 
 def test_a_full_disk_costs_uploads_and_nothing_else(scans, tmp_path):
@@ -166,7 +170,7 @@ def test_a_full_disk_costs_uploads_and_nothing_else(scans, tmp_path):
             small, large = tmp_path / "small.npy", tmp_path / "large.npy"
             np.save(small, scans[0])
             np.save(large, np.zeros((100, 100, 100), np.float32))  # 4 MB
-            client = Client(address, verbose=False)
+            client = visitor(address)
             right = judged(client, small)
             with pytest.raises(httpx.HTTPStatusError, match="400 Bad Request"):
                 judged(client, large)

@@ -215,8 +215,8 @@ def test_scans_that_end_their_reader(tmp_path, workers):
 @pytest.mark.usefixtures("traps", "nothing_is_left")
 def test_a_reader_that_hangs(tmp_path):
     places = [stack(tmp_path / "a.npy", 1, 203, 2), stack(tmp_path / "b.npy", 3)]
-    hung = "reading took longer than the budget of 5 seconds; raise 'seconds' if you trust the file."
-    found = read_all(*places, workers=1, budget=Budget(seconds=5))
+    hung = "reading took longer than the budget of 10 seconds; raise 'seconds' if you trust the file."
+    found = read_all(*places, workers=1, budget=Budget(seconds=10))
     assert told(found) == [(0, "0", 1), (0, "1", f"a.npy#1: {hung}"), (0, "2", 2), (1, "0", 3)]
 
 

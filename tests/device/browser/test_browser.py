@@ -165,7 +165,10 @@ def test_a_volume_from_upload_to_result(page, vessel, model):
     expect(axial).to_have_attribute("alt", f"Axial slice {place[0] + 1} of 28")
     assert np.ptp(shown(axial).astype(int), axis=2).max() > 0  # the overlay has colours
     set_number(page, "Overlay opacity", 0)
-    page.wait_for_function("document.querySelectorAll('.stage img').length > 2")
+    until = time.monotonic() + 60
+    while np.ptp(shown(axial).astype(int), axis=2).any() and time.monotonic() < until:
+        page.wait_for_timeout(100)
+    assert not np.ptp(shown(axial).astype(int), axis=2).any(), "the overlay is gone"
     if manifest.wiring:
         expect(page.get_by_label("number input for Step of the liquid layer")).to_be_visible()
 

@@ -104,8 +104,8 @@ def test_studies_go_from_the_archive_to_the_node_and_come_back_with_reports(arch
         assert f"SHA-256 of the model's file: {predictor.sha256}" in words
     for number, name in enumerate(archive.reports()):
         assert "Research use only" in check(archive.file(name), tmp_path / f"{number}.dcm")
-    assert running.journal.counts() == {"sent": 2}
-    assert running.spool.held() == []  # images are removed after success
+    wait(lambda: running.journal.counts() == {"sent": 2})
+    wait(lambda: running.spool.held() == [])  # images are removed after success
 
 
 @pytest.mark.parametrize("patient", ["", "R\\F"])

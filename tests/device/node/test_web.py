@@ -44,11 +44,13 @@ def test_a_series_that_cannot_be_fetched_keeps_no_other_waiting(silent, node, tm
 def test_a_fetch_that_was_cut_off_is_done_again(silent, node, tmp_path):
     slices = studies.ct(tmp_path / "ct")
     silent.store(*slices)
-    running = node(archive=None, after=WEB.format(url=silent.web, seconds=3), interrupted=0.2)
+    running = node(archive=None, after=WEB.format(url=silent.web, seconds=3600), interrupted=0.2)
+    wait(lambda: running._poller._seen)  # its one look is over
     (running.spool.incoming / "slice.dcm").write_bytes(slices[0].read_bytes())
     running._arrivals.take(running.spool.incoming / "slice.dcm", "a fetch", len(slices))
     running._arrivals.hung_up("a fetch", properly=True)
     wait(lambda: running.journal.counts() == {"failed": 1})
+    running._poller.poll()
     wait(lambda: running.journal.counts() == {"sent": 1})
 
 
@@ -74,4 +76,5 @@ def test_series_are_fetched_once_and_reports_and_pictures_are_stored(silent, nod
         }
     before = {one.key: one.since for one in running.journal.all_in("sent")}
     silent.store(*slices)  # again, which changes nothing
+    assert [running._poller.poll() for _ in range(2)] == [0, 0]
     assert {one.key: one.since for one in running.journal.all_in("sent")} == before

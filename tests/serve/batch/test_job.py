@@ -7,7 +7,6 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -40,16 +39,40 @@ def rows(path: Path) -> list[tables.Row]:
 
 
 def command(*arguments, **others) -> subprocess.Popen:
+    return started([sys.executable, "-m", "liquidlens", "batch", *map(str, arguments)], **others)
+
+
+def started(line: list[str], **others) -> subprocess.Popen:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    line = [sys.executable, "-m", "liquidlens", "batch", *map(str, arguments)]
     return subprocess.Popen(
         line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=ROOT, **others
     )
 
 
+def doomed(deed: str, delay: float, *arguments) -> subprocess.Popen:
+    """`command`, which does this to itself so many seconds after it has kept its first rows.  Done from here it might
+    come when all is over."""
+    script = f"""
+import os, threading
+from liquidlens.commands import main
+from liquidlens.serve.batch.journal import Journal
+
+kept = Journal.append
+
+def once(*given):
+    Journal.append = kept
+    kept(*given)
+    threading.Timer({delay}, lambda: {deed}).start()
+
+Journal.append = once
+main()
+"""
+    return started([sys.executable, "-c", script, "batch", *map(str, arguments)], start_new_session=True)
+
+
 def finished(*arguments, **others) -> tuple[int, str, str]:
     process = command(*arguments, **others)
-    said, complained = process.communicate(timeout=120)
+    said, complained = process.communicate(timeout=900)
     return process.returncode, said, complained
 
 
@@ -333,12 +356,10 @@ def test_ten_kills_lose_nothing(many, tmp_path):
     chance = random.Random(0)  # noqa: S311
     rows_before = [0]
     for _ in range(10):
-        process = command("vessel", many, "--out", out, *options, "--resume", start_new_session=True)
-        while process.poll() is None and not _grown(journal_of(out), rows_before[-1]):
-            time.sleep(0.01)
-        time.sleep(chance.uniform(0, 0.2))
-        process.kill()  # the workers notice by themselves
-        process.communicate()
+        delay = chance.uniform(0, 0.2)
+        killed = doomed("os.kill(os.getpid(), 9)", delay, "vessel", many, "--out", out, *options, "--resume")
+        killed.communicate()  # the workers notice by themselves
+        assert killed.returncode == -9
         rows_before.append(_rows(journal_of(out)))
     assert all(one < other for one, other in pairwise(rows_before)), rows_before
     assert len(rows_before) == 11
@@ -351,10 +372,6 @@ def test_ten_kills_lose_nothing(many, tmp_path):
 def _rows(journal: Path) -> int:
     lines = journal.read_bytes().split(b"\n")[1:-1] if journal.exists() else []
     return sum(len(json.loads(line)["rows"]) for line in lines)
-
-
-def _grown(journal: Path, rows: int) -> bool:
-    return _rows(journal) > rows
 
 
 def test_a_full_disk_keeps_what_is_done(predictor, many, tmp_path):
@@ -377,11 +394,9 @@ def test_a_full_disk_keeps_what_is_done(predictor, many, tmp_path):
 
 def test_ctrl_c_is_a_sentence(many, tmp_path):
     out = tmp_path / "out.csv"
-    process = command("vessel", many, "--out", out, "--threads", "1", start_new_session=True)
-    while process.poll() is None and not _grown(journal_of(out), 0):
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the workers get it, too
-    _, error = process.communicate(timeout=20)
+    group = f"os.killpg(0, {signal.SIGINT.value})"  # as a terminal does: the workers get it, too
+    process = doomed(group, 0, "vessel", many, "--out", out, "--threads", "1")
+    _, error = process.communicate(timeout=900)
     assert process.returncode == 130
     assert error == "Error: Interrupted. What is done is kept, and --resume goes on from there.\n"
     assert finished("vessel", many, "--out", out, "--threads", "1", "--resume")[0] == 0
