@@ -1,9 +1,9 @@
 """The batch script against what it cannot be faster than: a bare loop of ONNX Runtime, and reading alone.
 
 ``make bench-batch`` runs this.  Phantom vessels of 28 x 28 x 28, the pretrained vessel model, runs side by side on all
-cores, one process for reading.  Each round measures the bare runs before and after the job, on a part of the scans, and
-compares their mean with the job; shown are medians of rounds.  A job's time is that from its first look at the journal
-to the written table; Python has started before.
+cores, one process for reading.  Each round measures reading, and bare runs of a part of the scans, before and after the
+job, and compares their means with it; shown are medians of rounds.  A job's time is that from its first look at the
+journal to the written table; Python has started before.
 """
 
 import argparse
@@ -77,9 +77,9 @@ def measure(source: str, few: str, arguments: argparse.Namespace) -> dict[str, s
     predictor = Predictor("vessel", "cpu")
     rounds = []
     for _ in range(arguments.repeats):
-        before = bare(predictor, arguments.few), read_alone(few, arguments.readers)
+        before = bare(predictor, arguments.few), read_alone(source, arguments.readers)
         rate, peak = job(source, arguments.readers)
-        after = bare(predictor, arguments.few), read_alone(few, arguments.readers)
+        after = bare(predictor, arguments.few), read_alone(source, arguments.readers)
         inference, reading = (statistics.mean(pair) for pair in zip(before, after, strict=True))
         less = peak - job(few, arguments.readers)[1]
         older = job(source, arguments.readers, arguments.before)[0] if arguments.before else math.nan
@@ -102,7 +102,7 @@ def bare(predictor: Predictor, scans: int) -> float:
     """Scans per second of bare runs, in the batches that `predict_many` makes, as many at once as it makes."""
     phantoms = vessel3d(seed=0, splits={"test": DIFFERENT})["test_images"].astype(np.float32)
     size = predictor.together(phantoms.shape[1:])
-    batches = [phantoms[i : i + size] for i in range(0, DIFFERENT - size + 1, size)] * (scans // DIFFERENT)
+    batches = [phantoms[i : i + size] for i in range(0, DIFFERENT - size + 1, size)] * max(1, scans // DIFFERENT)
     with ThreadPoolExecutor(predictor.lanes) as lanes:
         list(lanes.map(partial(predictor.run, beside=True), batches[: 4 * predictor.lanes]))  # each opens its session
         started = time.perf_counter()

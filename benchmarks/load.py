@@ -82,17 +82,17 @@ def measure(path: Path, seed: int, console: Console, package: str | None = None)
     environment = {**os.environ, **({} if package is None else {"PYTHONPATH": package})}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=package, env=environment) as server:
         try:
-            address = _address_of(server)
+            address = address_of(server)
             target = f"/v2/models/{pretrained.name_of(path)}/infer"
             errors, seconds, memory = [], [], []
             for count in (FIRST, ALL - FIRST):
                 failed, took = send(address, target, itertools.islice(bodies, count))
                 errors += failed
                 seconds += took
-                memory.append(_resident_bytes(server.pid))
+                memory.append(resident_bytes(server.pid))
         finally:
             server.terminate()
-    growth = memory[1] / memory[0] - 1
+    growth = memory[1] / max(1, memory[0]) - 1
     middle, slow = 1000 * np.quantile(seconds, (0.5, 0.95))
     console.print(f"{path}: {len(seconds)} requests, {USERS} at a time, {len(errors)} errors {errors[:3] or ''}")
     console.print(f"latency: p50 {middle:.0f} ms, p95 {slow:.0f} ms, longest {1000 * max(seconds):.0f} ms")
@@ -146,7 +146,7 @@ def send(address: str, target: str, bodies: Iterator[tuple[bytes, int]]) -> tupl
                     content = response.read()
                 if response.status != 200:
                     errors.append(f"{response.status}: {content[:200].decode(errors='replace')}")
-            except OSError as error:
+            except (OSError, http.client.HTTPException) as error:
                 errors.append(repr(error))
                 connection.close()
             seconds.append(time.perf_counter() - started)
@@ -159,7 +159,7 @@ def send(address: str, target: str, bodies: Iterator[tuple[bytes, int]]) -> tupl
     return errors, seconds
 
 
-def _address_of(server: subprocess.Popen) -> str:
+def address_of(server: subprocess.Popen) -> str:
     """Host and port that the server prints when it is up."""
     assert server.stdout is not None
     for line in server.stdout:
@@ -168,10 +168,13 @@ def _address_of(server: subprocess.Popen) -> str:
     raise SystemExit("The server did not start.")
 
 
-def _resident_bytes(process: int) -> int:
-    """Memory that a process holds, from Linux's /proc."""
-    status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
-    return 1024 * int(status.partition("VmRSS:")[2].split()[0])
+def resident_bytes(process: int) -> int:
+    """Memory that a process holds, from Linux's /proc; 0 if it has ended."""
+    try:
+        status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
+    except OSError:
+        return 0
+    return 1024 * int(status.partition("VmRSS:")[2].split()[0]) if "VmRSS:" in status else 0
 
 
 if __name__ == "__main__":

@@ -32,15 +32,16 @@ def main() -> None:
     arguments = parser.parse_args()
     reading = Reading(labels=tuple(arguments.labels.split(",")), spacing=(arguments.spacing,) * 3)
     found: dict[str, list[float]] = {}
+    most = readers.MOST
     with tempfile.TemporaryDirectory() as folder:
         table = arguments.table or str(nodules.write_lung_nodules(Path(folder) / "set", 400))
         for round_ in range(arguments.repeats):
             kept = str(Path(folder) / f"cache-{round_}")
             for name, where, workers in (
                 ("in this process, nothing kept", "off", 1),
-                ("in worker processes, nothing kept", "off", usable_cores()),
-                ("the first start", kept, usable_cores()),
-                ("the second start", kept, usable_cores()),
+                ("in worker processes, nothing kept", "off", most),
+                ("the first start", kept, most),
+                ("the second start", kept, most),
             ):
                 os.environ[cache.FOLDER] = where
                 readers.MOST = workers

@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import siege_requests
-from benchmarks.load import _address_of
+from benchmarks.load import address_of, resident_bytes
 from liquidlens.serve.predict import pretrained
 from liquidlens.serve.predict.predictor import Predictor
 
@@ -58,7 +58,7 @@ def main() -> None:
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as server,
     ):
         try:
-            address = _address_of(server)
+            address = address_of(server)
             memory = Memory(server.pid)
             started = time.monotonic()
             with Health(address) as health:
@@ -184,7 +184,7 @@ class Memory:
         family = {self.process}
         while more := {child for child, parent in parents.items() if parent in family} - family:
             family |= more
-        self.looks.append((done, _resident(self.process), sum(map(_resident, family - {self.process}))))
+        self.looks.append((done, resident_bytes(self.process), sum(map(resident_bytes, family - {self.process}))))
 
     def rest(self) -> None:
         """Let the server end what clients left behind, and look once more."""
@@ -212,15 +212,6 @@ class Memory:
             numbers = (values[0], np.median(values), values[-1], values.max())
             table.add_row(name, *(f"{value:,.0f}" for value in numbers))
         return table
-
-
-def _resident(process: int) -> int:
-    """Bytes in memory; 0 of a process that has ended."""
-    try:
-        status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
-    except OSError:
-        return 0
-    return 1024 * int(status.partition("VmRSS:")[2].split()[0]) if "VmRSS:" in status else 0
 
 
 if __name__ == "__main__":

@@ -39,7 +39,15 @@ sys.meta_path.insert(0, Watch())
 main()
 """
 COMMAND = "from liquidlens.commands import main; main()"
-ANSWERS = (["models"], ["recipes"], ["data"], ["train", "--help"], ["audit", "vessel"])
+ANSWERS = (
+    ["models"],
+    ["recipes"],
+    ["data"],
+    ["train", "--help"],
+    ["train", "LiqExp4N2", "no-such-dataset"],
+    ["export", "no-such-run"],
+    ["audit", "vessel"],
+)
 
 
 def main() -> None:
@@ -67,8 +75,11 @@ def seconds(python: str, code: str, command: list[str]) -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as folder:
         runs = ["--runs", folder] if command[:2] == ["train", "LiqExp4N2"] else []
         before, started = _user_seconds(), time.perf_counter()
-        subprocess.run([python, "-c", code, *command, *runs], check=True, stdout=subprocess.DEVNULL)
-        return time.perf_counter() - started, _user_seconds() - before
+        ended = subprocess.run([python, "-c", code, *command, *runs], capture_output=True, text=True)
+        taken = time.perf_counter() - started, _user_seconds() - before
+    if ended.returncode not in (0, 2):  # 2: refused in a sentence
+        raise SystemExit(ended.stderr)
+    return taken
 
 
 def _user_seconds() -> float:

@@ -51,6 +51,7 @@ class _Way:
         context = multiprocessing.get_context("spawn")
         self._end, end = context.Pipe()
         context.Process(target=_serve, args=(prepare, model, end), daemon=True).start()
+        end.close()  # or the end of that process would not be seen
         self.rate()  # the first one is slower
 
     def rate(self) -> float:

@@ -62,6 +62,8 @@ def check(name: str) -> tuple[bool, str]:
         except LiquidLensError as error:
             refused = "cannot be exported" in str(error)
             return refused, str(error) if refused else f"FAILED: {error}"
+        except Exception as error:  # whatever it is, the other models go on
+            return False, f"FAILED: {error!r}"
     document, counts = bundle.document, bundle.manifest.parameters
     found = document.audit
     worst = max(parity.max_logit_difference for parity in document.parity.values())

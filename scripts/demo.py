@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from liquidlens import export, metrics, train
+from liquidlens.errors import LiquidLensError
 from liquidlens.serve.predict.predictor import Predictor
 from liquidlens.train import datasets
 
@@ -30,7 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", required=True, help="the liquidlens command of the device environment")
     parser.add_argument("--epochs", type=int, default=EPOCHS)
-    parser.add_argument("--data", default="vesselmnist3d", choices=datasets.names())
+    parser.add_argument("--data", default="vesselmnist3d", choices=suitable())
     parser.add_argument("--out", type=Path, default=Path("demo"))
     arguments = parser.parse_args()
     console = Console(markup=False, highlight=False)
@@ -58,7 +59,7 @@ def main() -> None:
 
     console.rule("3. Predict the test scans from files, where there is no torch")
     files = _write_scans(dataset.scans["test"], arguments.out / "scans")
-    command = [arguments.device, "predict", "--trust", str(bundle.model)]  # files of our own
+    command = [arguments.device, "predict", "--device", "cpu", "--trust", str(bundle.model)]  # files of our own
     subprocess.run([*command, *files[:5]], check=True)  # what a person sees
     answer = subprocess.run([*command, *files, "--json"], check=True, capture_output=True, text=True).stdout
     predictions = json.loads(answer)["predictions"]
@@ -94,11 +95,16 @@ def main() -> None:
     console.print(bundle.manifest.intended_use, style="dim")
 
 
+def suitable() -> list[str]:
+    """The datasets that this is written for: volumes of 28 x 28 x 28, two classes."""
+    return [one.name for one in datasets.sources() if one.size == "28 x 28 x 28" and len(one.label_names) == 2]
+
+
 def _finer_auc(predictor: Predictor, data: str) -> str:
     """The same model on the dataset's 64-voxel files: the graph resizes them."""
     try:
         finer = datasets.load(f"{data}_64")
-    except datasets.DataUnavailableError:
+    except LiquidLensError:
         return "not at hand"
     parts = np.array_split(finer.scans["test"], 12)
     probabilities = np.concatenate([predictor.run(part)["probabilities"] for part in parts])

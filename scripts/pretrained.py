@@ -23,7 +23,10 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="by default all")
     parser.add_argument("--data-root", type=Path, help="folder with the datasets")
     arguments = parser.parse_args()
-    for run in sorted((FOLDER / "runs").iterdir()):
+    runs = {run.name: run for run in sorted((FOLDER / "runs").iterdir())}
+    if unknown := ", ".join(set(arguments.names) - set(runs)):
+        parser.error(f"no kept run of {unknown}: there are {', '.join(runs)}")
+    for run in runs.values():
         if run.name in arguments.names or not arguments.names:
             path = export_again(run, FOLDER / run.name, arguments.data_root)
             print(f"{run.name}: {path}, {path.stat().st_size:,} bytes")

@@ -19,7 +19,10 @@ const isFloat = header.includes("'<f4'");
 const pixels = isFloat ? new Float32Array(new Uint8Array(bytes.subarray(start)).buffer) : Float32Array.from(bytes.subarray(start));
 
 const session = await InferenceSession.create(join(bundle, "model.onnx"));
-const outputs = await session.run({ scan: new Tensor("float32", pixels, [1, ...shape]) });
+const inputs = { scan: new Tensor("float32", pixels, [1, ...shape]) };
+for (const name of session.inputNames) // spacing and centre of a field of view: unknown, so the model's own and the middle
+  inputs[name] ??= new Tensor("float32", new Float32Array(3).fill(NaN), [1, 3]);
+const outputs = await session.run(inputs);
 
 const probabilities = [...outputs.probabilities.data];
 const likeliest = probabilities.indexOf(Math.max(...probabilities));
