@@ -91,7 +91,7 @@ def measure(source: str, few: str, arguments: argparse.Namespace) -> dict[str, s
         "reading alone": f"{reading:,.0f}/s",
         "the job": f"{rate:,.0f}/s",
         "job / bare runs": f"{ratios[0]:.0%}",
-        "job / that of the older package": f"{ratios[2]:.2f}x",
+        **({"job / that of the older package": f"{ratios[2]:.2f}x"} if arguments.before else {}),
         "job / slower of both": f"{ratios[1]:.0%}, rounds " + ", ".join(f"{r[4]:.0%}" for r in rounds),
         "peak memory, all processes": f"{peak:,.0f} MB",
         f"more than with {arguments.few:,} scans": f"{less:+,.0f} MB",
