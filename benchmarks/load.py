@@ -92,7 +92,9 @@ def measure(path: Path, seed: int, console: Console, package: str | None = None)
                 memory.append(resident_bytes(server.pid))
         finally:
             server.terminate()
-    growth = memory[1] / max(1, memory[0]) - 1
+    if not all(memory):
+        raise SystemExit(f"The server ended: {errors[:3]}")
+    growth = memory[1] / memory[0] - 1
     middle, slow = 1000 * np.quantile(seconds, (0.5, 0.95))
     console.print(f"{path}: {len(seconds)} requests, {USERS} at a time, {len(errors)} errors {errors[:3] or ''}")
     console.print(f"latency: p50 {middle:.0f} ms, p95 {slow:.0f} ms, longest {1000 * max(seconds):.0f} ms")

@@ -58,7 +58,8 @@ class Cost:
     """What one scan of the input contract's size costs, counted while the file ran, without graph optimization.
 
     nodes: how many were executed, every pass through a loop counted.
-    macs: multiplications that are added up in matrix products, convolutions and recurrent layers.
+    macs: multiplications that are added up in matrix products, convolutions and recurrent layers; not those by element,
+        as of liquid layers whose tables are by pairs of neurons (their sigmoids tell how many).
     sigmoids, tanhs: elements that go through Sigmoid and Tanh; those inside LSTM, GRU and RNN operators too.
     by_operator: operator -> (nodes executed, MACs), the dearest first.
     """

@@ -32,7 +32,7 @@ def missing(wiring: Wiring, tables: dict[str, NDArray]) -> Iterator[str]:
     tables: ``gain``, ``weight`` and ``sensory_weight`` of `models.layers.liquid.Folded`.
     """
     units, weight = len(wiring.neurons), tables["weight"]
-    if weight.ndim == 3:  # of all pairs of neurons
+    if weight.ndim == 3:  # by pairs of neurons
         found = Counter((int(source), int(target)) for source, target in np.argwhere(weight[1]))
     else:
         strength = weight[:, units:]  # (synapses, units) the part that is w alone

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from liquidlens.models.layers import synapses
 from liquidlens.models.layers.calls import in_float32
 from liquidlens.models.layers.folded import Carry, FoldedLayer
-from liquidlens.models.layers.folded_ltc import FoldedLTC
+from liquidlens.models.layers.folded_ltc import FoldedLTC, by_pairs
 from liquidlens.models.layers.liquid import LTC, Folded, Live, drive_of, fold, live
 from liquidlens.models.layers.synapses import Synapses
 
@@ -34,7 +34,9 @@ class BidirectionalLTC(nn.Module):
 
     def folded(self) -> Folded:
         """The tables of both layers as those of one, for inference."""
-        return side_by_side(*(fold(layer.rnn_cell, layer.wires()) for layer in (self.ahead, self.back)))
+        synapses = sum(len(layer.wires().source) for layer in (self.ahead, self.back))
+        pairs = by_pairs(synapses, 2 * self.ahead.state_size)
+        return side_by_side(*(fold(layer.rnn_cell, layer.wires(), pairs) for layer in (self.ahead, self.back)))
 
     @in_float32
     def forward(self, x: Tensor, timespans: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -87,7 +89,13 @@ def side_by_side(ahead: Folded, back: Folded) -> Folded:
     source = None
     if ahead.sensory_source is not None and back.sensory_source is not None:
         source = torch.cat([ahead.sensory_source, back.sensory_source])
-    weights = zip(ahead.weight.split(units, 1), back.weight.split(units, 1), strict=True)
+    if ahead.weight.dim() == 3:  # by pairs of units
+        offset = torch.block_diag(ahead.offset, back.offset)
+        weight = torch.stack([torch.block_diag(*both) for both in zip(ahead.weight, back.weight, strict=True)])
+    else:
+        offset = torch.cat([ahead.offset, back.offset])
+        weights = zip(ahead.weight.split(units, 1), back.weight.split(units, 1), strict=True)
+        weight = torch.cat([torch.block_diag(*both) for both in weights], 1)
     leaks = zip(ahead.leak.split(units), back.leak.split(units), strict=True)
     return Folded(
         sensory_source=source,
@@ -96,8 +104,8 @@ def side_by_side(ahead: Folded, back: Folded) -> Folded:
         sensory_weight=torch.cat([ahead.sensory_weight, back.sensory_weight]),
         row_of_unit=torch.cat(rows),
         gain=torch.block_diag(ahead.gain, back.gain),
-        offset=torch.cat([ahead.offset, back.offset]),
-        weight=torch.cat([torch.block_diag(*both) for both in weights], 1),
+        offset=offset,
+        weight=weight,
         leak=torch.cat([torch.cat(both) for both in leaks]),
         capacity=torch.cat([ahead.capacity, back.capacity]),
         output_gain=torch.cat([ahead.output_gain, back.output_gain]),

@@ -8,15 +8,15 @@ from ncps.torch import LTCCell
 from torch import Tensor
 
 from liquidlens.models.layers.folded import Carry, FoldedLayer
-from liquidlens.models.layers.liquid import Folded, all_pairs, fold, read_wires
+from liquidlens.models.layers.liquid import Folded, fold, read_wires
 from liquidlens.models.layers.synapses import plain_sums
 
 #: A capacity cm / dt below this, 0 with explicit constraints as a rule, is no unit to store other numbers in.
 LEAST_CAPACITY = 1e-6
 
-#: From so many synapses a neuron on, and numbers in the matrix that brings states to synapses, products by element of
-#: all pairs of neurons take less time, and far less space, than matrix products: of one sample from 6 synapses a neuron
-#: on, of 32 samples from 31 on.
+#: From so many synapses a neuron on, and numbers in the matrix that brings states to synapses, layers use products by
+#: element of all pairs of neurons, which take far less space than matrix products.  The number is a compromise: of one
+#: sample they take less time from 6 synapses a neuron on, of 8 samples from about 22 on, of 32 from 31 on.
 MANY, LARGE = 12, 2**15
 
 #: Table -> the parameters of an LTCCell that are folded into it, and how.
@@ -43,6 +43,17 @@ TABLES: Mapping[str, tuple[tuple[str, ...], str]] = {
     "output_gain": (("output_w",), "as trained"),
     "output_offset": (("output_b",), "as trained"),
 }
+#: The same of the tables of all pairs of neurons.
+OF_PAIRS = {
+    "gain": "sigma, by pair of neurons, 0 without a synapse",
+    "offset": "-sigma * mu, by pair of neurons",
+    "weight": "w * erev and w, by pair of neurons, in units of the capacity; w and cm made positive",
+}
+
+
+def by_pairs(synapses: int, units: int) -> bool:
+    """Whether the tables of so many recurrent synapses are those of all pairs of units."""
+    return synapses >= MANY * units and synapses * units >= LARGE
 
 
 class FoldedLTC(FoldedLayer):
@@ -58,10 +69,8 @@ class FoldedLTC(FoldedLayer):
         super().__init__(layer, span)
         cell: LTCCell = layer if self.is_cell else layer.rnn_cell
         wires = read_wires(cell.sparsity_mask.detach(), cell.sensory_sparsity_mask.detach())
-        folded = fold(cell, wires)
-        if len(wires.source) >= MANY * self.state_size and folded.gain.numel() >= LARGE:
-            folded = all_pairs(folded, wires)
-        self._hold(folded, cell, ("",) if self.is_cell else ("rnn_cell.",))
+        pairs = by_pairs(len(wires.source), self.state_size)
+        self._hold(fold(cell, wires, pairs), cell, ("",) if self.is_cell else ("rnn_cell.",))
 
     def _hold(self, folded: Folded, cell: LTCCell, prefixes: tuple[str, ...]) -> None:
         """Register the tables as buffers, all that is added up for a unit in units of its capacity.
@@ -69,7 +78,7 @@ class FoldedLTC(FoldedLayer):
         cell: one of those whose tensors, at the `prefixes` in the replaced layer, were folded.
         """
         self.unfolds = cell._ode_unfolds
-        self.of_pairs = folded.weight.dim() == 3  # by `all_pairs`
+        self.of_pairs = folded.weight.dim() == 3
         capacity = folded.capacity / (self.span or 1.0)
         unit = torch.where(capacity > LEAST_CAPACITY, capacity, 1.0)
         capacity = capacity / unit
@@ -93,7 +102,7 @@ class FoldedLTC(FoldedLayer):
             self.register_buffer(name, table.detach().clone() if held else None)
             parts, how = TABLES[name]
             sources = tuple(prefix + part for prefix in prefixes for part in parts if hasattr(cell, part))
-            self.folding[name] = sources, how
+            self.folding[name] = sources, OF_PAIRS.get(name, how) if self.of_pairs else how
 
     @property
     def tables(self) -> Folded:

@@ -14,8 +14,8 @@ both sums over dense (source, unit) matrices times a 0/1 mask.  Here only the sy
 
 :class:`LTC` reads its live parameters anew in every call; `models.layers.synapses` evaluates them, with derivatives
 worked out by hand.  `models.layers.folded_ltc.FoldedLTC` holds tables of :func:`fold` as buffers and is what the
-exporter sees: each ODE unfold is two small matrix products there, or, of many synapses, products by element.  A test
-holds the two together.
+exporter sees: each ODE unfold is two small matrix products there, or, where neurons have many synapses, products by
+element of all pairs of neurons, with 0 for the synapses that do not exist.  A test holds the two together.
 """
 
 from typing import NamedTuple
@@ -69,7 +69,7 @@ class Folded(NamedTuple):
     sensory_offset: Tensor  # (targets, fan_in, 1)
     sensory_weight: Tensor  # (targets, 2, fan_in) w * erev, and w
     row_of_unit: Tensor  # see Wires
-    # Of the recurrent synapses, or as `all_pairs`: (units, units), the same, and (2, units, units), from unit to unit.
+    # By pairs of units, from the first to the second: these are (units, units), (units, units) and (2, units, units).
     gain: Tensor  # (units, synapses) sigma, in the row of the unit where the synapse starts
     offset: Tensor  # (synapses,) -sigma * mu
     weight: Tensor  # (synapses, 2 * units) w * erev, and w, in the columns of the unit where the synapse ends
@@ -140,40 +140,36 @@ def by_target(ends: Ends, *tables: Tensor) -> Synapses:
     return Synapses(ends.source, gain, offset, (table[2:] * ends.exists).transpose(0, 1))
 
 
-def fold(cell: LTCCell, wires: Wires) -> Folded:
-    """Fold the registered parameters of an ncps cell into tables for inference."""
+def fold(cell: LTCCell, wires: Wires, pairs: bool = False) -> Folded:
+    """Fold the registered parameters of an ncps cell into tables for inference.
+
+    pairs: the tables of recurrent synapses are those of all pairs of units, with 0 where there is no synapse.
+    """
     tables, units = live(cell, wires), len(cell.mu)
     w = cell.make_positive_fn(cell.w) * cell.sparsity_mask
-    table = torch.stack([cell.sigma, -cell.sigma * cell.mu, w * cell.erev, w])[:, wires.source, wires.target]
-    gain, offset, reversal_weight, weight = table  # (synapses,) each
-    leaves, enters = F.one_hot(wires.source, units), F.one_hot(wires.target, units)
+    table = torch.stack([cell.sigma, -cell.sigma * cell.mu, w * cell.erev, w])  # (4, units, units)
+    if pairs:
+        table = table * (cell.sparsity_mask != 0)
+        gain, offset, weight = table[0], table[1], table[2:]
+    else:
+        gains, offset, reversal_weights, weights = table[:, wires.source, wires.target]  # (synapses,) each
+        leaves, enters = F.one_hot(wires.source, units), F.one_hot(wires.target, units)
+        gain = leaves.T * gains
+        weight = torch.cat([enters * reversal_weights[:, None], enters * weights[:, None]], 1)
     return Folded(
         sensory_source=tables.sensory.source,
         sensory_gain=tables.sensory.gain,
         sensory_offset=tables.sensory.offset,
         sensory_weight=tables.sensory.weight,
         row_of_unit=wires.row_of_unit,
-        gain=leaves.T * gain,
+        gain=gain,
         offset=offset,
-        weight=torch.cat([enters * reversal_weight[:, None], enters * weight[:, None]], 1),
+        weight=weight,
         leak=tables.leak,
         capacity=tables.capacity,
         output_gain=tables.output_gain,
         output_offset=tables.output_offset,
     )
-
-
-def all_pairs(folded: Folded, wires: Wires) -> Folded:
-    """The recurrent synapses in tables (from unit, to unit), where 0 stands for those that do not exist."""
-    units = len(folded.capacity)
-    ends = wires.source, wires.target
-    number = torch.arange(len(folded.offset), device=folded.offset.device)
-    table = folded.offset.new_zeros(4, units, units)
-    table[0][ends] = folded.gain[wires.source, number]
-    table[1][ends] = folded.offset
-    table[2][ends] = folded.weight[number, wires.target]
-    table[3][ends] = folded.weight[number, units + wires.target]
-    return folded._replace(gain=table[0], offset=table[1], weight=table[2:])
 
 
 def drive_of(steps: Tensor, tables: Live) -> Tensor:

@@ -20,15 +20,14 @@ WIRINGS = {
     "auto": lambda: AutoNCP(12, 3),
     "full": lambda: FullyConnected(8, 2),
     "units": lambda: 8,
-    "many synapses": lambda: 34,
 }
 CALLS = list(product([True, False], [True, False], [True, False]))  # sequences, batch first, mixed memory
 MODES = ("default", "pure", "no_gate")
 
 
 @pytest.fixture(autouse=True)
-def seeded():
-    """In double precision: what is left of a difference is none of formulas."""
+def exact():
+    """Seeded, and in double precision, so that rounding hides no wrong formula."""
     torch.manual_seed(0)
     torch.set_default_dtype(torch.float64)
     yield
@@ -95,15 +94,29 @@ def test_an_ltc(wiring, sequences, batch_first, mixed):
     check(stirred(ncps.torch.LTC(FEATURES, WIRINGS[wiring](), **options)), FoldedLTC)
 
 
+@pytest.mark.parametrize(("sequences", "batch_first", "mixed"), CALLS)
+def test_an_ltc_by_pairs_of_neurons(sequences, batch_first, mixed):
+    options = {"return_sequences": sequences, "batch_first": batch_first, "mixed_memory": mixed}
+    layer = stirred(ncps.torch.LTC(FEATURES, AutoNCP(110, 3, seed=1), **options))
+    assert FoldedLTC(layer).of_pairs
+    check(layer, FoldedLTC)
+
+
+def test_which_layers_are_by_pairs_of_neurons():
+    found = {units: FoldedLTC(ncps.torch.LTC(FEATURES, units)).of_pairs for units in (8, 31, 32, 40)}
+    assert found == {8: False, 31: False, 32: True, 40: True}
+
+
 @pytest.mark.parametrize("mapping", [None, "linear", "affine"])
 def test_an_ltc_without_maps_and_with_explicit_constraints(mapping):
     options = {"input_mapping": mapping, "output_mapping": mapping, "implicit_param_constraints": False}
     check(stirred(ncps.torch.LTC(FEATURES, AutoNCP(12, 3), **options)), FoldedLTC)
 
 
-def test_an_ltc_whose_capacity_is_clipped_to_0():
+@pytest.mark.parametrize("wiring", [lambda: AutoNCP(12, 3), lambda: 34], ids=["few synapses", "many"])
+def test_an_ltc_whose_capacity_is_clipped_to_0(wiring):
     """Explicit constraints clip ``cm`` to 0 now and then; that neuron then keeps nothing from step to step."""
-    layer = stirred(ncps.torch.LTC(FEATURES, AutoNCP(12, 3), implicit_param_constraints=False))
+    layer = stirred(ncps.torch.LTC(FEATURES, wiring(), implicit_param_constraints=False))
     layer.rnn_cell.cm.data[3] = -1
     layer.rnn_cell.apply_weight_constraints()
     check(layer, FoldedLTC)

@@ -211,15 +211,16 @@ def test_a_batch_may_be_empty():
     assert (output.shape, state.shape) == ((0, 5, 3), (0, 12))
 
 
-def test_a_bidirectional_layer_is_two_layers():
+@pytest.mark.parametrize("wiring", [AutoNCP(8, 2), FullyConnected(34, 2)], ids=["few synapses", "many"])
+def test_a_bidirectional_layer_is_two_layers(wiring):
     """In one loop, with the same results and gradients; the second reads from the end, and all stands in order."""
     torch.manual_seed(0)
-    both = BidirectionalLTC(5, AutoNCP(8, 2))
+    both = BidirectionalLTC(5, wiring)
     sequence = torch.rand(3, 6, 5, requires_grad=True)
     outputs, states = both(sequence)
     apart = torch.cat([both.ahead(sequence)[0], both.back(sequence.flip(1))[0].flip(1)], 2)
     assert gap(outputs, apart) <= 1e-6
-    assert states.shape == (3, 6, 16)
+    assert states.shape == (3, 6, 2 * both.ahead.state_size)
     inputs = [sequence, *(parameter for parameter in both.parameters() if parameter.requires_grad)]
     one, other = (torch.autograd.grad(result.square().sum(), inputs) for result in (outputs, apart))
     assert max(map(gap, one, other)) <= 1e-5
@@ -228,10 +229,11 @@ def test_a_bidirectional_layer_is_two_layers():
     assert gap(folded(sequence)[1], states) <= 1e-6
 
 
-def test_a_bidirectional_layer_reads_uneven_steps():
+@pytest.mark.parametrize("wiring", [AutoNCP(8, 2), FullyConnected(34, 2)], ids=["few synapses", "many"])
+def test_a_bidirectional_layer_reads_uneven_steps(wiring):
     """Read from the end, the time since the step before is the time to the step after."""
     torch.manual_seed(0)
-    both = BidirectionalLTC(5, AutoNCP(8, 2))
+    both = BidirectionalLTC(5, wiring)
     sequence, spans = torch.rand(3, 6, 5), 0.5 + torch.rand(3, 6, 2)
     before, after = spans.unbind(2)
     apart = both.ahead(sequence, timespans=before)[0], both.back(sequence.flip(1), timespans=after.flip(1))[0].flip(1)

@@ -187,15 +187,16 @@ def test_what_is_there_already_is_not_missing_and_what_has_no_uid_is(node, tmp_p
     arrivals, slices = running._arrivals, studies.ct(tmp_path / "ct")
     for file in slices:
         arrivals.take(copied(running, file), "one")
-    arrivals.hung_up("one", properly=True)
-    running.spool._reserve = 2**62
-    with pytest.raises(OSError, match="nearly full"):
-        arrivals.take(copied(running, slices[1]), "two")
-    arrivals.hung_up("two", properly=True)
-    running.spool._reserve = 0
+    with arrivals._lock:  # nothing is judged in between
+        arrivals.hung_up("one", properly=True)
+        running.spool._reserve = 2**62
+        with pytest.raises(OSError, match="nearly full"):
+            arrivals.take(copied(running, slices[1]), "two")
+        arrivals.hung_up("two", properly=True)
+        running.spool._reserve = 0
     wait(lambda: running.journal.counts() == {"answered": 1})
     xray = studies.xray(tmp_path / "xray.dcm")
-    with arrivals._lock:  # nothing is judged between the two
+    with arrivals._lock:
         arrivals.take(copied(running, xray), "three")
         arrivals.hung_up("three", properly=True)
         broken = pydicom.dcmread(xray)
