@@ -18,7 +18,7 @@ TOOLS := .venv-tools/ready
 ROOMS := imaging models serve train export
 PIP_QUIET := -qq --disable-pip-version-check
 
-.PHONY: help demo test lint docs wheel train study tables export audit predict batch serve doctor bench bench-ncps bench-training bench-batch bench-web gpu-check \
+.PHONY: help demo test test-workshop test-device lint docs wheel train study tables export audit predict batch serve doctor bench bench-ncps bench-training bench-batch bench-web gpu-check \
 	pretrained web web-page wheelhouse zoo-check attacks fuzz siege sbom pip-audit environments clean
 .DEFAULT_GOAL := help
 
@@ -46,10 +46,16 @@ demo: environments  ## Train a liquid model, export it, predict test scans from 
 	.venv/bin/python -m scripts.demo --device .venv-serve/bin/liquidlens
 
 # One thread each: torch's threads and several processes get in each other's way.
-test: export OMP_NUM_THREADS = 1
-test: environments  ## Run all tests, JOBS=2 at a time; set LIQUIDLENS_DATA to test on real data too.
+test test-workshop test-device: export OMP_NUM_THREADS = 1
+test: environments  ## Run all tests, JOBS=2 at a time and those of the device beside them; LIQUIDLENS_DATA: on real data, too.
+	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=line test-workshop test-device
+
+test-workshop: $(WORKSHOP)
 	.venv/bin/python -m pytest --numprocesses $(JOBS) --dist loadfile
-	.venv-serve/bin/python -m pytest tests/device --numprocesses $(JOBS) --dist loadfile
+
+# One at a time: they wait for servers, browsers and archives more than they compute.
+test-device: $(DEVICE)
+	.venv-serve/bin/python -m pytest tests/device
 
 # mypy knows no mapping of packages to folders, and reads the rooms through links.
 lint: $(WORKSHOP)  ## Check style and types.
