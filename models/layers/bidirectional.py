@@ -34,8 +34,7 @@ class BidirectionalLTC(nn.Module):
 
     def folded(self) -> Folded:
         """The tables of both layers as those of one, for inference."""
-        synapses = sum(len(layer.wires().source) for layer in (self.ahead, self.back))
-        pairs = by_pairs(synapses, 2 * self.ahead.state_size)
+        pairs = by_pairs(2 * len(self.ahead.wires().source), 2 * self.ahead.state_size)
         return side_by_side(*(fold(layer.rnn_cell, layer.wires(), pairs) for layer in (self.ahead, self.back)))
 
     @in_float32

@@ -14,10 +14,12 @@ from liquidlens.models.layers.synapses import plain_sums
 #: A capacity cm / dt below this, 0 with explicit constraints as a rule, is no unit to store other numbers in.
 LEAST_CAPACITY = 1e-6
 
-#: From so many synapses a neuron on, and numbers in the matrix that brings states to synapses, layers use products by
-#: element of all pairs of neurons, which take far less space than matrix products.  The number is a compromise: of one
-#: sample they take less time from 6 synapses a neuron on, of 8 samples from about 22 on, of 32 from 31 on.
-MANY, LARGE = 12, 2**15
+#: Layers use products by element of all pairs of neurons instead of matrix products from so many synapses a neuron on:
+#: from there they are as fast or faster, for one sample and for 32, and files are a tenth as large or less.
+DENSE = 32
+#: From fewer on, too, where the matrix that brings states to synapses has so many numbers that it leaves the caches: one
+#: sample then takes a fifth to a half of the time, and 32 take up to 2.6 times as long.
+MANY, LARGE = 12, 3 * 2**16
 
 #: Table -> the parameters of an LTCCell that are folded into it, and how.
 TABLES: Mapping[str, tuple[tuple[str, ...], str]] = {
@@ -53,7 +55,7 @@ OF_PAIRS = {
 
 def by_pairs(synapses: int, units: int) -> bool:
     """Whether the tables of so many recurrent synapses are those of all pairs of units."""
-    return synapses >= MANY * units and synapses * units >= LARGE
+    return synapses >= DENSE * units or (synapses >= MANY * units and synapses * units >= LARGE)
 
 
 class FoldedLTC(FoldedLayer):

@@ -159,7 +159,7 @@ CONFIGURATIONS = {
     "ltc, full": Configuration(lambda: Sequence(LTC(FEATURES, 8, **QUICK)), X),
     "ltc, many synapses": Configuration(lambda: Sequence(LTC(FEATURES, 34, **QUICK)), X),
     "ltc, many synapses, time spans": Configuration(
-        lambda: Timed(LTC(FEATURES, Random(52, 3, sparsity_level=0.5), **QUICK)), with_state(52, **SPANS)
+        lambda: Timed(LTC(FEATURES, Random(52, 3, sparsity_level=0.3), **QUICK)), with_state(52, **SPANS)
     ),
     "ltc, ncp, time first": Configuration(
         lambda: Stateful(LTC(FEATURES, NCP(5, 4, 2, 3, 2, 4, 3), batch_first=False, **QUICK)),

@@ -121,8 +121,7 @@ def test_a_dropped_synapse_is_named(liquid_bundle, tmp_path):
 
 def test_a_dropped_synapse_of_all_pairs_is_named(liquid_run, tmp_path, monkeypatch):
     """As layers of many synapses are stored."""
-    monkeypatch.setattr(folded_ltc, "MANY", 0)
-    monkeypatch.setattr(folded_ltc, "LARGE", 0)
+    monkeypatch.setattr(folded_ltc, "DENSE", 0)
     bundle = export.export(liquid_run.path, tmp_path / "bundle", export.Options(profiles=("step",), precisions=()))
     assert audit(bundle.model).problems == ()
     wiring = bundle.manifest.wiring[0]

@@ -13,14 +13,10 @@ from ncps.wirings import NCP, AutoNCP, FullyConnected
 
 from liquidlens.models.layers import cfc
 from liquidlens.models.layers.cfc import FoldedCfC
-from liquidlens.models.layers.folded_ltc import FoldedLTC
+from liquidlens.models.layers.folded_ltc import FoldedLTC, by_pairs
 
 FEATURES, TIME = 5, 7
-WIRINGS = {
-    "auto": lambda: AutoNCP(12, 3),
-    "full": lambda: FullyConnected(8, 2),
-    "units": lambda: 8,
-}
+WIRINGS = {"auto": lambda: AutoNCP(12, 3), "full": lambda: FullyConnected(8, 2), "units": lambda: 8}
 CALLS = list(product([True, False], [True, False], [True, False]))  # sequences, batch first, mixed memory
 MODES = ("default", "pure", "no_gate")
 
@@ -97,14 +93,17 @@ def test_an_ltc(wiring, sequences, batch_first, mixed):
 @pytest.mark.parametrize(("sequences", "batch_first", "mixed"), CALLS)
 def test_an_ltc_by_pairs_of_neurons(sequences, batch_first, mixed):
     options = {"return_sequences": sequences, "batch_first": batch_first, "mixed_memory": mixed}
-    layer = stirred(ncps.torch.LTC(FEATURES, AutoNCP(110, 3, seed=1), **options))
+    layer = stirred(ncps.torch.LTC(FEATURES, AutoNCP(128, 3, seed=1), **options))
     assert FoldedLTC(layer).of_pairs
     check(layer, FoldedLTC)
 
 
 def test_which_layers_are_by_pairs_of_neurons():
-    found = {units: FoldedLTC(ncps.torch.LTC(FEATURES, units)).of_pairs for units in (8, 31, 32, 40)}
-    assert found == {8: False, 31: False, 32: True, 40: True}
+    """By measurement: all of 32 neurons on where all are joined, of sparse wirings large ones."""
+    found = {units: by_pairs(units * fan_in, units) for units, fan_in in ((31, 31), (96, 15), (64, 26))}
+    assert not any(found.values())
+    found = {units: by_pairs(units * fan_in, units) for units, fan_in in ((32, 32), (96, 24), (128, 13))}
+    assert all(found.values())
 
 
 @pytest.mark.parametrize("mapping", [None, "linear", "affine"])
