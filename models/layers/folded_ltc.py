@@ -14,11 +14,11 @@ from liquidlens.models.layers.synapses import plain_sums
 #: A capacity cm / dt below this, 0 with explicit constraints as a rule, is no unit to store other numbers in.
 LEAST_CAPACITY = 1e-6
 
-#: Layers use products by element of all pairs of neurons instead of matrix products from so many synapses a neuron on:
-#: from there they are as fast or faster, for one sample and for 32, and files are a tenth as large or less.
+#: From so many synapses a neuron on, layers use products by element of all pairs of neurons instead of matrix products:
+#: they are as fast or faster there, for one sample and for 32, and files are a tenth as large or less.
 DENSE = 32
-#: From fewer on, too, where the matrix that brings states to synapses has so many numbers that it leaves the caches: one
-#: sample then takes a fifth to a half of the time, and 32 take up to 2.6 times as long.
+#: From fewer on, too, where the matrix that brings states to synapses has so many numbers that it leaves the caches:
+#: one sample then takes a fifth to a half of the time, and 32 take up to 2.6 times as long.
 MANY, LARGE = 12, 3 * 2**16
 
 #: Table -> the parameters of an LTCCell that are folded into it, and how.
