@@ -54,7 +54,8 @@ class Monitor:
         elif prediction.abstained:
             self.abstained.labels(model).inc()
         else:
-            for label in prediction.label.split(", "):
+            one = prediction.label in prediction.probabilities  # its name may have a comma
+            for label in [prediction.label] if one else prediction.label.split(", "):
                 self.answers.labels(model, label).inc()
 
     def watch(self, name: str, about: str, label: str, now: Callable[[], Mapping[str, float]]) -> None:

@@ -23,6 +23,9 @@ from numpy.typing import NDArray
 from liquidlens.errors import LiquidLensError, reading, unknown
 from liquidlens.imaging.read import exists
 
+#: How a sheet says of a label that a scan does not have it, and that it has.
+_NO, _YES = ("0", "0.0"), ("1", "1.0")
+
 
 @dataclass(frozen=True, eq=False)
 class Labels:
@@ -54,12 +57,12 @@ class Labels:
                 f"{missing[0]!r} is missing."
             )
         texts = self.values[:, [self.columns.index(name) for name in names]]
-        for i in np.flatnonzero((texts != "").any(1) & ~np.isin(texts, ("0", "1", "0.0", "1.0")).all(1)):
+        for i in np.flatnonzero((texts != "").any(1) & ~np.isin(texts, _NO + _YES).all(1)):
             raise LiquidLensError(
                 f"{self.source}: {self.scans[i][0]} has {', '.join(map(repr, texts[i].tolist()))} where each label "
                 "needs 0 or 1."
             )
-        return np.where(texts == "", -1, np.isin(texts, ("1", "1.0"))).astype(np.int64)
+        return np.where(texts == "", -1, np.isin(texts, _YES)).astype(np.int64)
 
     def find(self, scans: Sequence[tuple[str, str]], table: str, whole: bool) -> NDArray[np.int64]:
         """For each scan, path and item as in the results table called `table`, which row of the labels is its own; -1
@@ -168,7 +171,11 @@ def _read_sheet(path: Path) -> Labels:
         scans = list(zip(paths, (row[header.index("item")] for row in rows), strict=True))
     else:
         scans = [_file_and_item(path, written) for written in paths]
-    once = _once(path, scans, values)
+    # Which columns are the model's labels is not known yet: those of 0 and 1 can be.
+    labels = values if columns == ("label",) else values[:, np.isin(values, ("", *_NO, *_YES)).all(0)]
+    once = _once(path, scans, labels)
+    if not once:
+        raise LiquidLensError("there are no labels below the header.")
     values = values[once, 0] if columns == ("label",) else values[once]
     return Labels(str(path), values, columns, tuple(scans[row] for row in once))
 
@@ -192,22 +199,24 @@ def _complete(lines: Iterator[list[str]], cells: int) -> Iterator[list[str]]:
             yield line
 
 
-def _once(sheet: Path, scans: Sequence[tuple[str, str]], values: NDArray) -> list[int]:
-    """The rows of a sheet without those that repeat an earlier one, perhaps by another spelling of its path.  Raises
-    LiquidLensError if one scan has two different labels."""
+def _once(sheet: Path, scans: Sequence[tuple[str, str]], labels: NDArray) -> list[int]:
+    """The rows of a sheet that have labels (rows, columns), without those that repeat an earlier one, perhaps by another
+    spelling of its path.  Raises LiquidLensError if one scan has two different labels."""
     resolve = functools.cache(os.path.realpath)
+    rows = [row for row, cells in enumerate(labels) if not len(cells) or (cells != "").any()]
     repeated = set()
     for folder in _folders(str(sheet)):
         first: dict[tuple[str, str], int] = {}
-        for row, (path, item) in enumerate(scans):
+        for row in rows:
+            path, item = scans[row]
             before = first.setdefault((_file(folder, path, resolve), item), row)
-            if (values[before] != values[row]).any():
+            if (labels[before] != labels[row]).any():
                 spelling = "" if scans[before][0] == path else f", the second time as {path}"
                 scan = "#".join(filter(None, scans[before]))
                 raise LiquidLensError(f"{scan} is there twice with different labels{spelling}.")
             if before != row:
                 repeated.add(row)
-    return [row for row in range(len(scans)) if row not in repeated]
+    return [row for row in rows if row not in repeated]
 
 
 def _read_array(path: Path, name: str) -> NDArray[np.int64]:

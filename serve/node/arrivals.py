@@ -15,7 +15,7 @@ from liquidlens.imaging.budget import DEFAULT, Budget
 from liquidlens.imaging.formats import dicom
 from liquidlens.serve.node.journal import Journal, Series, State
 from liquidlens.serve.node.settings import Node
-from liquidlens.serve.node.spool import Spool, hashed
+from liquidlens.serve.node.spool import Spool, hashed, named
 
 #: Why a series failed of which some images never came.
 CUT_OFF = "its sender was cut off, an image was refused, or more were announced, and the rest never came: send it again"
@@ -51,9 +51,10 @@ class Arrivals:
         self._lock = threading.RLock()
         self._began = time.monotonic()
         self._last: dict[str, float] = {}  # key -> when its last image came
-        self._senders: dict[Hashable, set[str]] = defaultdict(set)  # who has not hung up -> what it brings
-        # Key -> the images that were offered and not kept, and when.
-        self._lost: dict[str, dict[str, float]] = defaultdict(dict)
+        # Who has not hung up -> what it brings, and whether its end makes that whole, as no other was cut off since.
+        self._senders: dict[Hashable, dict[str, bool]] = defaultdict(dict)
+        # Key -> names of images that were offered and not kept, and when.  On a full disk the journal lacks some.
+        self._lost = journal.refused()
 
     def take(self, file: Path, sender: Hashable, announced: int | None = None) -> Identity:
         """File an image that lies in `Spool.incoming`; when this returns it is on the disk and in the journal.
@@ -63,30 +64,35 @@ class Arrivals:
         whole until the image came after all.
         """
         own = identify(file)
+        name = named(own.image)
         with self._lock:
             try:
                 own.check()
                 if not self.spool.has_room(0):
                     raise OSError("the disk is nearly full")
+                self.journal.arrive(own.key, own.study, own.series, announced or own.announced)
+                self._senders[sender].setdefault(own.key, True)
+                self.spool.add(file, own.key, own.image)
             except (LiquidLensError, OSError):
-                if not self.spool.has(own.key, own.image):
-                    self._lost[own.key][own.image] = time.monotonic()
-                    self.journal.hold(own.key)
+                if name not in self.spool.images(own.key):
+                    self._lost.setdefault(own.key, {})[name] = time.time()
+                    self.journal.refuse(own.key, name)
                 raise
-            self.journal.arrive(own.key, own.study, own.series, announced or own.announced)
-            self._senders[sender].add(own.key)
-            self.spool.add(file, own.key, own.image)
-            self._lost[own.key].pop(own.image, None)
+            if self._lost.get(own.key, {}).pop(name, None):
+                self.journal.forget_refused(own.key, name)
             self._last[own.key] = time.monotonic()
         return own
 
     def hung_up(self, sender: Hashable, properly: bool) -> None:
         """A sender brings no more; properly: it said so, and was not cut off."""
         with self._lock:
-            brought = self._senders.pop(sender, set())
-            if properly:
-                whole = {key for key in brought if all(self.spool.has(key, image) for image in self._lost[key])}
-                self.journal.let_go(whole.difference(*self._senders.values()))
+            for key, vouches in self._senders.pop(sender, {}).items():
+                others = [brought for brought in self._senders.values() if key in brought]
+                if vouches or not properly:
+                    for brought in others:
+                        brought[key] = properly
+                if properly and vouches and not others and not self._lacks(key):
+                    self.journal.let_go(key)
 
     def due(self) -> list[str]:
         """Move series that are complete to that state, and those that were cut off for too long to their failure;
@@ -111,7 +117,7 @@ class Arrivals:
             more = set(self.spool.images(key)) - set(judged)
             self.journal.move(key, old, "arriving" if more else new, "" if more else reason)
             if not more:
-                self._lost.pop(key, None)
+                self._forget_lost(key)
                 if new != "failed":
                     self.spool.drop(key)
         return not more
@@ -136,13 +142,21 @@ class Arrivals:
         self.spool.forget_incoming(older=2 * self._node.silent_seconds)
         with self._lock:
             arriving = {series.key for series in self.journal.all_in("arriving")}
-            recent = time.monotonic() - self._node.interrupted_seconds
+            recent = time.time() - self._node.interrupted_seconds
             for key in [key for key, lost in self._lost.items() if max(lost.values(), default=recent) <= recent]:
                 if key not in arriving:
-                    del self._lost[key]
+                    self._forget_lost(key)
             for series in self.journal.all_in("failed"):
                 if time.time() - series.since >= 86_400 * self._node.keep_days:
                     self.spool.drop(series.key)
+
+    def _lacks(self, key: str) -> bool:
+        """Whether an image of this series was refused and is not here by now."""
+        return not self._lost.get(key, {}).keys() <= set(self.spool.images(key))
+
+    def _forget_lost(self, key: str) -> None:
+        if self._lost.pop(key, None):
+            self.journal.forget_refused(key)
 
     def _is_complete(self, series: Series, silent: float) -> bool:
         if series.announced is not None and len(self.spool.images(series.key)) >= series.announced:

@@ -53,14 +53,17 @@ class _Line:
 
 
 class Door(ThreadedAssociationServer):
-    """node: the limits.  addresses: who may connect; others are hung up on before a byte of theirs is read."""
+    """node: the limits.  addresses: who may connect; others are hung up on before a byte of theirs is read.
+    over: is told of an association that has ended, whatever ended it; pynetdicom has no event for some of that."""
 
     request_queue_size = BACKLOG
     daemon_threads = True
     server_address: Any
 
-    def __init__(self, *args: Any, node: Node, addresses: frozenset[str], **more: Any):
-        self._node, self._addresses = node, addresses
+    def __init__(
+        self, *args: Any, node: Node, addresses: frozenset[str], over: Callable[[Association], None], **more: Any
+    ):
+        self._node, self._addresses, self.over = node, addresses, over
         self._lines: list[_Line] = []
         self._guard = threading.Lock()
         super().__init__(*args, request_handler=_Handler, **more)
@@ -68,7 +71,7 @@ class Door(ThreadedAssociationServer):
         self.bind(evt.EVT_DIMSE_RECV, self._on_message)
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
-        if client_address[0].removeprefix("::ffff:") not in self._addresses:
+        if plain(client_address[0]) not in self._addresses:
             return False
         with self._guard:
             self._lines = [line for line in self._lines if not line.is_over]
@@ -145,8 +148,23 @@ class _Handler(RequestHandler):
         association = super()._create_association()
         connection = association.dul.socket
         connection.recv = _bounded(connection.recv)
+        association.run = self._until_over(association, association.run)
         self.server.meet(association, self.request)
         return association
+
+    def _until_over(self, association: Association, run: Callable[[], None]) -> Callable[[], None]:
+        def run_and_tell() -> None:
+            try:
+                run()
+            finally:
+                self.server.over(association)
+
+        return run_and_tell
+
+
+def plain(address: str) -> str:
+    """An address as the rules name it: a socket that takes both families has IPv4 callers in IPv6's notation."""
+    return address.removeprefix("::ffff:")
 
 
 def _bounded(recv: Callable[[int], bytearray]) -> Callable[[int], bytearray]:

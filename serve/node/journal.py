@@ -13,7 +13,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -33,6 +33,8 @@ CREATE INDEX IF NOT EXISTS by_state ON series (state);
 CREATE TABLE IF NOT EXISTS answer (
     report TEXT PRIMARY KEY, key TEXT NOT NULL, time REAL NOT NULL, rule TEXT NOT NULL, model TEXT NOT NULL,
     model_sha256 TEXT NOT NULL, prediction TEXT NOT NULL, mean REAL NOT NULL, deviation REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS refused (
+    key TEXT NOT NULL, image TEXT NOT NULL, time REAL NOT NULL, PRIMARY KEY (key, image));
 CREATE TABLE IF NOT EXISTS model (sha256 TEXT PRIMARY KEY, expected TEXT NOT NULL);
 """
 
@@ -108,17 +110,29 @@ class Journal:
                     "UPDATE series SET state='arriving', since=?, reason='', whole=0, announced=? WHERE key=?",
                     (time.time(), announced, key),
                 )
-            elif known.whole:
-                self._change("UPDATE series SET whole=0 WHERE key=?", (key,))
+            elif known.whole or (announced or 0) > (known.announced or 0):
+                most = max(announced or 0, known.announced or 0) or None
+                self._change("UPDATE series SET whole=0, announced=? WHERE key=?", (most, key))
 
-    def hold(self, key: str) -> None:
-        """An image of a series that is arriving, if it is, could not be kept: it is not whole."""
+    def refuse(self, key: str, image: str) -> None:
+        """The image of this name could not be kept: its series is not whole, if it is arriving."""
+        self._change("INSERT OR REPLACE INTO refused VALUES (?, ?, ?)", (key, image, time.time()))
         self._change("UPDATE series SET whole=0 WHERE key=? AND state='arriving'", (key,))
 
-    def let_go(self, keys: Iterable[str]) -> None:
-        """Their sender has hung up, as it should."""
-        for key in keys:
-            self._change("UPDATE series SET whole=1 WHERE key=?", (key,))
+    def refused(self) -> dict[str, dict[str, float]]:
+        """By series, the names of images that were refused, and when."""
+        found: dict[str, dict[str, float]] = {}
+        for key, image, when in self._rows("SELECT * FROM refused"):
+            found.setdefault(key, {})[image] = when
+        return found
+
+    def forget_refused(self, key: str, image: str | None = None) -> None:
+        """It came after all, or nobody asks any more; None: all images of the series."""
+        self._change("DELETE FROM refused WHERE key=? AND image=coalesce(?, image)", (key, image))
+
+    def let_go(self, key: str) -> None:
+        """Its sender has hung up, as it should."""
+        self._change("UPDATE series SET whole=1 WHERE key=?", (key,))
 
     def move(self, key: str, old: State, new: State, reason: str = "") -> bool:
         """Change a series' state; False if it is not in the old one."""

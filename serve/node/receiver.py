@@ -5,7 +5,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from weakref import WeakSet
 
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, _config, evt
 from pynetdicom.association import Association
@@ -16,7 +15,7 @@ from pynetdicom.sop_class import Verification
 from liquidlens.errors import LiquidLensError
 from liquidlens.serve.node import tls
 from liquidlens.serve.node.arrivals import Arrivals
-from liquidlens.serve.node.door import HANDSHAKE_SECONDS, PDU_BYTES, Door
+from liquidlens.serve.node.door import HANDSHAKE_SECONDS, PDU_BYTES, Door, plain
 from liquidlens.serve.node.settings import Settings
 
 #: Answers to C-STORE, PS3.4 B.2.3.
@@ -41,7 +40,6 @@ class Receiver:
     def __init__(self, settings: Settings, arrivals: Arrivals, say: Callable[[str], None]):
         node, self._arrivals, self._say = settings.node, arrivals, say
         self._senders = {(sender.title, sender.address) for sender in settings.senders}
-        self._cut = WeakSet[Association]()
         # Images are written as they come, and never held: pynetdicom does so in the folder for temporary files.
         self._tempdir = tempfile.tempdir
         _config.STORE_RECV_CHUNKED_DATASET = True
@@ -65,12 +63,11 @@ class Receiver:
                     (evt.EVT_C_STORE, self._store),
                     (evt.EVT_PDU_RECV, self._on_pdu),
                     (evt.EVT_REQUESTED, self._check),
-                    (evt.EVT_ABORTED, self._cut_off),
-                    (evt.EVT_CONN_CLOSE, self._cut_off),
                 ],
                 server_class=Door,
                 node=node,
                 addresses=frozenset(address for _, address in self._senders),
+                over=self._over,
             )
         except OSError as error:
             raise LiquidLensError(f"cannot listen at {node.host}, port {node.port}: {error.strerror}.") from error
@@ -91,7 +88,7 @@ class Receiver:
     def _check(self, event: evt.Event) -> None:
         """Reject whoever calls by a title that is not that of its address."""
         requestor = event.assoc.requestor
-        if (requestor.primitive.calling_ae_title, requestor.address_info.address) not in self._senders:
+        if (requestor.primitive.calling_ae_title, plain(requestor.address_info.address)) not in self._senders:
             event.assoc.acse.send_reject(*_WRONG_TITLE)
             event.assoc.kill()
 
@@ -109,9 +106,6 @@ class Receiver:
             logger.error("an image could not be kept: %s", error.strerror or error)
             self._say("no room")
             return OUT_OF_RESOURCES
-        finally:
-            if event.assoc in self._cut:  # while it was taken: nobody will say so again
-                self._arrivals.hung_up(event.assoc, properly=False)
         self._say("stored")
         return SUCCESS
 
@@ -119,6 +113,6 @@ class Receiver:
         if isinstance(event.pdu, A_RELEASE_RQ):  # before the connection ends, which looks the same in both cases
             self._arrivals.hung_up(event.assoc, properly=True)
 
-    def _cut_off(self, event: evt.Event) -> None:
-        self._cut.add(event.assoc)
-        self._arrivals.hung_up(event.assoc, properly=False)
+    def _over(self, association: Association) -> None:
+        """A sender that has not let go by now was cut off."""
+        self._arrivals.hung_up(association, properly=False)

@@ -201,10 +201,11 @@ class Running:
                     archive.begin()
                     self._put_off(series, str(error))
                     break
-                except RefusedError as error:
+                except Exception as error:  # of this report: the others do not wait for it
                     archive = _Pause()
                     reports[series.key].begin()
-                    self._put_off(series, str(error))
+                    refused = isinstance(error, RefusedError)
+                    self._put_off(series, str(error) if refused else f"the node's own work failed: {origin(error)}")
                 if self._stopped.is_set():
                     return
 

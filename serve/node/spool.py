@@ -55,7 +55,7 @@ class Spool:
             images.mkdir(mode=0o700, parents=True)
             sync(self._series)
             sync(images.parent)
-        target = images / _named(uid)
+        target = images / named(uid)
         if not target.exists():
             os.link(file, target)
         sync(images)
@@ -65,10 +65,6 @@ class Spool:
 
     def results_of(self, key: str) -> Path:
         return self._series / key / "results"
-
-    def has(self, key: str, uid: str) -> bool:
-        """Whether the image with this SOP Instance UID is here."""
-        return (self.images_of(key) / _named(uid)).exists()
 
     def images(self, key: str) -> list[str]:
         """The names of the images of a series that are here, sorted."""
@@ -102,7 +98,8 @@ class Spool:
         return sorted(path.name for path in self._series.iterdir())
 
 
-def _named(uid: str) -> str:
+def named(uid: str) -> str:
+    """The name of the file of the image with this SOP Instance UID."""
     return f"{hashed(uid)}.dcm"
 
 

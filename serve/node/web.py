@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from xml.etree.ElementTree import ParseError
 
 import requests
 from dicomweb_client import DICOMwebClient
@@ -23,19 +24,21 @@ from liquidlens.serve.settings import read_password
 #: Series are taken as they are kept: nobody is to compress them anew.
 _AS_KEPT = (("application/dicom", "*"),)
 _DAY = 86_400
+#: Media types of an answer to STOW that `dicomweb_client` reads.
+_ANSWERS = ("application/dicom+json", "application/json", "application/dicom+xml", "application/xml")
 
 logger = logging.getLogger(__name__)
 
 
-def client(web: Web, tls: TLS | None) -> DICOMwebClient:
-    """Speaks with an archive.  Raises LiquidLensError if the password cannot be read."""
+def connected(web: Web, tls: TLS | None) -> requests.Session:
+    """For requests to an archive.  Raises LiquidLensError if the password cannot be read."""
     password = read_password(web.password_file) if web.password_file is not None else None
     session = create_session_from_user_pass(web.user, password) if password else create_session()
     if tls is not None and web.url.startswith("https:"):
         add_certs_to_session(session, str(tls.authorities))
         session.cert = (str(tls.certificate), str(tls.key))
     session.request = _patient(session.request)
-    return DICOMwebClient(web.url, session=session)
+    return session
 
 
 def _patient(request: Callable[..., requests.Response]) -> Callable[..., requests.Response]:
@@ -51,7 +54,8 @@ class Poller:
     """Looks for series in an archive and takes those whose number of images has not changed since the last look."""
 
     def __init__(self, web: Web, tls: TLS | None, arrivals: Arrivals):
-        self._web, self._arrivals, self._client = web, arrivals, client(web, tls)
+        self._web, self._arrivals = web, arrivals
+        self._client = DICOMwebClient(web.url, session=connected(web, tls))
         self._seen: dict[str, int] = {}  # key -> how many images there were
         self._late: dict[str, float] = {}  # key of a series that could not be fetched -> when: it comes last
 
@@ -65,17 +69,19 @@ class Poller:
             for modality in self._web.modality:
                 try:
                     found += self._found(modality)
-                except (requests.RequestException, ValueError) as error:  # the others may be answered
+                except Exception as error:  # whatever is raised of what was answered; the others may be answered well
                     unanswered = error
             for study, series, number in sorted(found, key=lambda one: self._late.get(hashed(*one[:2]), 0)):
                 key = hashed(study, series)
                 if self._seen.get(key) == number and not _has(self._arrivals.journal.find(key), number):
                     fetched += self._fetch(study, series, number)
                 self._seen[key] = number
-            if unanswered is not None:
-                raise unanswered
-        except (requests.RequestException, ValueError) as error:  # what is no JSON is a ValueError
-            raise UnreachableError(f"the archive does not answer ({type(error).__name__})") from error
+        except requests.RequestException as error:
+            unanswered = error
+        if unanswered is not None:
+            raise UnreachableError(
+                f"the archive does not answer as it should ({type(unanswered).__name__})"
+            ) from unanswered
         return fetched
 
     def _found(self, modality: str) -> Iterator[tuple[str, str, int]]:
@@ -126,7 +132,17 @@ class Storer:
     """Stores reports with STOW."""
 
     def __init__(self, web: Web, tls: TLS | None):
-        self._client = client(web, tls)
+        session = connected(web, tls)
+        session.hooks["response"].append(self._look_at)
+        self._client = DICOMwebClient(web.url, session=session)
+        self._understood = False
+
+    def _look_at(self, answer: requests.Response, **_: object) -> None:
+        """dicomweb_client knows media types without parameters only, and takes what it does not know for success.
+        Status 200 says that all was stored (PS3.18 10.5.3), and needs no words."""
+        kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        answer.headers["Content-Type"] = kind
+        self._understood = kind in _ANSWERS or (answer.status_code == 200 and not answer.content)
 
     def send(self, files: Sequence[Path]) -> None:
         """As of `Sender.send`."""
@@ -138,8 +154,12 @@ class Storer:
             status = error.response.status_code if error.response is not None else "an error"
             kind = UnreachableError if status in (408, 429, 502, 503, 504) else RefusedError
             raise kind(f"the archive answered {status}") from error
+        except (requests.JSONDecodeError, ParseError) as error:
+            raise RefusedError("the archive's answer cannot be read") from error
         except requests.RequestException as error:
             raise UnreachableError(f"the archive does not answer ({type(error).__name__})") from error
+        if not self._understood:
+            raise RefusedError("the archive's answer does not say whether it was stored")
         if failed := answer.get("FailedSOPSequence"):
             raise RefusedError(f"the archive refused it with status 0x{int(failed[0].get('FailureReason', 0)):04X}")
 

@@ -59,9 +59,9 @@ class _Inference(pydantic.BaseModel):
     outputs: tuple[_Wanted, ...] = ()
 
 
-def inflated(body: bytes | bytearray, encoding: str | None, limit: int) -> bytes | bytearray:
+def inflated(body: bytes | bytearray, encoding: str, limit: int) -> bytes | bytearray:
     """The body without the compression that a client may put on it; never more than `limit` bytes."""
-    if encoding in (None, "", "identity"):
+    if encoding in ("", "identity"):
         return body
     if encoding not in ("gzip", "deflate"):
         raise HTTPException(415, f"A request may be compressed with gzip or deflate, not {encoding}.")

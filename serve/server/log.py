@@ -11,7 +11,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -59,8 +59,9 @@ class Discreet(logging.Handler):
         if len(self._written) >= REMEMBERED:
             self._written.clear()
         self._written[text] = now
-        self._stream.write(f"{self._json(record, text) if self._as_json else f'{record.levelname}: {text}'}\n")
-        self._stream.flush()
+        with suppress(OSError, ValueError):  # the disk is full, or who read it has ended: what is logged goes on
+            self._stream.write(f"{self._json(record, text) if self._as_json else f'{record.levelname}: {text}'}\n")
+            self._stream.flush()
 
     def _json(self, record: logging.LogRecord, text: str) -> str:
         moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created))

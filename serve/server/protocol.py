@@ -21,6 +21,8 @@ from liquidlens.serve.server.codec import HEADER_LENGTH, JSON_BYTES, VERSION, an
 from liquidlens.serve.server.guards.refusal import refuse
 from liquidlens.serve.settings import Settings
 
+#: Probes of health ask by either.
+_PROBED = ["GET", "HEAD"]
 DATATYPES = {"tensor(float)": "FP32", "tensor(float16)": "FP16", "tensor(double)": "FP64", "tensor(int64)": "INT64"}
 
 
@@ -87,13 +89,13 @@ def router(predictors: Mapping[str, Predictor], settings: Settings, monitor: Mon
     gate = Gate(settings.concurrency, settings.queue_size, memory=places * settings.upload_bytes)
     monitor.watch("waiting", "Requests that work or wait.", "surface", lambda: {"protocol": gate.taken})
 
-    @routes.get("/healthz")
-    @routes.get("/v2/health/live")
+    @routes.api_route("/healthz", methods=_PROBED)
+    @routes.api_route("/v2/health/live", methods=_PROBED)
     async def live() -> dict:
         return {"live": True}
 
-    @routes.get("/readyz")
-    @routes.get("/v2/health/ready")
+    @routes.api_route("/readyz", methods=_PROBED)
+    @routes.api_route("/v2/health/ready", methods=_PROBED)
     async def ready(response: Response) -> dict:
         response.status_code = 503 if gate.full else 200
         return {"ready": not gate.full}
@@ -124,7 +126,8 @@ def router(predictors: Mapping[str, Predictor], settings: Settings, monitor: Mon
     @routes.post("/v2/models/{name}/versions/{version}/infer")
     async def infer(request: Request, name: str, version: str = VERSION) -> Response:
         predictor = find(name, version)
-        encoding, header_length = request.headers.get("content-encoding"), request.headers.get(HEADER_LENGTH)
+        encoding = request.headers.get("content-encoding", "").lower()
+        header_length = request.headers.get(HEADER_LENGTH)
 
         def work(body: bytearray) -> Response:
             limit = settings.upload_bytes if header_length else min(JSON_BYTES, settings.upload_bytes)

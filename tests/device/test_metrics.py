@@ -3,10 +3,14 @@
 import io
 import json
 import logging
+import os
+from dataclasses import replace
 
 import numpy as np
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from liquidlens.serve.monitoring import Monitor
 from liquidlens.serve.predict.predictor import Predictor
 from liquidlens.serve.server.log import Discreet
 from tests.device.conftest import ask
@@ -55,6 +59,30 @@ def test_answers_are_counted_as_the_predictor_gives_them(server, model):
     info = {"model": name, "network": predictor.manifest.model, "sha256": predictor.sha256}
     assert after["liquidlens_model_info", *sorted(info.items())] == 1
     assert after["liquidlens_waiting", ("surface", "protocol")] == 0
+
+
+def test_a_name_with_a_comma_is_one_label(model):
+    predictor = Predictor(model)
+    monitor, answer = Monitor({"m": predictor}), predictor.predict(np.zeros((28, 28, 28), np.float32))
+    names = "malignant", "cyst, benign"
+    found = replace(answer, label=names[1], probabilities=dict.fromkeys(names, 0.5), ood=False, abstained=False)
+    monitor.answer("m", found)
+    monitor.answer("m", replace(found, label="edema, mass", probabilities=dict.fromkeys(["edema", "mass"], 0.9)))
+    assert {
+        label: monitor.registry.get_sample_value("liquidlens_answers_total", {"model": "m", "label": label})
+        for label in (*names, "cyst", "edema", "mass")
+    } == {"malignant": None, "cyst, benign": 1, "cyst": None, "edema": 1, "mass": 1}
+
+
+def test_a_log_that_nobody_reads_any_more_keeps_nothing_from_its_work():
+    read, write = os.pipe()
+    os.close(read)
+    stream = os.fdopen(write, "w")
+    handler = Discreet(stream)
+    for number in range(2):
+        handler.emit(logging.LogRecord("liquidlens.serve", logging.ERROR, "place.py", 7, f"{number}", None, None))
+    with pytest.raises(BrokenPipeError):
+        stream.close()
 
 
 def test_a_password_holds_for_the_figures_too(server):

@@ -229,8 +229,9 @@ def test_bodies_are_bounded_together(server, name):
 def test_a_full_server_is_not_ready(server, name):
     """One without any place: orchestrators are told to send nothing, and who sends something to come later."""
     address = server(concurrency=0, queue_size=0)
-    assert ask(address, "/readyz")[0].status == 503
-    assert ask(address, "/healthz")[0].status == 200
+    for method in ("GET", "HEAD"):
+        assert ask(address, "/readyz", method)[0].status == 503
+        assert ask(address, "/healthz", method)[0].status == 200
     status, answer = post(address, name, infer_request())
     assert status == 503
     assert "try again" in answer["error"]

@@ -61,6 +61,12 @@ def test_only_those_who_are_named_may_call_and_by_the_right_name(node):
     assert answers(port)
 
 
+def test_a_node_for_both_families_knows_who_calls_by_ipv4(node):
+    port = node(more='host = "::"').receiver.port
+    assert answers(port)
+    assert associate(port, calling="STRANGER").is_rejected
+
+
 def test_other_addresses_are_hung_up_on(node, tmp_path):
     port = node(more='host = "0.0.0.0"').receiver.port
     with socket.create_connection(("127.0.0.1", port), source_address=("127.0.0.2", 0)) as stranger:

@@ -1,8 +1,10 @@
 """Whatever dies at whatever moment: each study ends in one report."""
 
+import errno
 import functools
 import random
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -13,6 +15,7 @@ import pydicom
 import pytest
 
 from liquidlens.errors import LiquidLensError
+from liquidlens.serve.node.arrivals import Arrivals
 from liquidlens.serve.node.journal import Journal
 from liquidlens.serve.node.sender import RefusedError
 from tests.device.node import studies
@@ -137,6 +140,86 @@ def test_a_series_that_was_cut_off_is_waited_for_and_then_fails_by_name(node, tm
     wait(lambda: running.journal.counts() == {"answered": 1})  # there is no archive
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_who_breaks_its_association_is_cut_off_and_may_send_again(node, tmp_path):
+    """pynetdicom's thread dies of a message that it does not know, and no event of its own says so."""
+    running = node(idle=0.1)
+    slices = studies.ct(tmp_path / "ct")
+    broken = associate(running.receiver.port)
+    for file in slices[:5]:
+        assert broken.send_c_store(file).Status == 0
+    elements = [(0x0100, b"\x77\x77"), (0x0110, b"\x09\x00"), (0x0800, b"\x01\x01")]  # 0x7777: there is no such command
+    command = b"".join(struct.pack("<HHL", 0, element, len(value)) + value for element, value in elements)
+    message = struct.pack("<HHLL", 0, 0, 4, len(command)) + command
+    value = struct.pack(">LBB", len(message) + 2, 1, 3) + message
+    broken.dul.socket.socket.sendall(struct.pack(">BBL", 4, 0, len(value)) + value)
+    wait(lambda: not running._arrivals._senders)
+    assert running.journal.counts() == {"arriving": 1}
+    again = associate(running.receiver.port)
+    for file in slices:
+        assert again.send_c_store(file).Status == 0
+    again.release()
+    wait(lambda: running.journal.counts() == {"answered": 1})
+    broken.kill()
+
+
+@pytest.mark.parametrize("cut_first", [False, True])
+def test_half_a_series_is_not_whole_because_who_brings_the_other_half_lets_go(node, tmp_path, cut_first):
+    running = node(idle=0.1)
+    arrivals, slices = running._arrivals, studies.ct(tmp_path / "ct")
+    arrivals.take(copied(running, slices[0]), "cut")
+    arrivals.take(copied(running, slices[1]), "other")
+    for sender in ["cut", "other"] if cut_first else ["other", "cut"]:
+        arrivals.hung_up(sender, properly=sender != "cut")
+    time.sleep(1)
+    assert running.journal.counts() == {"arriving": 1}
+    arrivals.take(copied(running, slices[2]), "other")  # begun before the rest came: its end says no more than before
+    for file in slices:
+        arrivals.take(copied(running, file), "again")
+    arrivals.hung_up("again", properly=True)
+    arrivals.hung_up("other", properly=True)
+    wait(lambda: running.journal.counts() == {"answered": 1})
+
+
+def test_of_two_numbers_that_a_series_is_to_have_the_larger_one_counts(node, tmp_path):
+    """A fetch was broken off, and the archive has more of the series by now."""
+    running = node(idle=0.1)
+    arrivals, slices = running._arrivals, studies.ct(tmp_path / "ct")
+    for fetch, files in (("broken off", slices[:2]), ("again", slices[:-1])):
+        for file in files:
+            arrivals.take(copied(running, file), fetch, 10 if fetch == "broken off" else len(slices))
+        arrivals.hung_up(fetch, properly=True)
+    time.sleep(1)
+    assert running.journal.counts() == {"arriving": 1}
+    arrivals.take(copied(running, slices[-1]), "the rest", len(slices))
+    wait(lambda: running.journal.counts() == {"answered": 1})
+
+
+def test_an_image_that_the_disk_did_not_take_is_missed_after_a_restart_too(node, tmp_path, monkeypatch):
+    running = node(idle=0.1)
+    arrivals, slices = running._arrivals, studies.ct(tmp_path / "ct")
+    for file in slices[1:]:
+        arrivals.take(copied(running, file), "one")
+    with monkeypatch.context() as patch:
+        patch.setattr("liquidlens.serve.node.spool.os.link", full)
+        with pytest.raises(OSError, match="No space left"):
+            arrivals.take(copied(running, slices[0]), "one")
+    arrivals.hung_up("one", properly=True)
+    restarted = Arrivals(running.journal, running.spool, running._settings)
+    restarted.take(copied(running, slices[1]), "two")
+    restarted.hung_up("two", properly=True)
+    time.sleep(1)
+    assert running.journal.counts() == {"arriving": 1}
+    restarted.take(copied(running, slices[0]), "three")
+    restarted.hung_up("three", properly=True)
+    wait(lambda: running.journal.counts() == {"answered": 1})
+    assert running.journal.refused() == {}
+
+
+def full(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
 def test_a_series_of_which_an_image_was_refused_waits_for_it(node, tmp_path):
     """Its sender hangs up properly: by DICOM it is for the sender to offer the image again."""
     running = node(idle=0.1)
@@ -226,7 +309,10 @@ def test_an_image_whose_uid_is_none_leaves_its_series_incomplete_and_no_other(no
     assert running.journal.counts() == {"answered": 1, "arriving": 1}
 
 
-def test_an_archive_that_refuses_a_report_is_asked_again_and_keeps_no_other_waiting(node, tmp_path, monkeypatch):
+@pytest.mark.parametrize("error", [RefusedError("the archive refused it with status 0xA700"), KeyError("LEAK")])
+def test_a_report_that_cannot_be_sent_is_offered_again_and_keeps_no_other_waiting(
+    node, tmp_path, monkeypatch, caplog, error
+):
     for pause in ("FIRST_PAUSE", "LONGEST_PAUSE"):
         monkeypatch.setattr(f"liquidlens.serve.node.running.{pause}", 0.01)
     running = node()
@@ -237,7 +323,7 @@ def test_an_archive_that_refuses_a_report_is_asked_again_and_keeps_no_other_wait
         (number,) = [one for one in "01" if pydicom.dcmread(files[0]).PatientID == f"X{one}"]
         offered[number] += 1
         if number == "0" and offered[number] <= 10:
-            raise RefusedError("the archive refused it with status 0xA700")
+            raise error
 
     monkeypatch.setattr(running._sender, "send", send)
     for number in range(2):
@@ -245,6 +331,8 @@ def test_an_archive_that_refuses_a_report_is_asked_again_and_keeps_no_other_wait
         running._arrivals.hung_up(number, properly=True)
     wait(lambda: running.journal.counts() == {"sent": 2})
     assert offered == {"0": 11, "1": 1}
+    assert "its report was not sent" in caplog.text
+    assert "LEAK" not in caplog.text
 
 
 def test_two_series_that_come_interleaved_are_two(node, tmp_path):

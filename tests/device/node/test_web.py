@@ -1,8 +1,16 @@
 """An archive that is asked through DICOMweb, and does not send."""
 
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
 import pydicom
 import pytest
 
+from liquidlens.serve.node.sender import RefusedError
+from liquidlens.serve.node.settings import Web
+from liquidlens.serve.node.web import Storer
 from tests.device.node import studies
 from tests.device.node.archive import PLUGINS, Archive, free_port, is_there
 from tests.device.node.conftest import wait
@@ -16,6 +24,71 @@ def silent(tmp_path):
     archive.start()
     yield archive
     archive.stop()
+
+
+REFERENCE = {"00081150": {"vr": "UI", "Value": ["1.2.3"]}, "00081155": {"vr": "UI", "Value": ["1.2.4"]}}
+REFUSED = json.dumps({"00081198": {"vr": "SQ", "Value": [{**REFERENCE, "00081197": {"vr": "US", "Value": [0xA700]}}]}})
+REFUSED_XML = """<?xml version="1.0" encoding="UTF-8"?><NativeDicomModel>
+<DicomAttribute keyword="FailedSOPSequence" tag="00081198" vr="SQ"><Item number="1">
+<DicomAttribute keyword="FailureReason" tag="00081197" vr="US"><Value number="1">42752</Value></DicomAttribute>
+</Item></DicomAttribute></NativeDicomModel>"""
+STORED = json.dumps({"00081199": {"vr": "SQ", "Value": [REFERENCE]}})
+
+
+@pytest.fixture
+def answering() -> Iterator[Callable[[int, str, str], str]]:
+    """Starts archives that answer every request alike, with a status, a media type and a body; their addresses."""
+    servers = []
+
+    def start(status: int, kind: str, body: str) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self.send_response(status)
+                if kind:
+                    self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body.encode())
+
+            def log_message(self, *_):
+                pass
+
+        servers.append(HTTPServer(("127.0.0.1", 0), Handler))
+        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{servers[-1].server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "body", "said"),
+    [
+        (200, "application/dicom+json", STORED, ""),
+        (200, "application/dicom+json; charset=utf-8", STORED, ""),
+        (200, "", "", ""),
+        (202, "application/dicom+json", REFUSED, "status 0xA700"),
+        (202, "application/dicom+json; charset=utf-8", REFUSED, "status 0xA700"),
+        (202, "application/dicom+xml;charset=UTF-8", REFUSED_XML, "status 0xA700"),
+        (202, "", "", "does not say whether it was stored"),
+        (200, "text/html", "<html>log in</html>", "does not say whether it was stored"),
+        (200, "", "ok", "does not say whether it was stored"),
+        (200, "application/dicom+json", "{", "cannot be read"),
+        (200, "application/dicom+xml", "<html>", "cannot be read"),
+        (409, "application/dicom+json", REFUSED, "the archive answered 409"),
+    ],
+)
+def test_a_report_is_stored_if_the_archive_says_so_and_only_then(answering, tmp_path, status, kind, body, said):
+    storer = Storer(Web(url=answering(status, kind, body), store=True), None)
+    report = studies.xray(tmp_path / "xray.dcm")
+    if not said:
+        storer.send([report])
+        return
+    with pytest.raises(RefusedError, match=said):
+        storer.send([report])
 
 
 WEB = """
