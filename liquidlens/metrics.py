@@ -79,20 +79,21 @@ def accuracy(labels: NDArray, probabilities: NDArray) -> float:
 def recall(labels: NDArray, probabilities: NDArray) -> float:
     """Macro recall of the most probable class: its mean over all classes that occur or are predicted.
 
-    Of multi-label data, the mean over labels of the share of their scans with a probability above 0.5.
+    Of multi-label data, the mean over labels of the share of their scans with a probability above 0.5; NaN if no label
+    occurs or is predicted.
     """
     hits, actual, predicted = _counts(labels, probabilities)
-    occurs = (actual > 0) | (predicted > 0)
-    return float(np.mean(hits[occurs] / np.maximum(actual[occurs], 1)))
+    return _mean(hits / np.maximum(actual, 1), (actual > 0) | (predicted > 0))
 
 
 def f1(labels: NDArray, probabilities: NDArray) -> float:
-    """F1 score of the second of two classes; of more, the mean over all classes that occur or are predicted."""
+    """F1 score of the second of two classes; of more, the mean over all classes that occur or are predicted; NaN if
+    there is none."""
     hits, actual, predicted = _counts(labels, probabilities)
     scores = 2 * hits / np.maximum(actual + predicted, 1)
     if _binary(labels, probabilities):
         return float(scores[1])
-    return float(np.mean(scores[(actual > 0) | (predicted > 0)]))
+    return _mean(scores, (actual > 0) | (predicted > 0))
 
 
 def sensitivity(labels: NDArray, probabilities: NDArray, threshold: float = 0.5) -> float:
@@ -307,6 +308,10 @@ def _binned(labels: NDArray, probabilities: NDArray, bins: int) -> tuple[NDArray
 
 def _share(values: NDArray[np.bool_]) -> float:
     return float(values.mean()) if len(values) else float("nan")
+
+
+def _mean(values: NDArray, which: NDArray[np.bool_]) -> float:
+    return float(values[which].mean()) if which.any() else float("nan")
 
 
 def _binary(labels: NDArray, probabilities: NDArray) -> bool:

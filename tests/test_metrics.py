@@ -98,6 +98,12 @@ def test_recall_and_f1_are_those_of_scikit_learn():
     assert metrics.f1(findings, probabilities) == pytest.approx(expected)
 
 
+def test_where_no_label_occurs_or_is_predicted_recall_and_f1_are_not_defined():
+    nothing = np.zeros((3, 2)), np.full((3, 2), 0.1)
+    assert math.isnan(metrics.recall(*nothing))
+    assert math.isnan(metrics.f1(*nothing))
+
+
 def test_classes_that_neither_occur_nor_are_predicted_do_not_count():
     probabilities = np.array([[0.9, 0.1, 0.0], [0.2, 0.8, 0.0]])
     assert metrics.recall(np.array([0, 1]), probabilities) == 1.0

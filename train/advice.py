@@ -7,6 +7,7 @@ import numpy as np
 
 from liquidlens.errors import LiquidLensError
 from liquidlens.train.datasets.dataset import Dataset
+from liquidlens.train.recipes import training
 
 #: From so many training scans on, the larger of two networks is taken.
 MANY = 400
@@ -39,28 +40,30 @@ def kind_of(dataset: Dataset) -> str:
     return "masks" if dataset.values == "mask" else "volumes"
 
 
-def advise(dataset: Dataset) -> Advice:
-    """A model of the kind that the scans are, in a size that they fill, trained by a recipe for minutes."""
+def advise(dataset: Dataset, recipe: str | None = None) -> Advice:
+    """A model of the kind that the scans are, in a size that they fill, trained by the recipe or else by one for
+    minutes."""
     kind, count = kind_of(dataset), len(dataset.labels["train"])
-    changes, weights = _weights(dataset)
+    recipe = recipe or ("liquidlens" if kind == "masks" else "quick")
+    changes, weights = _weights(dataset) if training(recipe).loss == "cross-entropy" else ({}, ())
     if kind == "masks":
         name = "LiquidLens-M" if count >= MANY else "LiquidLens-S"
-        size = f"{name}, recipe liquidlens: segmented shapes, which it erodes to see how thick they are"
+        size = f"{name}, recipe {recipe}: segmented shapes, which it erodes to see how thick they are"
         which = "the larger one" if count >= MANY else f"the smaller one, for fewer than {MANY}"
-        return Advice(name, "liquidlens", None, changes, (f"{size}; {count} training scans: {which}.", *weights))
+        return Advice(name, recipe, None, changes, (f"{size}; {count} training scans: {which}.", *weights))
     if kind == "volumes":
         why = (
-            f"LiqExp4N2, recipe quick: volumes that a liquid layer reads slice by slice; its 18,475 parameters suit "
+            f"LiqExp4N2, recipe {recipe}: volumes that a liquid layer reads slice by slice; its 18,475 parameters suit "
             f"{count} training scans, and 28 x 28 x 28 is the size it was made for."
         )
-        return Advice("LiqExp4N2", "quick", None, changes, (why, *weights))
+        return Advice("LiqExp4N2", recipe, None, changes, (why, *weights))
     side = int(np.median([min(origin.facts.shape[:2]) for origin in dataset.origins["train"]]))
     pixels = 112 if side >= SMALL else 64
     why = (
-        f"CRNet-NCP-z, recipe quick: images; {pixels} x {pixels} pixels, as their shorter sides have {side} in the "
+        f"CRNet-NCP-z, recipe {recipe}: images; {pixels} x {pixels} pixels, as their shorter sides have {side} in the "
         f"median; {count} training scans."
     )
-    return Advice("CRNet-NCP-z", "quick", (pixels, pixels), changes, (why, *weights))
+    return Advice("CRNet-NCP-z", recipe, (pixels, pixels), changes, (why, *weights))
 
 
 def _weights(dataset: Dataset) -> tuple[dict[str, Any], tuple[str, ...]]:

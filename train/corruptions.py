@@ -21,8 +21,11 @@ def corrupted(scans: Tensor, name: str, severity: int, mask: bool = False) -> Te
     that it carries across.
     """
     generator = torch.Generator().manual_seed(1000 * severity + len(scans))
-    out = _ALL[name](scans, severity - 1, generator)
-    return (out > 0.5).to(scans.dtype) if mask else out.clamp(0, 1)
+    if mask:
+        shapes = (scans > 0.5).to(scans.dtype)  # which are not quite 0 and 1 after a normalisation was undone
+        corruption = _noise_at_surfaces if name == "noise" else _ALL[name]
+        return (corruption(shapes, severity - 1, generator) > 0.5).to(scans.dtype)
+    return _ALL[name](scans, severity - 1, generator).clamp(0, 1)
 
 
 def names(volumes: bool, mask: bool) -> tuple[str, ...]:
@@ -32,9 +35,11 @@ def names(volumes: bool, mask: bool) -> tuple[str, ...]:
 
 
 def _noise(x: Tensor, level: int, generator: torch.Generator) -> Tensor:
-    sigma = (0.03, 0.06, 0.1, 0.15, 0.25)[level]
-    noise = torch.randn(x.shape, generator=generator).to(x)
-    return _averaged(x) + 4 * sigma * noise if _is_mask(x) else x + sigma * noise
+    return x + (0.03, 0.06, 0.1, 0.15, 0.25)[level] * torch.randn(x.shape, generator=generator).to(x)
+
+
+def _noise_at_surfaces(x: Tensor, level: int, generator: torch.Generator) -> Tensor:
+    return _noise(_averaged(x) / 4, level, generator) * 4
 
 
 def _blur(x: Tensor, level: int, generator: torch.Generator) -> Tensor:
@@ -106,10 +111,6 @@ def _resized(x: Tensor, size: list[int]) -> Tensor:
     return (
         F.adaptive_avg_pool3d(x, (size[0], size[1], size[2])) if smaller else F.interpolate(x, size, mode="trilinear")
     )
-
-
-def _is_mask(x: Tensor) -> bool:
-    return bool(((x == 0) | (x == 1)).all())
 
 
 _ALL: dict[str, Callable[[Tensor, int, torch.Generator], Tensor]] = {

@@ -100,11 +100,11 @@ def train(
         dataset = datasets.load(data, data_root, skip_bad, reading)
         if chosen:
             raise unknown_model(model, dataset)
-        advice = advise(dataset)
+        advice = advise(dataset, recipe)
         for sentence in advice.why:
             console.print(sentence, soft_wrap=True)
         model, fields = advice.model, {**advice.changes, **fields}
-        recipe, wanted_size = recipe or advice.recipe, _size(size, model) or advice.size
+        recipe, wanted_size = advice.recipe, _size(size, model) or advice.size
     asked.check(model, data, recipe, fields, flags or (), wanted_size, data_root)
     from liquidlens.train import train as train_model
     from liquidlens.train.studies.crossvalidation import crossvalidate
@@ -158,8 +158,11 @@ def print_evaluation(
         with replacing(out) as partial:
             partial.write_text(as_csv(found.rows()), encoding="utf-8")
     if as_json:
-        plain = {name: figure._asdict() for name, figure in found.figures.items()}
-        print(json.dumps({"of": found.of, "figures": plain, "shortcut": beside}, indent=2))
+        plain = {
+            name: {part: None if math.isnan(value) else value for part, value in figure._asdict().items()}
+            for name, figure in found.figures.items()
+        }
+        print(json.dumps({"of": found.of, "figures": plain, "shortcut": beside}, indent=2, allow_nan=False))
         return
     console.print(f"{found.of}; 95 % intervals over patients.", soft_wrap=True)
     print_columns(("figure", "value"), [(name, str(figure)) for name, figure in found.figures.items()])

@@ -174,8 +174,6 @@ def _read_sheet(path: Path) -> Labels:
     # Which columns are the model's labels is not known yet: those of 0 and 1 can be.
     labels = values if columns == ("label",) else values[:, np.isin(values, ("", *_NO, *_YES)).all(0)]
     once = _once(path, scans, labels)
-    if not once:
-        raise LiquidLensError("there are no labels below the header.")
     values = values[once, 0] if columns == ("label",) else values[once]
     return Labels(str(path), values, columns, tuple(scans[row] for row in once))
 
@@ -200,10 +198,10 @@ def _complete(lines: Iterator[list[str]], cells: int) -> Iterator[list[str]]:
 
 
 def _once(sheet: Path, scans: Sequence[tuple[str, str]], labels: NDArray) -> list[int]:
-    """The rows of a sheet that have labels (rows, columns), without those that repeat an earlier one, perhaps by another
-    spelling of its path.  Raises LiquidLensError if one scan has two different labels."""
+    """The rows of a sheet that have labels (rows, columns), without those that repeat an earlier one, perhaps by
+    another spelling of its path.  Raises LiquidLensError if one scan has two different labels."""
     resolve = functools.cache(os.path.realpath)
-    rows = [row for row, cells in enumerate(labels) if not len(cells) or (cells != "").any()]
+    rows = np.flatnonzero((labels != "").any(1)).tolist() or range(len(labels))
     repeated = set()
     for folder in _folders(str(sheet)):
         first: dict[tuple[str, str], int] = {}

@@ -45,6 +45,9 @@ def test_rare_classes_weigh_more(tmp_path):
     advice = advise(folder_of(tmp_path, (6, 7), (40, 5)))
     assert advice.changes == {"class_weights": "balanced"}
     assert "8 times rarer" in advice.why[1]
+    other = advise(folder_of(tmp_path / "again", (6, 7), (40, 5)), "truong-2022")
+    assert (other.recipe, other.changes) == ("truong-2022", {}), "whose loss takes no weights"
+    assert "recipe truong-2022" in other.why[0]
 
 
 def test_names_of_nobody_are_answered_by_kind(tmp_path):

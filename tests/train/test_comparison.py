@@ -4,6 +4,7 @@ import csv
 
 import numpy as np
 import pytest
+import torch
 
 from liquidlens import metrics, train
 from liquidlens.errors import LiquidLensError
@@ -44,6 +45,18 @@ def test_both_see_the_same_corrupted_scans(runs, found):
     probabilities = metrics.probabilities(logits / runs[1].metrics().best.temperature)
     assert by["thick slices", "5"].second[0] == metrics.auc(labels, probabilities)
     assert by["thick slices", "5"].second != by[comparison.CLEAN].second
+
+
+def test_masks_are_corrupted_alike_when_a_normalisation_was_undone(runs):
+    masks, *_ = unseen(runs[0], runs[0].recipe())
+    mean, std = masks.mean(), masks.std()
+    undone = std * ((masks - mean) / std) + mean
+    assert not torch.equal(undone, masks)
+    for name in names(volumes=True, mask=True):
+        for severity in SEVERITIES:
+            made = corrupted(undone, name, severity, mask=True)
+            assert torch.equal(made, corrupted(masks, name, severity, mask=True))
+            assert not torch.equal(made, masks)
 
 
 def test_means_are_over_severities_and_over_all(found):

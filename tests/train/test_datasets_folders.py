@@ -45,7 +45,7 @@ def test_a_folder_is_split_by_patient(tmp_path):
     assert dataset.name == "folder:xrays"
     assert dataset.label_names == ("normal", "pneumonia")
     assert {split: len(scans) for split, scans in dataset.scans.items()} == {"train": 36, "val": 12, "test": 12}
-    patients = {split: {patient_named(path) for path in found} for split, found in paths(dataset).items()}
+    patients = {split: {patient_named(str(path)) for path in found} for split, found in paths(dataset).items()}
     assert not patients["train"] & patients["val"]
     assert not patients["train"] & patients["test"]
     assert not patients["val"] & patients["test"]
@@ -87,7 +87,7 @@ def test_a_missing_validation_split_is_taken_from_training_patients(tmp_path):
     xrays(tmp_path / "set" / "test", patients=1)
     dataset = datasets.load(str(tmp_path / "set"))
     assert [len(dataset.labels[split]) for split in datasets.SPLITS] == [32, 8, 4]
-    train, val = ({patient_named(path) for path in paths(dataset)[split]} for split in ("train", "val"))
+    train, val = ({patient_named(str(path)) for path in paths(dataset)[split]} for split in ("train", "val"))
     assert not train & val
     assert all(path.parents[1].name == "test" for path in paths(dataset)["test"])
 
@@ -108,8 +108,15 @@ def test_a_missing_validation_split_is_taken_from_training_patients(tmp_path):
     ],
 )
 def test_patients_from_file_names(name, patient):
-    path = Path("folder") / name
-    assert patient_named(path) == patient
+    assert patient_named(f"folder/{name}") == patient
+
+
+def test_patients_from_names_of_files_of_several_items_and_of_items(tmp_path):
+    for name in ("patient12.npz", "scans.zip"):
+        (tmp_path / name).touch()
+    assert patient_named(f"{tmp_path}/patient12.npz#scans/7") == "patient12"
+    assert patient_named(f"{tmp_path}/scans.zip#patient_12/1.png") == "patient_12"
+    assert patient_named(f"{tmp_path}/scans.zip#7") is None
 
 
 def test_kinds_may_be_mixed_and_others_are_reported(tmp_path):

@@ -44,6 +44,14 @@ def test_the_run_folder_is_complete_and_plain(liquid_run):
     assert metrics.last.val["loss"] == pytest.approx(float(history[-1]["val_loss"]), rel=1e-4)
 
 
+def test_the_loss_of_a_weighted_training_is_the_one_that_chose_its_weights(tmp_path):
+    folder = run(tmp_path, recipe="quick", class_weights="balanced")
+    history = list(csv.DictReader((folder.path / "history.csv").open()))
+    losses = [float(row["val_loss"]) for row in history]
+    assert folder.metrics().best.val["loss"] == pytest.approx(min(losses), rel=1e-4)
+    assert folder.metrics().last.val["loss"] == pytest.approx(losses[-1], rel=1e-4)
+
+
 def test_bfloat16_on_a_processor_without_instructions_for_it_is_said_to_be_slow(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
     for processor in (

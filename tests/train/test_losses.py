@@ -88,5 +88,5 @@ def test_label_smoothing_shares_targets_out():
     assert torch.allclose(losses.cross_entropy(one, targets, weights, 0.2), each.mean())
     expected = -(F.log_softmax(two, 1) * torch.cat([1 - soft, soft], 1)).sum(1).mean()
     assert torch.allclose(losses.cross_entropy(two, targets, label_smoothing=0.2), expected)
-    loss = losses.loss_of(training("quick", {"label_smoothing": 0.2}))
+    loss = losses.loss_of(training("quick", {"label_smoothing": 0.2}), targets, 2)
     assert torch.equal(loss(one, targets), losses.cross_entropy(one, targets, label_smoothing=0.2))

@@ -1,6 +1,7 @@
 """Real runs by the papers' recipes, short ones: what they leave is what the papers report."""
 
 import csv
+import json
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from PIL import Image
 
 from liquidlens import export, train
+from liquidlens.commands.training import print_evaluation
 from liquidlens.errors import LiquidLensError
 from liquidlens.train import datasets, recipes
 from liquidlens.train.loop import fit, module
@@ -147,6 +149,42 @@ def test_an_image_folder_trains_and_names_its_run(folder_of_images, tmp_path):
     assert folder.path.name == "images-EQ2425-quick+batch_size=8+max_epochs=8-seed0"
     assert folder.recipe().labels == ("bright", "dark")
     assert folder.metrics().best.test["accuracy"] > 0.9
+
+
+def test_which_scans_a_run_used_stands_in_its_folder(folder_of_images, tmp_path):
+    changes = {"max_epochs": 1, "validate_on_test": True, "subset": 8}
+    folder = run(tmp_path, "MNIST-CNN", str(folder_of_images), "quick", **changes)
+    dataset = datasets.load(str(folder_of_images))
+    paths = {split: [] for split in ("train", "unused", "val", "test")}
+    for row in csv.DictReader((folder.path / "split.csv").open()):
+        paths[row["split"]].append(row["path"])
+    trained = [origin.path for split in ("val", "train") for origin in dataset.origins[split]]
+    assert len(paths["train"]) == 8
+    assert sorted(paths["train"] + paths["unused"]) == sorted(trained)
+    assert paths["val"] == []
+    assert paths["test"] == [origin.path for origin in dataset.origins["test"]]
+
+
+def test_findings_that_are_rare_have_figures_where_they_are_defined(tmp_path, capsys):
+    """The last validation batch has none, no prediction says one, and one of them occurs in no test scan."""
+    rng, rows = np.random.default_rng(0), ["path,patient,split,edema,fracture"]
+    for i in range(30):
+        Image.fromarray(rng.integers(0, 256, (32, 32), np.uint8)).save(tmp_path / f"{i}.png")
+        split = "train" if i < 16 else "val" if i < 21 else "test"
+        rows.append(f"{i}.png,{i},{split},{int(i in (0, 17, 22))},{int(i in (1, 18))}")
+    (tmp_path / "table.csv").write_text("\n".join(rows))
+    folder = run(tmp_path, "MNIST-CNN", str(tmp_path / "table.csv"), "quick", max_epochs=2, evaluation_batch_size=4)
+    figures = folder.metrics()
+    assert figures.best.val["recall_batch_mean"] == figures.best.val["recall"] == 0
+    assert 0 <= figures.mean_over_epochs["val_recall"] <= 1
+    print_evaluation(folder.path, as_json=True)
+
+    def refuse(constant: str):
+        raise AssertionError(f"{constant} is no JSON")
+
+    found = json.loads(capsys.readouterr().out, parse_constant=refuse)["figures"]
+    assert found["AUC (fracture)"] == {"value": None, "low": None, "high": None}
+    assert 0 <= found["AUC (edema)"]["value"] <= 1
 
 
 def test_a_corrupt_image_is_named_and_skipped_only_when_asked(folder_of_images, tmp_path):

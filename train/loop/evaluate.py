@@ -17,7 +17,8 @@ def epoch_figures(task: Task, batches: Batches, loss: Loss) -> dict[str, float]:
     """Figures after an epoch, from (outputs, targets) per batch.
 
     ``loss``, ``accuracy`` and ``recall`` are unweighted means over the batches (a short last batch weighs as much as a
-    full one), as hse-2024 and kth-2021 measure them; the others are of all scans together.
+    full one, and one in which no label occurs has no recall), as hse-2024 and kth-2021 measure them; the others are of
+    all scans together.
     """
     outputs, targets = _together(batches)
     by_batch = {"loss": [float(loss(*batch)) for batch in batches]}
@@ -27,6 +28,7 @@ def epoch_figures(task: Task, batches: Batches, loss: Loss) -> dict[str, float]:
         by_batch[name] = [
             metric(truth.numpy(), metrics.probabilities(raw.numpy(), task == "multi-label")) for raw, truth in batches
         ]
+    by_batch["recall"] = [value for value in by_batch["recall"] if not np.isnan(value)] or [float("nan")]
     whole = metrics.probabilities(outputs, task == "multi-label")
     return {
         **{name: float(np.mean(values)) for name, values in by_batch.items()},

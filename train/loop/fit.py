@@ -1,5 +1,6 @@
 """Training one recipe with one seed into a run folder."""
 
+import functools
 import logging
 import sys
 import warnings
@@ -23,7 +24,7 @@ from liquidlens.train.loop import initialise, precision
 from liquidlens.train.loop.callbacks import EarlyStop, Recorder, progress_display
 from liquidlens.train.loop.evaluate import Batches, final_figures, temperature_of
 from liquidlens.train.loop.lightning import ProgressBar, pl
-from liquidlens.train.loop.losses import class_weights, loss_of
+from liquidlens.train.loop.losses import loss_of
 from liquidlens.train.loop.module import TrainingModule, loader
 from liquidlens.train.loop.prepare import prepare
 from liquidlens.train.loop.volume import wide
@@ -104,11 +105,10 @@ def train_on(
     network = resolved.build()
     if settings.initialise_from_labels:
         initialise.from_labels(network, labels["train"], resolved.outputs)
-    balanced = settings.class_weights == "balanced"
-    weights = class_weights(labels["train"], len(resolved.labels)) if balanced else None
     recorder = Recorder(folder, settings)
     teachers = [_teacher(RunFolder(Path(path)), resolved) for path in settings.teachers]
-    module = TrainingModule(network, settings, resolved.seed, resolved.task, resolved.input, weights, teachers)
+    loss = loss_of(settings, labels["train"], len(resolved.labels))
+    module = TrainingModule(network, settings, resolved.seed, resolved.task, resolved.input, loss, teachers)
     _run_trainer(module, inputs, labels, recorder, progress)
     folder.save_weights(module.kept, "last")
     if conclude is None:
@@ -131,13 +131,17 @@ def _teacher(folder: RunFolder, pupil: RunRecipe) -> models.Classifier:
 
 
 def _split_rows(dataset: Dataset, recipe: RunRecipe) -> list[dict[str, str]]:
-    """Path, patient and split of every scan; the final model of a cross-validation is trained on all of them."""
-    named = ("train",) if recipe.reading.whole else SPLITS
-    return [
-        {"path": origin.path, "patient": origin.patient, "split": split}
-        for split in named
-        for origin in dataset.origins[split]
-    ]
+    """Path, patient and split of every scan, as the run uses it: ``unused`` if it is not in its subset.  The final
+    model of a cross-validation is trained on all of them."""
+    rows = []
+    for split, (parts, items) in _members(dataset, recipe).items():
+        origins = [origin for part in parts for origin in dataset.origins[part]]
+        used = range(len(origins)) if items is None else set(items.tolist())
+        for i, origin in enumerate(origins):
+            rows.append({"path": origin.path, "patient": origin.patient, "split": split if i in used else "unused"})
+        if recipe.reading.whole:
+            break
+    return rows
 
 
 def resolve(
@@ -201,19 +205,30 @@ def splits(dataset: Dataset, recipe: RunRecipe, augmented: bool = False) -> tupl
 
 def raw_splits(dataset: Dataset, recipe: RunRecipe) -> tuple[dict[str, Scans], dict[str, NDArray]]:
     """Raw scans and labels of each split, as many and such as the recipe takes."""
-    settings = recipe.training
-    scans, truth = dict(dataset.scans), dict(dataset.labels)
-    if settings.validate_on_test:  # the validation scans are training scans then, the first ones as in the file
-        scans["train"] = joined(scans.pop("val"), scans["train"])
-        truth["train"] = np.concatenate([truth.pop("val"), truth["train"]])
-    wanted = {"train": settings.subset, "val": settings.validation_subset, "test": settings.test_subset}
-    for split, count in wanted.items():
-        if count is not None and split in truth:
-            items = draw_subset(len(truth[split]), count, settings.subset_seed)
+    scans, truth = dict[str, Scans](), dict[str, NDArray]()
+    for split, (parts, items) in _members(dataset, recipe).items():
+        scans[split] = functools.reduce(joined, [dataset.scans[part] for part in parts])
+        truth[split] = np.concatenate([dataset.labels[part] for part in parts])
+        if items is not None:
             scans[split], truth[split] = picked(scans[split], items), truth[split][items]
-    if settings.validate_on_test:
+    if recipe.training.validate_on_test:
         scans["val"], truth["val"] = scans["test"], truth["test"]
     return scans, truth
+
+
+def _members(dataset: Dataset, recipe: RunRecipe) -> dict[str, tuple[tuple[str, ...], NDArray[np.int64] | None]]:
+    """Of each split that a run uses, the dataset's splits that are joined for it, and which of their scans it has if
+    not all."""
+    settings = recipe.training
+    parts: dict[str, tuple[str, ...]] = {"train": ("train",), "val": ("val",), "test": ("test",)}
+    if settings.validate_on_test:  # the validation scans are training scans then, the first ones as in the file
+        parts = {"train": ("val", "train"), "test": ("test",)}
+    wanted = {"train": settings.subset, "val": settings.validation_subset, "test": settings.test_subset}
+    members = {}
+    for split, joint in parts.items():
+        count, some = sum(len(dataset.labels[part]) for part in joint), wanted[split]
+        members[split] = joint, None if some is None else draw_subset(count, some, settings.subset_seed)
+    return members
 
 
 def draw_subset(count: int, wanted: int, seed: int) -> NDArray[np.int64]:
@@ -328,7 +343,8 @@ def measure(
     model: models.Classifier, recipe: RunRecipe, inputs: dict[str, Tensor], labels: dict[str, Tensor]
 ) -> WeightsMetrics:
     """Temperature and figures of trained weights, on prepared inputs and labels of each split."""
-    loss, batch_size = loss_of(recipe.training), recipe.training.evaluation_batch_size
+    loss = loss_of(recipe.training, labels["train"], len(recipe.labels))
+    batch_size = recipe.training.evaluation_batch_size
     torch.manual_seed(recipe.seed)  # networks with random initial states draw them in evaluation, too
     val, test = (evaluate(model, inputs[split], labels[split], batch_size) for split in ("val", "test"))
     temperature = temperature_of(recipe.task, val)

@@ -14,8 +14,9 @@ from liquidlens.train.recipes import Training
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
-def loss_of(settings: Training, weights: Tensor | None = None) -> Loss:
-    """The loss function that a recipe names; weights: those of the classes (`class_weights`), for cross entropy."""
+def loss_of(settings: Training, targets: Tensor, classes: int) -> Loss:
+    """The loss function that a recipe names, with its weights of the classes for training on these targets."""
+    weights = class_weights(targets, classes) if settings.class_weights == "balanced" else None
     if settings.loss == "cross-entropy":
         return lambda outputs, targets: cross_entropy(outputs, targets, weights, settings.label_smoothing)
     if settings.loss == "pose":

@@ -14,7 +14,7 @@ from liquidlens.train.loop import optimizer
 from liquidlens.train.loop.augment import jitter, mirror
 from liquidlens.train.loop.evaluate import Batches, epoch_figures
 from liquidlens.train.loop.lightning import pl
-from liquidlens.train.loop.losses import loss_of, soft_cross_entropy
+from liquidlens.train.loop.losses import Loss, soft_cross_entropy
 from liquidlens.train.loop.scanner import another_scanner
 from liquidlens.train.loop.volume import VolumeAugmentation
 from liquidlens.train.recipes import Training
@@ -78,7 +78,7 @@ class TrainingModule(pl.LightningModule):
         seed: int,
         task: Task,
         contract: InputContract,
-        weights: Tensor | None = None,
+        loss: Loss,
         teachers: Sequence[Classifier] = (),
     ):
         super().__init__()
@@ -88,7 +88,7 @@ class TrainingModule(pl.LightningModule):
         self.training_settings = training
         self.seed = seed
         self.task = task
-        self.loss = loss_of(training, weights)
+        self.loss = loss
         self._teachers = tuple(teachers)  # no modules of this one, whose checkpoint does not hold them
         self.epoch_metrics: dict[str, float] = {}
         self._augment: Callable[[Tensor], Tensor] | None = None

@@ -160,9 +160,11 @@ def _metrics(
     import torch
 
     labels, logits, patients = out_of_fold(run, recipe)
-    batches = [(torch.from_numpy(logits), torch.from_numpy(labels))]
+    targets = torch.from_numpy(labels)
+    batches = [(torch.from_numpy(logits), targets)]
     temperature = temperature_of(recipe.task, batches)
-    found = final_figures(recipe.task, batches, loss_of(recipe.training), temperature)
+    loss = loss_of(recipe.training, targets, len(recipe.labels))
+    found = final_figures(recipe.task, batches, loss, temperature)
     honest = WeightsMetrics(temperature=temperature, val=found, test=found)
     probabilities = metrics.probabilities(logits, recipe.task == "multi-label")
     return RunMetrics(

@@ -148,6 +148,18 @@ def test_a_scan_may_be_there_twice_with_the_same_label(tmp_path, monkeypatch):
     assert (found.scans, found.labels_without_scan) == (2, 0)
 
 
+@pytest.mark.parametrize(
+    ("text", "names", "numbers"),
+    [
+        ("path,label,reader\na.png,1,Ann\na.png,,Bob\na.png,1,Eve\n", TWO, [1]),
+        ("path,label\na.png,\na.png,1\n", TWO, [1]),
+        ("path,a,b,reader\na.png,1,0,Ann\na.png,1,0,Bob\nb.png,,,Bob\n", ("a", "b"), [[1, 0]]),
+    ],
+)
+def test_other_columns_and_rows_without_a_label_do_not_matter(tmp_path, text, names, numbers):
+    assert read_labels(sheet(tmp_path, text)).numbers(names).tolist() == numbers
+
+
 def test_errors_with_labels_are_no_labels_without_scan(tmp_path):
     table = write_table(tmp_path / "r.jsonl", TWO, binary(0.9, 0.1, 0.2), 0.5, errors=(0,))
     found = evaluate(table, read_labels(sheet(tmp_path, "path,label\n000.png,1\n001.png,0\n")), samples=10)
@@ -166,6 +178,7 @@ def test_errors_with_labels_are_no_labels_without_scan(tmp_path):
         ("path,label\na.png,1\na.png,0\n", "a.png is there twice with different labels."),
         ("path,label\na.png,1\n./a.png,0\n", "a.png is there twice with different labels, the second time as ./a.png."),
         ("path,item,label\na.npz,1,1\na.npz,1,0\n", "a.npz#1 is there twice with different labels."),
+        ("path,a,b,reader\na.png,1,0,A\na.png,1,1,B\n", "a.png is there twice with different labels."),
     ],
 )
 def test_a_broken_sheet_is_found_before_any_scan_is_read(tmp_path, text, sentence):

@@ -1,5 +1,6 @@
 """What is found in one's own scans: values, patients, folds, shortcuts, and the page about them."""
 
+import csv
 import os
 import re
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 from liquidlens.errors import LiquidLensError
+from liquidlens.files import as_csv
 from liquidlens.imaging.phantoms import nodules
 from liquidlens.imaging.storage import storage
 from liquidlens.train import datasets
@@ -169,6 +171,21 @@ def test_folds_part_patients_and_the_final_reading_has_all(tmp_path):
     whole = datasets.dataset_of(collection, Reading(folds=3))
     assert sorted(tested) == sorted(origin.path for origin in whole.origins["train"])
     assert len(whole.labels["train"]) == len(whole.labels["test"]) == 24
+
+
+def test_folds_say_that_they_do_not_use_the_splits_that_are_given(tmp_path):
+    table = nodules.write_lung_nodules(tmp_path / "set", 48)
+    rows = list(csv.DictReader(table.open()))
+    tested = {row["patient"] for row in rows[:12]}
+    for row in rows:
+        row["split"] = "test" if row["patient"] in tested else "train"
+    given = table.with_name("given.csv")
+    given.write_text(as_csv(rows))
+    collection = datasets.collect(str(given))
+    notes = " ".join(datasets.dataset_of(collection, Reading(folds=2)).notes)
+    count = sum(row["split"] == "test" for row in rows)
+    assert f"--folds parts all scans anew, and its final model is trained on the {count} test scans, too" in notes
+    assert "--folds" not in " ".join(datasets.dataset_of(collection, Reading()).notes)
 
 
 def test_held_out_scans_are_those_of_other_patients(tmp_path):

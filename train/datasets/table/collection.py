@@ -61,7 +61,7 @@ class Collection:
             return row.patient, "table"
         if each.storage.patient is not None:
             return f"patient {numbers.setdefault(each.storage.patient, len(numbers) + 1)}", "DICOM"
-        named = patient_named(row.source)
+        named = patient_named(str(row.source))
         return (named, "file name") if named else (row.name, "")
 
     @property
@@ -113,7 +113,7 @@ class Collection:
             channels=3 if values.choice == "colour" else 1,
             window=values.window,
             spacing=reading.spacing,
-            notes=(*self.notes, *self._said(values, reading), *self.about_patients()),
+            notes=(*self.notes, *self._said(values, reading), *self.about_patients(reading.folds is None)),
             origins={
                 split: tuple(Origin(self.rows[i].name, self.patients[i][0], self.facts[i]) for i in members[split])
                 for split in SPLITS
@@ -149,17 +149,24 @@ class Collection:
         return "\0".join((*said, "\n"))
 
     def _said(self, values: Values, reading: Reading) -> list[str]:
-        """What is said about the values."""
+        """What is said about the values, and about what is given and not used."""
         notes = about_depths(self.facts) if values.choice in ("grey", "relative") else []
         if values.why:
             window = f" with the window {values.window[0]:g},{values.window[1]:g}" if values.window else ""
             notes.append(f"Read as {values.choice}{window}: {values.why}. --values says otherwise.")
         if reading.spacing is None and any(row.point or row.point_mm for row in self.rows):
             notes.append("The table's points are not used, for whole scans are resized: --spacing 1 looks around them.")
+        tested = sum(row.split == "test" for row in self.rows)
+        if reading.folds is not None and tested:
+            notes.append(
+                "THE SPLITS THAT ARE GIVEN ARE NOT USED: --folds parts all scans anew, and its final model is trained "
+                f"on the {counted(tested, 'test scan')}, too. Leave them out to test it with them."
+            )
         return notes
 
-    def about_patients(self) -> list[str]:
-        """Sentences about scans whose patient is not known, and about patients in two splits that were given."""
+    def about_patients(self, splits_used: bool = True) -> list[str]:
+        """Sentences about scans whose patient is not known, and about patients in two splits that were given, if those
+        are used."""
         unknown = sum(not source for _, source in self.patients)
         if unknown == len(self.rows):
             return [NO_PATIENTS]
@@ -171,7 +178,7 @@ class Collection:
             for split in SPLITS
         }
         shared = sorted((of_split["train"] | of_split["val"]) & of_split["test"])
-        if shared:
+        if shared and splits_used:
             names = ", ".join([*shared[:3], "..."] if len(shared) > 3 else shared)
             count = counted(len(shared), "patient")
             notes.append(f"The test split shares {count} with another one ({names}): its figures will be too good.")
@@ -216,7 +223,8 @@ def survey(where: Path, listed: Listed) -> Collection:
     return Collection(where, listed, tuple(rows), tuple(facts), tuple(failures), notes)
 
 
-def patient_named(path: Path) -> str | None:
-    """The patient that a file name tells, in lower case."""
-    found = PATIENT.search(path.name)
+def patient_named(source: str) -> str | None:
+    """The patient that the name of a file tells, or that of an item in it, in lower case."""
+    file, item = source_and_item(source)
+    found = PATIENT.search(file.name) or PATIENT.search(item)
     return found.group().lower() if found else None
