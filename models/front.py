@@ -37,7 +37,7 @@ def resampled(pixels: Tensor, axis: int, size: int) -> Tensor:
     As a product with the weights on the left, or of the last axis on the right: nothing is transposed, which would take
     longer than the product itself.
     """
-    if pixels.shape[axis] == size and not torch.compiler.is_exporting():
+    if not torch.compiler.is_exporting() and pixels.shape[axis] == size:  # a size that is compared is fixed
         return pixels  # which a product with ones on the diagonal would give
     after = pixels.shape[axis + 1 :]
     line = pixels[(0,) * axis + (slice(None),) + (0,) * len(after)]

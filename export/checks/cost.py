@@ -49,6 +49,8 @@ def _executed(content: bytes, feeds: dict[str, NDArray]) -> list[tuple[str, Shap
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3
     options.enable_profiling = True
+    # The profile leaves out weights that were packed.
+    options.add_session_config_entry("session.disable_prepacking", "1")
     with tempfile.TemporaryDirectory() as folder:
         options.profile_file_prefix = str(Path(folder) / "profile")
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

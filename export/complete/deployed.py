@@ -53,6 +53,9 @@ class CompleteModel(nn.Module):
         }
         if decision.slice_logits is not None:
             outputs["slice_logits"] = decision.slice_logits / self.temperature
+        # A head may pass several tracks of a scan each alone; they stand one after the other.
+        batch = scan.shape[0]
+        states = [one if one.shape[0] == batch else one.reshape(batch, -1, one.shape[2]) for one in states]
         return outputs | dict(zip(state_names(len(states)), states, strict=True))
 
     def probabilities(self, logits: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from ncps.torch import WiredCfCCell
 from numpy.typing import NDArray
 
 from liquidlens.export.complete.deployed import state_names
@@ -33,7 +34,7 @@ def _wiring(name: str, layer: LTC | CfC | BidirectionalLTC, output: str) -> Wiri
         sensory = (cell.sensory_sparsity_mask != 0).numpy()
         recurrent = (cell.sparsity_mask * cell.erev.detach()).sign().numpy()
     else:
-        sensory, recurrent = _connections(layer)
+        sensory, recurrent = connections(layer.rnn_cell)
     return Wiring(
         layer=name,
         cell="LTC" if isinstance(layer, LTC) else "CfC",
@@ -56,15 +57,16 @@ def _side_by_side(ahead: Wiring, back: Wiring) -> Wiring:
     return ahead.model_copy(update=changes)
 
 
-def _connections(layer: CfC) -> tuple[NDArray, NDArray]:
-    """Which inputs (features, neurons) and neurons (neurons, neurons) the maps ff1 and ff2 of a CfC read."""
-    wiring = layer.rnn_cell._wiring
+def connections(cell: WiredCfCCell) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which inputs (features, neurons) and neurons (neurons, neurons) the maps ff1 and ff2 of a CfC read: ncps joins
+    all neurons of a layer of the wiring, whatever synapses the wiring has among them."""
+    wiring = cell._wiring
     sensory = np.zeros((wiring.input_dim, wiring.units), bool)
-    recurrent = np.zeros((wiring.units, wiring.units))
+    recurrent = np.zeros((wiring.units, wiring.units), bool)
     before: list[int] = []
     for i in range(wiring.num_layers):
         here = wiring.get_neurons_of_layer(i)
-        reads = getattr(layer.rnn_cell, f"layer_{i}").sparsity_mask.numpy().T != 0  # (sources, neurons of this layer)
+        reads = getattr(cell, f"layer_{i}").sparsity_mask.numpy().T != 0  # (sources, neurons of this layer)
         if i == 0:
             sensory[:, here] = reads[: -len(here)]
         else:

@@ -40,7 +40,7 @@ CONSTANTS = {
     "ood.center": "mean description of the training scans",
     "ood.whitening": "inverse covariance of the training scans' descriptions, factored",
 }
-#: The largest shape, axis or index list that needs no explanation beyond its use.
+#: The largest shape, axis or index list that needs no explanation beyond its use; of other numbers it is one.
 SMALL = 8
 #: Batch norm is folded into convolutions by the exporter, in another order of operations than here.
 FUSION_TOLERANCE = 1e-5
@@ -94,7 +94,12 @@ def _explain(
             _rename(graph, tensor.name, name)
         # Equal tensors of a network are stored once, so all of them are sources.
         return record(tensor, kind, how, [source for origin in same if origin.how == how for source in origin.sources])
-    if tensor.name in uses and value.size <= SMALL:
+    return _by_use(tensor, value, uses)
+
+
+def _by_use(tensor: onnx.TensorProto, value: NDArray, uses: dict[str, str]) -> Initializer:
+    """Explain what no parameter gives."""
+    if tensor.name in uses and value.size <= (1 if value.dtype.kind == "f" else SMALL):
         return record(tensor, "constants", uses[tensor.name])
     return record(tensor, "unexplained", UNEXPLAINED)
 
@@ -149,9 +154,7 @@ def _converted(tensor: onnx.TensorProto, files: Converted) -> Initializer:
             return record(tensor, replaced.kind, f"{replaced.how}; {how}", replaced.sources)
         if replaced is not None and not is_weight and value.size <= max(replaced.shape, default=1):  # one per channel
             return record(tensor, "constants", f"{replaced.how}; {how}", replaced.sources)
-    if name in files.uses and value.size <= SMALL:
-        return record(tensor, "constants", files.uses[name])
-    return record(tensor, "unexplained", UNEXPLAINED)
+    return _by_use(tensor, value, files.uses)
 
 
 def _rounded(base: str, value: NDArray, files: Converted) -> bool:
@@ -191,8 +194,9 @@ def effective_parameters(network: nn.Module) -> int:
         if isinstance(module, LTCCell):
             total -= _without_effect_in_ltc(module)
         elif isinstance(module, CfCCell) and module.sparsity_mask is not None:
-            masked = 1 if module.mode == "pure" else 2  # ff1 and ff2; the time maps are not masked
-            total -= masked * int((module.sparsity_mask == 0).sum())
+            masked = [module.ff1] if module.mode == "pure" else [module.ff1, module.ff2]  # the time maps are not masked
+            trainable = sum(layer.weight.requires_grad for layer in masked)
+            total -= trainable * int((module.sparsity_mask == 0).sum())
     return total
 
 
@@ -202,7 +206,8 @@ def _without_effect_in_ltc(cell: LTCCell) -> int:
         by_synapse = [getattr(cell, prefix + name) for name in ("w", "sigma", "mu", "erev")]
         missing += int((mask == 0).sum()) * sum(parameter.requires_grad for parameter in by_synapse)
     unread = int((cell.sensory_sparsity_mask == 0).all(1).sum())
-    return missing + unread * sum(hasattr(cell, name) for name in ("input_w", "input_b"))
+    maps = [getattr(cell, name) for name in ("input_w", "input_b") if hasattr(cell, name)]
+    return missing + unread * sum(parameter.requires_grad for parameter in maps)
 
 
 def _folded_layers(twin: nn.Module) -> Iterator[Origin]:

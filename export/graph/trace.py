@@ -27,6 +27,17 @@ class Traced(NamedTuple):
     initializers: list[Initializer]
 
 
+class Lowered(NamedTuple):
+    """A graph, and the lengths at which the module may do something else: where what was traced ends to hold."""
+
+    proto: onnx.ModelProto
+    edges: list[int]
+
+
+#: Longer axes than this are not compared.
+FARTHEST = 4096
+
+
 def trace(model: CompleteModel, opset: int = OPSET) -> Traced:
     """Trace the folded model: input ``scan``, float32 and dynamic in every size, and for a field of view in millimetres
     ``spacing`` and ``centre``; liquid layers become one ONNX Scan."""
@@ -61,7 +72,7 @@ def trace_module(
     with torch.no_grad():
         outputs = list(module(*arguments))
     shapes = tuple(dynamic[name] for name in example)
-    proto = lower(module, arguments, shapes, list(example), outputs, opset)
+    proto = lower(module, arguments, shapes, list(example), outputs, opset).proto
     initializers = explain(proto, twin)
     onnx.checker.check_model(proto, full_check=True)
     return Traced(proto, initializers)
@@ -69,7 +80,7 @@ def trace_module(
 
 def lower(
     module: nn.Module, arguments: tuple, shapes: tuple, inputs: list[str], outputs: list[str], opset: int
-) -> onnx.ModelProto:
+) -> Lowered:
     """The clean graph of a module, its inputs and outputs by name; raises what the exporter raises."""
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
@@ -82,10 +93,19 @@ def lower(
             dynamic_shapes=shapes,
             verbose=False,
         )
-    proto = cast(torch.onnx.ONNXProgram, program).model_proto
+    program = cast(torch.onnx.ONNXProgram, program)
+    proto = program.model_proto
     clean(proto)
     _narrow_indices(proto.graph)
-    return proto
+    return Lowered(proto, _edges(program))
+
+
+def _edges(program: torch.onnx.ONNXProgram) -> list[int]:
+    """The lengths next to those for which torch.export has followed the module."""
+    exported = program.exported_program
+    bounds = exported.range_constraints.values() if exported is not None else ()
+    beyond = {one.upper + 1 for one in bounds} | {one.lower - 1 for one in bounds}
+    return sorted(int(length) for length in beyond if 1 < length <= FARTHEST)
 
 
 def serialize(proto: onnx.ModelProto, metadata: dict[str, str]) -> bytes:

@@ -1,6 +1,6 @@
 """Checks: the file against the module as ncps runs it, pieces and single steps against the whole."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnxruntime
@@ -18,14 +18,19 @@ SIZES = ((1, 0), (4, 7), (3, 1), (2, 33))
 PIECES = (3, 1, 3)
 
 
-def check(plan: Plan, content: bytes, form: str, length: int | None, tolerance: float) -> Checks:
+def check(
+    plan: Plan, content: bytes, form: str, length: int | None, tolerance: float, edges: Sequence[int] = ()
+) -> Checks:
     """Compare a file with the module.  Raises LiquidLensError, which names the layer, if it differs by more than the
     tolerance.
 
-    length: the fixed one of an unrolled file, else the example's; None where there is no axis of time.
+    length: the fixed one of an unrolled file, else the example's; None where there is no axis of time.  edges: further
+    batches and lengths to compare, where the module takes them.
     """
     run = runner(content, plan, step=form == "step")
-    sizes = _sizes(plan, form, length)
+    sizes = _sizes(plan, form, length, SIZES)
+    farther = _sizes(plan, form, length, [size for edge in edges for size in ((edge, 0), (2, edge))])
+    sizes += [one for one in farther if one not in sizes and _takes(plan, one)]
     gaps = []
     for seed, one in enumerate(sizes):
         expected = plan.asked(plan.truth, one, seed)
@@ -49,21 +54,38 @@ def check(plan: Plan, content: bytes, form: str, length: int | None, tolerance: 
         if not gap <= tolerance:
             what = "torch" if name == "torch" else f"itself in {name}"
             raise LiquidLensError(
-                f"The file disagrees with {what}: outputs differ by {gap:.2g} (allowed: {tolerance:.0e})."
-                f"{culprit(plan.records)} Nothing was written."
+                f"The file disagrees with {what}: outputs differ by {gap:.2g} (allowed: {tolerance:.0e})"
+                f"{_where(sizes, gaps, farther) if name == 'torch' else ''}.{culprit(plan.records, tolerance)} Nothing "
+                "was written."
             )
     return Checks(tolerance=tolerance, sizes=tuple(sizes), **compared)
 
 
-def _sizes(plan: Plan, form: str, length: int | None) -> list[dict[str, int]]:
+def _sizes(plan: Plan, form: str, length: int | None, wanted: Sequence[tuple[int, int]]) -> list[dict[str, int]]:
     """Different sizes to compare, of the axes that may vary."""
-    found = []
-    for batch, steps in SIZES:
+    found: list[dict[str, int]] = []
+    for batch, steps in wanted:
         sizes = {BATCH: batch, TIME: length if form == "unrolled" else steps or length}
         one = {symbol: size for symbol, size in sizes.items() if symbol in plan.symbols and size is not None}
         if one not in found:
             found.append(one)
     return found
+
+
+def _takes(plan: Plan, sizes: Mapping[str, int]) -> bool:
+    """Whether the module takes inputs of these sizes."""
+    try:
+        plan.asked(plan.truth, sizes)
+    except LiquidLensError:
+        return False
+    return True
+
+
+def _where(sizes: list[dict[str, int]], gaps: list[float], farther: list[dict[str, int]]) -> str:
+    """For which sizes outputs differ most."""
+    size = sizes[int(np.argmax(gaps))]
+    why = ": forward does something else with such a length, which a file cannot" if size in farther else ""
+    return f" with {sizes_in_words(size)}{why}"
 
 
 def _worst(gaps: list[float]) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 import ncps.torch
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from liquidlens.errors import LiquidLensError
 from liquidlens.models.layers import cfc, liquid
@@ -93,7 +94,8 @@ class Recorder(nn.Module):
             raise LiquidLensError(f"{record.name} is given time spans of 0 or less; an LTC divides by them.")
         if record.folded is None:
             record.span = span
-            record.folded = FORMS[_base(record)](record.original, span)
+            with torch.no_grad():
+                record.folded = FORMS[_base(record)](record.original, span)
         elif record.span != span:
             raise LiquidLensError(
                 f"{record.name} is called with time spans of {_said(record.span)} and of {_said(span)}; "
@@ -101,10 +103,18 @@ class Recorder(nn.Module):
             )
 
 
+def copied(module: nn.Module) -> nn.Module:
+    """A copy on the CPU, for inference.  Of tensors that torch has computed, such as a state that the module keeps of
+    its last call, or the weight that `weight_norm` makes, it holds the numbers alone."""
+    kept = pytree.tree_leaves([vars(one) for one in module.modules()])
+    numbers = {id(one): one.detach().clone() for one in kept if isinstance(one, Tensor) and not one.is_leaf}
+    return copy.deepcopy(module, numbers).cpu().eval()
+
+
 def record_layers(module: nn.Module) -> tuple[nn.Module, list[Recorded]]:
     """A copy of the module, on the CPU, for inference, in which recorders stand for its layers of ncps, and the
     records.  Raises LiquidLensError if a layer is not what ncps made it."""
-    twin = nn.ModuleDict({"root": copy.deepcopy(module).cpu().eval()})
+    twin = nn.ModuleDict({"root": copied(module)})
     records: dict[int, tuple[Recorded, Recorder]] = {}
 
     def visit(parent: nn.Module, path: tuple[str, ...]) -> None:
@@ -141,9 +151,10 @@ def put_in(twin: nn.Module, records: list[Recorded]) -> nn.Module:
     return twin
 
 
-def culprit(records: list[Recorded]) -> str:
-    """The layer whose folded form differs most from it, on what the dry run gave it: for the sentence of a failure."""
-    worst, name = 0.0, ""
+def culprit(records: list[Recorded], tolerance: float) -> str:
+    """The layer whose folded form differs most from it, by more than the tolerance, on what the dry run gave it: for
+    the sentence of a failure."""
+    worst, name = tolerance, ""
     for record in records:
         if record.folded is None or record.span is None or record.reads_back:
             continue

@@ -1,7 +1,6 @@
 """What a file of a module takes and gives: its inputs, outputs and states, and which of their axes may vary."""
 
 import contextlib
-import copy
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from liquidlens.errors import LiquidLensError, first_line
-from liquidlens.export.module.folding import Recorded, put_in, record_layers
+from liquidlens.export.module.folding import Recorded, copied, put_in, record_layers
 from liquidlens.export.module.inputs import BATCH, TIME, Arguments, Axes, difference, found_axes, outputs_of, resized
+from liquidlens.models.layers.calls import in_order
 from liquidlens.models.layers.folded import FoldedLayer
 
 #: From inputs by name to outputs by name.
@@ -58,8 +58,8 @@ def _passed(hidden: Hidden, tensors: Mapping[str, Tensor], final: dict[str, Tens
             return args, kwargs
         started = True
         states = tuple(tensors[name] for name in hidden.inputs)
-        bound = _bound(args, kwargs)
-        return (bound[0], states if len(states) > 1 else states[0], *bound[2:]), {}
+        x, _, spans = in_order(args, kwargs)
+        return (x, states if len(states) > 1 else states[0], spans), {}
 
     def end(layer: nn.Module, args: tuple, returned: Any) -> None:
         state = returned[1]
@@ -71,13 +71,6 @@ def _passed(hidden: Hidden, tensors: Mapping[str, Tensor], final: dict[str, Tens
     finally:
         for handle in handles:
             handle.remove()
-
-
-def _bound(args: tuple, kwargs: dict[str, Any]) -> tuple:
-    """Input, states and time spans, whatever their names in the replaced layer are."""
-    names = (("input", "inputs"), ("hx", "states"), ("timespans", "ts", "elapsed_time"))
-    named = (next((kwargs[name] for name in known if name in kwargs), None) for known in names[len(args) :])
-    return (*args, *named)
 
 
 @dataclass(frozen=True)
@@ -191,9 +184,8 @@ def make_plan(module: nn.Module, example: Mapping[str, Any], dynamic: Axes | Non
     """Fold a module and find out what its file takes and gives, by a dry run of the example."""
     arguments = Arguments(module, example)
     twin, records = record_layers(module)
-    original = copy.deepcopy(module).cpu().eval()
-    with torch.no_grad():
-        returned = outputs_of(_dry_run(arguments, twin, module))
+    original = copied(module)
+    returned = outputs_of(_dry_run(arguments, twin, module))
     called = [record for record in records if record.inputs]
     if not called:
         raise LiquidLensError(f"{module_name(module)}.forward does not run its layers of ncps with this example.")
@@ -209,6 +201,7 @@ def make_plan(module: nn.Module, example: Mapping[str, Any], dynamic: Axes | Non
     for one in hidden:
         record = next(record for record in called if record.folded is one.layer)
         for name, final in zip(one.inputs, record.final[-1], strict=True):
+            _check_batch(record, final, arguments, axes)
             starts[name] = torch.zeros_like(final)
             state_axes[name] = {0: BATCH} if final.dim() == 2 and BATCH in _symbols(axes) else {}
             taken[name] = one.outputs[one.inputs.index(name)]
@@ -217,6 +210,18 @@ def make_plan(module: nn.Module, example: Mapping[str, Any], dynamic: Axes | Non
         any(record.span is None for record in called),
     )  # fmt: skip
     return replace(plan, outputs=_output_axes(plan))
+
+
+def _check_batch(record: Recorded, state: Tensor, arguments: Arguments, axes: Axes) -> None:
+    """Raise LiquidLensError if a layer has another number of states (n, units) than samples are in the batch."""
+    lengths = {
+        arguments.tensors[name].shape[axis] for name, one in axes.items() for axis, s in one.items() if s == BATCH
+    }
+    if state.dim() == 2 and lengths and state.shape[0] not in lengths:
+        raise LiquidLensError(
+            f"{record.name} reads {state.shape[0]} sequences for a batch of {min(lengths)}, so its states are no input "
+            'of the file; pass them through forward, or export with state="zeros".'
+        )
 
 
 def module_name(module: nn.Module) -> str:
@@ -232,8 +237,13 @@ def _symbols(axes: Axes) -> set[str]:
 
 
 def _dry_run(arguments: Arguments, twin: nn.Module, module: nn.Module) -> Any:
+    """What the twin returns for the example, whose tensors in `arguments` become those that it was called with.  What
+    depends on their numbers, or on parameters, has a gradient."""
+    called = {n: t.requires_grad_().clone() if t.is_floating_point() else t for n, t in arguments.tensors.items()}
+    arguments.tensors = {name: tensor.detach() for name, tensor in called.items()}
     try:
-        return arguments.call(twin, arguments.tensors)
+        with torch.enable_grad():
+            return arguments.call(twin, called)
     except LiquidLensError:
         raise
     except Exception as error:
@@ -297,7 +307,7 @@ def _states(
                 if output is not None and name is not None and start[name] == 1:
                     renamed[output] = f"{name}_out"
                     taken[name] = f"{name}_out"
-        elif not any(bool(one.any()) for one in given):
+        elif not any(one.requires_grad or bool(one.any()) for one in given):  # zeros, whatever forward takes
             inward.append((record, final))
     hidden = []
     for record, final in inward if state == "auto" else ():
@@ -310,8 +320,10 @@ def _states(
                 f"{record.name} runs {len(record.inputs)} times in forward, each time from a state of its own, which "
                 'cannot be one input of the file; pass its states through forward, or export with state="zeros".'
             )
-        prefix = f"{record.path}." if len(inward) > 1 and record.path else ""
         letters = "hc"[: len(final)]
+        others = {renamed.get(n, n) for n, t in returned.items() if not any(_same(t, one) for one in final)}
+        clash = {f"{letter}_{way}" for letter in letters for way in ("in", "out")} & {*arguments.tensors, *others}
+        prefix = f"{record.path}." if (len(inward) > 1 or clash) and record.path else ""
         names_in = tuple(f"{prefix}{letter}_in" for letter in letters)
         names_out = tuple(f"{prefix}{letter}_out" for letter in letters)
         hidden.append(Hidden(record.folded, names_in, names_out))
@@ -322,8 +334,14 @@ def _states(
     left = [name for name in returned if name not in renamed]
     if len(left) == 1 and left[0].startswith("output_"):
         renamed[left[0]] = "output"
-    clashes = {name: f"{name}_out" for name in left if name in arguments.tensors}
-    return hidden, taken, renamed | clashes
+    renamed |= {name: f"{name}_out" for name in left if name in arguments.tensors}
+    inputs = [*arguments.tensors, *(name for one in hidden for name in one.inputs)]
+    outputs = [renamed.get(name, name) for name in returned]
+    outputs += [name for one in hidden for name in one.outputs if name not in renamed.values()]
+    twice = [name for name, count in Counter([*inputs, *outputs]).items() if count > 1]
+    if twice:
+        raise LiquidLensError(f"Two inputs or outputs of the file would be called {twice[0]}; rename forward's own.")
+    return hidden, taken, renamed
 
 
 def _same(a: Tensor, b: Tensor) -> bool:

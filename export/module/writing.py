@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import ncps.torch
-import numpy as np
 import onnx
 import torch
 from torch import Tensor, nn
@@ -16,9 +15,10 @@ from liquidlens.errors import LiquidLensError
 from liquidlens.export.checks.audit import graph_digest
 from liquidlens.export.checks.module_report import Exported, Layer, ModuleReport
 from liquidlens.export.checks.module_report import Recorded as Record
+from liquidlens.export.complete.wiring import connections
 from liquidlens.export.facts import OPSET, check_opset, stored_parameters
 from liquidlens.export.graph.provenance import effective_parameters, explain
-from liquidlens.export.graph.trace import lower, serialize
+from liquidlens.export.graph.trace import Lowered, lower, serialize
 from liquidlens.export.graph.unroll import unroll as spell_out
 from liquidlens.export.module.checking import check
 from liquidlens.export.module.folding import Recorded
@@ -78,14 +78,14 @@ def export_onnx(
         raise LiquidLensError(f"unroll is a number of steps, from 1, not {unroll}.")
     plan = make_plan(module, example, dynamic, state)
     form = _form(plan, step, unroll, tolerance)
-    proto = _trace(plan, form, unroll, opset)
+    proto, edges = _trace(plan, form, unroll, opset)
     initializers = explain(proto, plan.module.module)
     if form == "unrolled":
         proto = spell_out(proto)
         initializers += explain(proto, plan.module.module)[len(initializers) :]  # the axis that it adds
     onnx.checker.check_model(proto, full_check=True)
     length = unroll or _length(plan)
-    checks = check(plan, proto.SerializeToString(), form, length, tolerance)
+    checks = check(plan, proto.SerializeToString(), form, length, tolerance, edges)
     report = ModuleReport(
         module=module_name(module),
         form=form,
@@ -144,7 +144,7 @@ def _form(plan: Plan, step: bool, unroll: int | None, tolerance: float) -> Form:
     return "loop" if unroll is None else "unrolled"
 
 
-def _trace(plan: Plan, form: Form, unroll: int | None, opset: int) -> onnx.ModelProto:
+def _trace(plan: Plan, form: Form, unroll: int | None, opset: int) -> Lowered:
     time = {"step": {TIME: 1}, "unrolled": {TIME: unroll or 1}}.get(form, {})
     tensors = plan.sized(**plan.traced | time)
     if form == "step":
@@ -212,7 +212,7 @@ def _layer(record: Recorded) -> Layer:
     if isinstance(cell, ncps.torch.LTCCell):
         counts = [int((mask != 0).sum()) for mask in (cell.sparsity_mask, cell.sensory_sparsity_mask)]
     elif isinstance(cell, ncps.torch.WiredCfCCell):
-        counts = [int(np.abs(m).sum()) for m in (cell._wiring.adjacency_matrix, cell._wiring.sensory_adjacency_matrix)]
+        counts = [int(one.sum()) for one in reversed(connections(cell))]
     return Layer(
         path=record.path,
         kind=type(layer).__name__,

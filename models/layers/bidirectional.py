@@ -65,7 +65,7 @@ class FoldedBidirectionalLTC(FoldedLTC):
         self.state_size, self.output_size = 2 * self.units, 2 * self.output_size
         self._hold(layer.folded(), layer.ahead.rnn_cell, ("ahead.rnn_cell.", "back.rnn_cell."))
 
-    def forward(self, x: Tensor, timespans: Tensor | None = None) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def forward(self, x: Tensor, timespans: Tensor | None = None) -> tuple[Tensor, Tensor]:
         spans = None if timespans is None else timespans.transpose(0, 1)
         state = x.new_zeros(x.shape[0], self.state_size)
         _, states = self.run(x.transpose(0, 1), (state,), spans)

@@ -21,6 +21,13 @@ def in_float32(forward: Callable[..., Any]) -> Callable[..., Any]:
     return whole
 
 
+def in_order(args: tuple, named: dict[str, Any]) -> tuple[Any, ...]:
+    """Input, state and time spans, whatever they are called by the layers and cells of ncps."""
+    names = (("input", "inputs"), ("hx", "states"), ("timespans", "ts", "elapsed_time"))
+    rest = (next((named[name] for name in known if name in named), None) for known in names[len(args) :])
+    return (*args, *rest)
+
+
 class Call(NamedTuple):
     """One call of a layer, brought to (time, batch, ...)."""
 

@@ -13,7 +13,7 @@ from ncps.torch.lstm import LSTMCell
 from torch import Tensor, nn
 from torch._higher_order_ops.scan import scan
 
-from liquidlens.models.layers.calls import Call
+from liquidlens.models.layers.calls import Call, in_order
 
 #: The state, and with mixed memory the LSTM's cell.
 Carry = tuple[Tensor, ...]
@@ -85,8 +85,9 @@ class FoldedLayer(nn.Module):
         """States (..., neurons) in the order in which the wiring numbers neurons, which is not always ncps's."""
         return states
 
-    def forward(self, input, hx=None, timespans=None):  # noqa: A002 (the name in ncps)
+    def forward(self, *args, **named):
         """As the replaced layer's: see `models.layers.liquid.LTC`; or as the replaced cell's, for one step."""
+        input, hx, timespans = in_order(args, named)  # noqa: A001 (the name in ncps)
         if self.is_cell:
             return self.advance(input, hx, timespans)
         call = Call.of(self, input, self.memory is not None)

@@ -252,7 +252,9 @@ class Beside(nn.Module):
         for other in self.others:
             x = other(x.transpose(1, 2)[..., None])[..., 0].transpose(1, 2) if _is_2d(other) else other(x)
             x = x[0] if isinstance(x, tuple) else x
-        return self.layer(x if self.scale is None else x @ self.scale)[0]
+        if self.scale is not None:
+            x = x @ self.scale if self.scale.dim() == 2 else x * self.scale
+        return self.layer(x)[0]
 
 
 def _is_2d(module):

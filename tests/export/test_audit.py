@@ -209,6 +209,16 @@ def test_costs_are_those_of_arithmetic(liquid_bundle):
     assert found.by_operator["Gemm"] == (28 * 6 * 2, 28 * 6 * (21 * 63 + 63 * 42))
 
 
+@pytest.mark.parametrize(("kind", "gates"), [(torch.nn.LSTM, 4), (torch.nn.GRU, 3)])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.filterwarnings("ignore:The tensor attributes self._flat_weights:UserWarning")
+def test_costs_of_recurrent_layers_are_those_of_arithmetic(kind, gates, bias, tmp_path):
+    layer, path = kind(5, 7, bias=bias).eval(), str(tmp_path / "layer.onnx")
+    torch.onnx.export(layer, (torch.zeros(3, 2, 5),), path, dynamo=True, external_data=False, input_names=["x"])
+    found = cost((tmp_path / "layer.onnx").read_bytes(), {"x": np.zeros((3, 2, 5), np.float32)})
+    assert found.by_operator[kind.__name__] == (1, 3 * 2 * gates * 7 * (5 + 7))
+
+
 def test_costs_are_those_of_a_scan_without_empty_slices():
     """Empty slices share one pass through the convolutions, which all other slices have for themselves."""
     content = pretrained.find("vessel-cnn").read_bytes()

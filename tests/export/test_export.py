@@ -33,11 +33,12 @@ FP32 = export.Options(precisions=())
 SIZES = [(1, 28, 28, 28), (2, 28, 28, 28), (7, 5, 40, 33), (1, 64, 64, 64), (64, 28, 28, 28), (2, 1, 1, 1)]
 
 
-def complete(name: str, values="mask", window=None, temperature=1.7) -> CompleteModel:
+def complete(name: str, values="mask", window=None, temperature=1.7, size=None) -> CompleteModel:
     """A model with random weights and everything around it."""
     torch.manual_seed(0)
-    network = models.build(name).eval()
-    channels, *size = models.entry(name).input_shape
+    channels, *own = models.entry(name).input_shape
+    size = size or own
+    network = models.build(name, (channels, *size)).eval()
     front = Front(InputContract(values, tuple(size), window, channels))
     if len(size) == 3:
         scans = torch.from_numpy(phantoms.vessel3d(splits={"train": 48})["train_images"]).float()
@@ -47,6 +48,26 @@ def complete(name: str, values="mask", window=None, temperature=1.7) -> Complete
     with torch.no_grad():
         score = ood.fit(network.decide(front(scans)).activations)
     return CompleteModel(front, network, temperature, score).eval()
+
+
+@pytest.mark.parametrize(("name", "size"), [("LiquidLens-S", (30, 30, 30)), ("LiquidLens-X", (30, 33))])
+def test_a_model_of_the_size_of_the_traced_example_takes_others_too(name, size):
+    model = complete(name, values="grey", size=size)
+    content = serialize(to_onnx(model), {})
+    for shape in ((2, *size), (1, *(length + 3 for length in size))):
+        assert differences(content, model, shape)["logits"] <= 1e-5
+
+
+def test_states_of_several_tracks_are_those_of_their_scans():
+    model = complete("LiquidLens-V", values="grey", size=(24, 24, 24))
+    content, scans = serialize(to_onnx(model), {}), torch.rand(3, 24, 24, 24) * 255
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    assert {output.shape[0] for output in session.get_outputs()} == {"batch"}
+    together = session.run(["states"], {"scan": scans.numpy()})[0]
+    for scan, states in zip(scans, together, strict=True):
+        alone = session.run(["states"], {"scan": scan[None].numpy()})[0][0]
+        assert states.shape == alone.shape
+        assert np.abs(states - alone).max() <= 1e-5
 
 
 def differences(content: bytes, model: CompleteModel, shape, low=0, high=256) -> dict[str, float]:

@@ -10,7 +10,8 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from ncps.torch import CfC
+from ncps.torch import CfC, CfCCell
+from ncps.wirings import AutoNCP
 from onnx.reference import ReferenceEvaluator
 from torch import nn
 
@@ -265,9 +266,24 @@ class Pair(nn.Module):
         return y, one, other
 
 
+class Episodes(nn.Module):
+    """Starts anew where an episode starts."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = CfC(FEATURES, 6)
+
+    def forward(self, x, hx, starts):
+        return self.layer(x, torch.where(starts[:, None], torch.zeros_like(hx), hx))
+
+
 @pytest.mark.parametrize(
     ("module", "others"),
-    [(Reset, {"hx": torch.zeros(2, 6), "keep": torch.ones(2)}), (Pair, {"hx": torch.zeros(2, FEATURES)})],
+    [
+        (Reset, {"hx": torch.zeros(2, 6), "keep": torch.ones(2)}),
+        (Pair, {"hx": torch.zeros(2, FEATURES)}),
+        (Episodes, {"hx": torch.zeros(2, 6), "starts": torch.ones(2, dtype=torch.bool)}),
+    ],
 )
 def test_a_state_that_is_no_plain_input_of_one_layer_stays_forwards_own(module, others, tmp_path):
     """An example of zeros, as one gives for states, does not hide it."""
@@ -276,11 +292,159 @@ def test_a_state_that_is_no_plain_input_of_one_layer_stays_forwards_own(module, 
     assert found.report.states == {}
     session = session_of(found.path)
     assert {value.name for value in session.get_inputs()} == {"x", *others}
-    inputs = {"x": torch.randn(2, TIME, FEATURES), **{name: torch.rand_like(tensor) for name, tensor in others.items()}}
+    inputs = {"x": torch.randn(2, TIME, FEATURES)}
+    for name, tensor in others.items():
+        inputs[name] = torch.rand_like(tensor) if tensor.is_floating_point() else ~tensor
     expected = truth(module, inputs)
     answers = session.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})
     assert len(answers) == len(expected)
     assert max(map(gap, answers, expected)) < TOLERANCE
+
+
+class Named(nn.Module):
+    """Two layers, of which forward takes and gives one state, and returns another thing by the name of the other's."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = CfC(FEATURES, 6), CfC(6, 6)
+
+    def forward(self, x, h_in):
+        y, h = self.first(x, h_in)
+        z, _ = self.second(y)
+        return {"z": z, "h": h, "h_out": torch.tanh(z[:, -1])}
+
+
+def test_a_hidden_state_has_a_name_of_its_own(tmp_path):
+    module = Named().eval()
+    found = export_onnx(
+        module, {"x": torch.randn(2, TIME, FEATURES), "h_in": torch.zeros(2, 6)}, tmp_path / "model.onnx"
+    )
+    assert found.report.states == {"h_in": "h_in_out", "second.h_in": "second.h_out"}
+    inputs = {"x": torch.randn(2, TIME, FEATURES), "h_in": torch.randn(2, 6)}
+    feeds = {name: tensor.numpy() for name, tensor in inputs.items()} | {"second.h_in": np.zeros((2, 6), np.float32)}
+    answers = session_of(found.path).run(["z", "h_in_out", "h_out"], feeds)
+    with torch.no_grad():
+        expected = module(**inputs).values()
+    assert max(map(gap, answers, expected)) < TOLERANCE
+
+
+class Clash(Named):
+    def forward(self, x, h_in):
+        return {**super().forward(x, h_in), "h_in_out": x}
+
+
+def test_names_that_would_be_there_twice_are_refused(tmp_path):
+    example = {"x": torch.randn(2, TIME, FEATURES), "h_in": torch.zeros(2, 6)}
+    with pytest.raises(LiquidLensError, match="would be called h_in_out; rename forward's own"):
+        export_onnx(Clash(), example, tmp_path / "model.onnx")
+
+
+class Long(nn.Module):
+    """Does something else with long sequences, or large batches."""
+
+    def __init__(self, axis: int, length: int):
+        super().__init__()
+        self.layer, self.axis, self.length = CfC(FEATURES, 6), axis, length
+
+    def forward(self, x):
+        if x.shape[self.axis] > self.length:
+            x = x - x.mean(self.axis, keepdim=True)
+        return self.layer(x)[0]
+
+
+@pytest.mark.parametrize(
+    ("axis", "length", "where"), [(1, 50, "batch 2 and time 51"), (0, 8, f"batch 9 and time {TIME}")]
+)
+def test_a_file_that_is_right_for_some_lengths_only_is_refused(tmp_path, axis, length, where):
+    with pytest.raises(LiquidLensError, match=rf"disagrees with torch: .* with {where}: forward does something else"):
+        export_onnx(Long(axis, length), {"x": torch.randn(2, TIME, FEATURES)}, tmp_path / "model.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+class Limited(Sequence):
+    """Takes no long sequences at all."""
+
+    def forward(self, x):
+        if x.shape[1] > 50:
+            raise ValueError("too long")
+        return super().forward(x)
+
+
+def test_lengths_that_the_module_refuses_are_not_compared(tmp_path):
+    found = export_onnx(Limited(CfC(FEATURES, 6)), {"x": torch.randn(2, TIME, FEATURES)}, tmp_path / "model.onnx")
+    assert max(sizes["time"] for sizes in found.report.checks.sizes) == 33
+
+
+class Cameras(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = CfC(FEATURES, 6)
+
+    def forward(self, x):
+        return self.layer(x.flatten(0, 1))[0].unflatten(0, x.shape[:2]).mean(1)
+
+
+def test_a_layer_that_reads_more_sequences_than_the_batch_has_no_states_in_the_file(tmp_path):
+    example, dynamic = {"x": torch.randn(2, 3, TIME, FEATURES)}, {"x": {0: "batch", 2: "time"}}
+    with pytest.raises(LiquidLensError, match=r'reads 6 sequences for a batch of 2, .* export with state="zeros"'):
+        export_onnx(Cameras(), example, tmp_path / "model.onnx", dynamic=dynamic)
+    found = export_onnx(Cameras(), example, tmp_path / "model.onnx", dynamic=dynamic, state="zeros")
+    assert found.report.inputs == dynamic
+
+
+class Keeping(Sequence):
+    """Keeps the state of its last call, and a weight that torch computes."""
+
+    def __init__(self, layer):
+        super().__init__(layer)
+        self.before = torch.nn.utils.weight_norm(nn.Linear(FEATURES, FEATURES))
+        self.last = None
+
+    def forward(self, x):
+        outputs, state = self.layer(self.before(x))
+        self.last = {"state": state}
+        return outputs
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+def test_a_module_that_keeps_what_torch_computed_is_exported(tmp_path):
+    module, example = Keeping(CfC(FEATURES, 6)), {"x": torch.randn(2, TIME, FEATURES)}
+    kept = module(**example).sum()
+    found = export_onnx(module, example, tmp_path / "model.onnx")
+    assert found.report.checks.torch < TOLERANCE
+    kept.backward()  # what the module keeps is as it was
+
+
+class Half(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cell = CfCCell(FEATURES, 6)
+
+    def forward(self, x, h):
+        return self.cell(x, h, ts=0.5)
+
+
+def test_cells_may_be_called_by_the_names_that_ncps_gives(tmp_path):
+    example = {"x": torch.randn(2, FEATURES), "h": torch.zeros(2, 6)}
+    assert export_onnx(Half(), example, tmp_path / "model.onnx").report.checks.torch < TOLERANCE
+
+
+class Headed(Sequence):
+    def __init__(self, layer):
+        super().__init__(layer)
+        self.head = nn.Linear(2, 2)
+
+    def forward(self, x):
+        return self.head(self.layer(x)[0])
+
+
+def test_counts_of_a_wired_layer_are_those_of_its_masks(tmp_path):
+    layer = CfC(FEATURES, AutoNCP(16, 2, seed=1)).requires_grad_(False)
+    report = export_onnx(Headed(layer), {"x": torch.randn(2, TIME, FEATURES)}, tmp_path / "model.onnx").report
+    masks = [part.sparsity_mask for part in layer.rnn_cell.children() if hasattr(part, "sparsity_mask")]
+    (found,) = report.layers
+    assert found.synapses + found.sensory_synapses == sum(int(mask.sum()) for mask in masks)
+    assert report.parameters.trainable == report.parameters.effective == 6
 
 
 @pytest.mark.parametrize(
@@ -297,8 +461,9 @@ def test_layers_beside_those_of_ncps_may_lack_parameters(others, tmp_path):
     assert audit(found.path).problems == ()
 
 
-def test_numbers_that_come_from_no_parameter_are_named_by_an_audit(tmp_path, capsys):
-    module = Beside(scale=torch.randn(FEATURES, FEATURES))
+@pytest.mark.parametrize("shape", [(FEATURES, FEATURES), (FEATURES,)])
+def test_numbers_that_come_from_no_parameter_are_named_by_an_audit(tmp_path, capsys, shape):
+    module = Beside(scale=torch.randn(shape))
     found = audit(export_onnx(module, {"x": torch.randn(2, TIME, FEATURES)}, tmp_path / "model.onnx").path)
     (name,) = found.unexplained
     assert found.problems == ()
