@@ -25,6 +25,8 @@ from liquidlens.imaging.scan import Scan
 
 #: The kinds of files in a folder or an archive that are scans.
 READABLE: tuple[Kind, ...] = ("NPY", "NPZ", "NIfTI", "image", "DICOM")
+#: Images of one page by their ending; and in how many bytes a PNG says whether it is one (its chunk acTL).
+_SINGLE, _START = (".png", ".jpg", ".jpeg", ".bmp"), 2**16
 
 
 @dataclass(frozen=True)
@@ -271,8 +273,8 @@ class _Opened:
     def items(self, member: Member, kind: Kind) -> Iterator[Item]:
         """The scans in one file.  What is wrong with the file is found when its only scan is loaded."""
         names = [""]
-        if Path(member.name).suffix.lower() not in (".png", ".jpg", ".jpeg", ".bmp"):  # those hold one
-            with contextlib.suppress(LiquidLensError), reading(member.name, kind):
+        with contextlib.suppress(LiquidLensError), reading(member.name, kind):
+            if not _is_single(member):
                 collection = self._open(member, kind)
                 names = [collection.item(number).name for number in range(collection.length)]
         for number, name in enumerate(names):
@@ -285,6 +287,15 @@ class _Opened:
     def _collection(self, member: Member, kind: Kind) -> Collection:
         request = replace(self._request, name=member.name, selection="")
         return _in_file(member.open(), kind, request, self._axes)
+
+
+def _is_single(member: Member) -> bool:
+    """Whether a file is one image, by its ending, and of a PNG by its first bytes as well."""
+    ending = Path(member.name).suffix.lower()
+    if ending != ".png":
+        return ending in _SINGLE
+    with member.stream() as file:
+        return b"acTL" not in file.read(min(_START, member.size))
 
 
 def _digest(file: BinaryIO) -> str:

@@ -41,6 +41,9 @@ class Reader:
         except WorkerError as death:
             self.close()
             raise LiquidLensError(f"{source}: {death}") from None
+        except BaseException:  # such as Ctrl-C: this answer must not become that of the next question
+            self.close()
+            raise
         finally:
             timer.cancel()
             timer.join()

@@ -24,15 +24,20 @@ class Member:
     name: relative to it, with forward slashes.  size: its bytes, unpacked.  is_packed: whether it must be unpacked.
     stream: opens it to be read forwards; of a packed member no read may ask for more than `size`, as `zipfile` unpacks
     what is asked for before it looks at the size.
+    leads_nowhere: it is a link without a file, as git-annex leaves one for what it has not fetched: it streams as an
+    empty file, and cannot be opened.
     """
 
     name: str
     size: int
     is_packed: bool
     stream: Callable[[], BinaryIO]
+    leads_nowhere: bool = False
 
     def open(self) -> BinaryIO:
         """Open it to be read in any way; a packed one is unpacked into memory."""
+        if self.leads_nowhere:
+            raise LiquidLensError("a link that leads to no file, and to no scan; fetch the file, or delete the link.")
         file = self.stream()
         if not self.is_packed:
             return file
@@ -48,9 +53,13 @@ def open_folder(folder: Path, budget: Budget, deep: bool = True) -> list[Member]
     members = []
     for path in sorted(folder.rglob("*") if deep else folder.iterdir()):
         name = path.relative_to(folder).as_posix()
-        if not _hidden(name) and path.is_file():
+        if _hidden(name):
+            continue
+        if path.is_file():
             members.append(Member(name, path.stat().st_size, False, _opener(path)))
-            _check_number(len(members), budget)
+        elif path.is_symlink() and not path.exists():  # left out, the series would seem whole
+            members.append(Member(name, 0, False, io.BytesIO, leads_nowhere=True))
+        _check_number(len(members), budget)
     return members
 
 

@@ -57,6 +57,11 @@ def check(header: Dataset, budget: Budget) -> None:
         raise LiquidLensError(f"this DICOM file holds no image ({modality(header) or 'of no modality'}).")
     if modality(header) == "RTDOSE":
         raise LiquidLensError("this DICOM file holds a radiation dose, which is no scan.")
+    if "MOSAIC" in (header.get("ImageType") or ()):
+        raise LiquidLensError(
+            "a mosaic of Siemens, which holds a whole volume as tiles of one image; convert the series to NIfTI, with "
+            "dcm2niix for example."
+        )
     check_transfer_syntax(header)
     frames = number_of_frames(header)
     budget.check_slices(frames)
@@ -76,11 +81,6 @@ def is_something_else(header: Dataset) -> bool:
     if kind.startswith(_STANDARD) or _STANDARD.startswith(kind):  # the latter if it was cut off
         return kind in uid.UID_dictionary and "Image Storage" not in kind.name
     return kind.is_valid
-
-
-def is_mosaic(header: Dataset) -> bool:
-    """Whether the slices of a volume are tiled in one image, as Siemens does."""
-    return "MOSAIC" in (header.get("ImageType") or ())
 
 
 def number_of_frames(dataset: Dataset) -> int:

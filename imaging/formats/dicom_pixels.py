@@ -55,12 +55,14 @@ _BLANK = (None, "")
 
 @dataclass(frozen=True)
 class Frame:
-    """One decoded frame.  pixels: (rows, columns), or (rows, columns, 3) if colour was asked for."""
+    """One decoded frame.  pixels: (rows, columns), or (rows, columns, 3) if colour was asked for.  mirror: what they
+    were taken from, if larger was darker in the file."""
 
     pixels: NDArray[np.float32]
     units: Literal["HU"] | None
     window: tuple[float, float] | None
     notes: tuple[str, ...]
+    mirror: float | None = None
 
 
 def load(file: BinaryIO) -> Dataset:
@@ -112,7 +114,7 @@ def decode(dataset: Dataset, index: int, colour: bool) -> Frame:
     with np.errstate(all="ignore"):
         stored = _stored(dataset, index)
         if photometric in _COLOUR:
-            return _colours(apply_color_lut(stored, dataset) if photometric == "PALETTE COLOR" else stored, colour)
+            return _colours(stored, dataset, photometric == "PALETTE COLOR", colour)
         return _greys(stored, dataset, index, photometric == "MONOCHROME1", colour)
 
 
@@ -123,6 +125,8 @@ def _stored(dataset: Dataset, index: int) -> NDArray:
         plugin = wanted if wanted in get_decoder(syntax).available_plugins else ""
         if syntax.is_encapsulated:
             _check_frame(dataset, index)
+        elif dataset.BitsAllocated == dataset.SamplesPerPixel == 1:
+            return _bits(dataset, index)
         try:
             return pixel_array(dataset, index=index, decoding_plugin=plugin)
         except RuntimeError:
@@ -135,6 +139,18 @@ def _stored(dataset: Dataset, index: int) -> NDArray:
             f"the pixels ({name}) cannot be decoded; the file may be damaged, or of a variant such as 12-bit JPEG that "
             "no decoder here knows."
         ) from None
+
+
+def _bits(dataset: Dataset, index: int) -> NDArray[np.uint8]:
+    """A frame of single bits, which may begin and end within a byte (PS3.5, 8.1.1)."""
+    # pydicom 3.0.2 takes as many bytes as a frame from the start of a byte has, which for many frames is one too few.
+    if len(dataset.PixelData) < get_expected_length(dataset):
+        raise ValueError("the file ends before its pixels")
+    count = dataset.Rows * dataset.Columns
+    first, end = index * count, (index + 1) * count
+    packed = np.frombuffer(dataset.PixelData, np.uint8)[first // 8 : (end + 7) // 8]
+    bits = np.unpackbits(packed, bitorder="little")[first % 8 :][:count]
+    return bits.reshape(dataset.Rows, dataset.Columns)
 
 
 def _frame(dataset: Dataset, index: int) -> bytes:
@@ -159,29 +175,37 @@ def _without_stray_bytes(dataset: Dataset, index: int) -> Dataset:
 
 
 def _check_frame(dataset: Dataset, index: int) -> None:
-    """Refuse a compressed frame that is far larger than the image of the header, which was judged: decoders allocate
-    what the frame itself claims, and pydicom unpacks as many run lengths as there are."""
+    """Refuse a compressed frame of another size than the image of the header, which was judged: decoders allocate what
+    the frame itself claims, and pydicom unpacks as many run lengths as there are, and puts pixels into any rows."""
     frame = _frame(dataset, index)
-    count = int(dataset.Rows) * int(dataset.Columns) * int(dataset.SamplesPerPixel)
+    size: tuple[int, ...] = int(dataset.Rows), int(dataset.Columns), int(dataset.SamplesPerPixel)
+    told, count = size, math.prod(size)
     if dataset.file_meta.TransferSyntaxUID == uid.RLELossless:
         # Of 64 bytes of header, and of two bytes for one at worst.
         claimed, allowed = len(frame), 256 + _BEYOND * count * int(dataset.BitsAllocated) // 8
     elif dataset.file_meta.TransferSyntaxUID in _JPEG_2000:
         from openjpeg import get_parameters
 
-        told = get_parameters(frame)
-        claimed = math.prod(int(told[axis]) for axis in ("rows", "columns", "samples_per_pixel"))
-        allowed = _BEYOND * count
+        parameters = get_parameters(frame)
+        told = tuple(int(parameters[axis]) for axis in ("rows", "columns", "samples_per_pixel"))
+        claimed, allowed = math.prod(told), _BEYOND * count
     else:
-        claimed, allowed = _claimed_by_jpeg(frame), _BEYOND * count
+        told = _size_of_jpeg(frame)
+        claimed, allowed = math.prod(told), _BEYOND * count
         if not claimed:
             raise LiquidLensError("a compressed frame does not say how large it is; the file may be damaged.")
     if claimed > allowed:
         raise LiquidLensError("a compressed frame is far larger than the image that the header describes.")
+    if told != size:
+        frame_is, image_is = (" x ".join(map(str, numbers)) for numbers in (told, size))
+        raise LiquidLensError(
+            f"a compressed frame is of {frame_is} numbers, and the header speaks of {image_is}; which one is meant is "
+            "unknown."
+        )
 
 
-def _claimed_by_jpeg(frame: bytes) -> int:
-    """How many numbers a JPEG or JPEG-LS image says that it holds (ISO 10918-1, B.2.2); 0 if it does not say."""
+def _size_of_jpeg(frame: bytes) -> tuple[int, ...]:
+    """Rows, columns and samples of a JPEG or JPEG-LS image (ISO 10918-1, B.2.2); 0 if it does not say."""
     at = 2  # behind the start of the image
     for _ in range(_SEGMENTS):
         found = _MARKER.search(frame, at)
@@ -189,13 +213,16 @@ def _claimed_by_jpeg(frame: bytes) -> int:
             break
         if frame[at - 1] in _FRAME_HEADERS:
             rows, columns = (int.from_bytes(frame[where : where + 2]) for where in (at + 3, at + 5))
-            return rows * columns * frame[at + 7]
+            return rows, columns, frame[at + 7]
         at += int.from_bytes(frame[at : at + 2])
-    return 0
+    return (0,)
 
 
-def _colours(rgb: NDArray, colour: bool) -> Frame:
-    rgb = rgb[..., :3]
+def _colours(stored: NDArray, dataset: Dataset, by_palette: bool, colour: bool) -> Frame:
+    rgb, bits = stored, dataset.BitsStored
+    if by_palette:
+        rgb, bits = apply_color_lut(stored, dataset), dataset.RedPaletteColorLookupTableDescriptor[2]
+    rgb = rgb[..., :3] >> max(0, min(bits, 8 * rgb.itemsize) - 8)  # the upper 8 of the bits that it says
     if colour:
         return Frame(to_float32(rgb), None, None, ())
     is_coloured = (rgb != rgb[..., :1]).any()
@@ -213,15 +240,16 @@ def _greys(stored: NDArray, dataset: Dataset, index: int, inverse: bool, colour:
     is_hu = code == "CT" and is_rescaled and str(transformation.get("RescaleType") or "HU").strip() == "HU"
     if code == "CT" and not is_hu:
         notes.append("The file does not give Hounsfield units.")
+    mirror = None
     if inverse and not is_hu:
-        ends = rescale(_range(stored, dataset)).astype(float)
-        values = ends.sum() - values.astype(float)
-        window = (float(ends.sum()) - window[1], float(ends.sum()) - window[0]) if window else None
+        mirror = float(rescale(_range(stored, dataset)).astype(float).sum())
+        values = mirror - values.astype(float)
+        window = (mirror - window[1], mirror - window[0]) if window else None
         notes.append("The file shows larger values darker (MONOCHROME1); they were inverted.")
     if colour:
         values = np.repeat(values[..., None], 3, axis=-1)
         notes.append("A grey image was given as colour.")
-    return Frame(to_float32(values), "HU" if is_hu else None, window, tuple(notes))
+    return Frame(to_float32(values), "HU" if is_hu else None, window, tuple(notes), mirror)
 
 
 def _rescaling(transformation: Dataset) -> Callable[[NDArray], NDArray]:

@@ -3,8 +3,9 @@
 from typing import BinaryIO
 
 import numpy as np
+from imagecodecs import png_decode
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from liquidlens.errors import LiquidLensError
 from liquidlens.imaging.budget import Budget, size_of
@@ -35,7 +36,7 @@ def pages(file: BinaryIO, budget: Budget) -> int:
     if _is_tiff(file):
         return tiff.pages(file, budget)
     with _opened(file) as image:
-        number = getattr(image, "n_frames", 1)
+        number = _number(image)
     budget.check_slices(number)
     return number
 
@@ -45,7 +46,7 @@ def stored_as(file: BinaryIO) -> tuple[str, int, str]:
     if _is_tiff(file):
         return "TIFF", *tiff.stored_as(file)
     with _opened(file) as image:
-        return image.format or "image", _BITS.get(image.mode, 8), image.mode
+        return image.format or "image", 16 if _is_deep_with_alpha(image) else _BITS.get(image.mode, 8), image.mode
 
 
 def _is_tiff(file: BinaryIO) -> bool:
@@ -55,7 +56,7 @@ def _is_tiff(file: BinaryIO) -> bool:
     return tiff.is_tiff(start)
 
 
-def _opened(file: BinaryIO) -> Image.Image:
+def _opened(file: BinaryIO) -> ImageFile.ImageFile:
     try:
         return Image.open(file, formats=FORMATS)
     except Image.DecompressionBombError as error:
@@ -64,14 +65,31 @@ def _opened(file: BinaryIO) -> Image.Image:
         raise ValueError("neither PNG, JPEG, BMP nor TIFF") from None
 
 
+def _number(image: ImageFile.ImageFile) -> int:
+    """How many pages there are.  What follows in a JPEG file is a preview or a depth map of a phone, and no page."""
+    return getattr(image, "n_frames", 1) if image.format == "PNG" else 1
+
+
+def _is_deep_with_alpha(image: ImageFile.ImageFile) -> bool:
+    """Whether it is a PNG of 16 bits of grey and of transparency, of which Pillow reads 8."""
+    return image.format == "PNG" and any(tile[3] == "LA;16B" for tile in image.tile)
+
+
 def _read(file: BinaryIO, request: Request) -> tuple[tiff.Picture, tuple[str, ...]]:
     packed = size_of(file)
     with _opened(file) as image:
-        number = getattr(image, "n_frames", 1)
+        number = _number(image)
         request.budget.check_slices(number)
         image.seek(check_page(request, number))
         request.budget.check_pixels(image.width * image.height)
         request.budget.check_inflated(image.width * image.height * len(image.getbands()), packed)
+        if _is_deep_with_alpha(image):
+            if number > 1:
+                raise LiquidLensError("pages of 16-bit grey with transparency; save each as an image of its own.")
+            file.seek(0)
+            grey, alpha = np.moveaxis(png_decode(file.read()), -1, 0)
+            notes = ("Transparency was ignored.",) if alpha.min() < 2**16 - 1 else ()
+            return tiff.upright(grey, image.getexif().get(ExifTags.Base.Orientation, 1)), notes
         upright = ImageOps.exif_transpose(image)
     return (np.array(upright) if upright.mode.startswith("I") else upright), ()
 

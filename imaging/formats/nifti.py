@@ -177,7 +177,10 @@ def _affine(header: Any) -> tuple[np.ndarray, bool, list[str]]:
     if not sform and not qform:
         return affine, False, ["The file does not say how the patient lies; the usual order of its axes was assumed."]
     if sform and qform:
-        sides = [nibabel.aff2axcodes(matrix) for matrix in (header.get_sform(), header.get_qform())]
+        try:
+            sides = [nibabel.aff2axcodes(matrix) for matrix in (header.get_sform(), header.get_qform())]
+        except ValueError:
+            return affine, True, ["The rotation of the file's qform is impossible; the sform was used."]
         if sides[0] != sides[1]:
             return (
                 affine,

@@ -161,11 +161,6 @@ def _slices(images: Sequence[Image], request: Request) -> list[_Slice]:
         with reading(name, "DICOM"):
             dicom.check(image.header, request.budget)
             part = _slice_in(image)
-            if dicom.is_mosaic(image.header):
-                raise LiquidLensError(
-                    "a mosaic of Siemens, which holds a whole volume as tiles of one image; convert the series to "
-                    "NIfTI, with dcm2niix for example."
-                )
         if part.plane is None:
             raise LiquidLensError(
                 f"slices without position: {name} does not say in numbers where it lies; give one file alone."
@@ -239,17 +234,24 @@ def _volume(slices: Sequence[_Slice]) -> Scan:
         if frame.pixels.shape != planes[0].size:
             raise LiquidLensError(f"mixed slices: {planes[i].name} is not of the size that it says.")
         stack[at] = frame.pixels
-        frames.append((frame.units, frame.window, frame.notes))
+        frames.append((frame.units, frame.window, frame.notes, frame.mirror))
         if frame.units != frames[0][0] or slices[i].modality != first.modality:
             raise LiquidLensError(f"mixed slices: {planes[0].name} and {planes[i].name} differ in modality or units.")
+    # Each slice was inverted within its own range, as rescaled; within the widest one, equal tissue is equal.
+    widest = max((mirror for *_, mirror in frames if mirror is not None), default=0.0)
+    shifts = [0.0 if mirror is None else widest - mirror for *_, mirror in frames]
+    if any(shifts):
+        stack += np.array(shifts)[:, None, None]
     pixels, spacing, place, angles = to_lps(stack, affine)
-    notes = dict.fromkeys(note for _, _, notes in frames for note in notes)
+    middle = len(frames) // 2
+    window, shift = frames[middle][1], shifts[middle]
+    notes = dict.fromkeys(note for _, _, notes, _ in frames for note in notes)
     return Scan(
         pixels,
         spacing,
         first.modality,
         units=frames[0][0],
-        window=frames[len(frames) // 2][1],
+        window=(window[0] + shift, window[1] + shift) if window else None,
         oriented=True,
         affine=place,
         notes=(*notes, *angles),

@@ -68,7 +68,7 @@ def read_page(file: BinaryIO, request: Request) -> tuple[Picture, tuple[str, ...
         stored = page.asarray(squeeze=False, maxworkers=1)  # (planes, depth, rows, columns, samples)
         stored = np.moveaxis(stored[:, 0], 0, -1).reshape(*stored.shape[2:4], -1)
         picture, notes = _picture(stored, page)
-        return _upright(picture, int(page.tags.valueof(_ORIENTATION, 1))), notes
+        return upright(picture, int(page.tags.valueof(_ORIENTATION, 1))), notes
 
 
 def stored_as(file: BinaryIO) -> tuple[int, str]:
@@ -162,7 +162,7 @@ def _deep(stored: NDArray, bits: int, white_is_zero: bool) -> tuple[NDArray, tup
     return (2**bits - 1) - stored.astype(np.float64), ("The file shows larger values darker; they were inverted.",)
 
 
-def _upright(picture: Picture, orientation: int) -> Picture:
+def upright(picture: Picture, orientation: int) -> Picture:
     """Turned as TIFF's tag Orientation says: what the first row and the first column of the stored picture show."""
     if orientation not in range(2, 9):
         return picture

@@ -185,6 +185,40 @@ def test_pages(tmp_path):
     assert "12 slices or frames are over the budget of 11" in sentence(one)
 
 
+def test_pages_of_png_and_jpeg_are_the_same_alone_and_among_others(tmp_path):
+    """Those of an animated PNG, which are told behind a colour profile; of a phone's JPEG the first picture."""
+    first, *others = map(Image.fromarray, PICTURES[:3])
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    noise = np.random.default_rng(0).bytes(9000)
+    first.save(folder / "a.png", save_all=True, append_images=others, icc_profile=noise)
+    first.save(folder / "b.jpg", format="MPO", save_all=True, append_images=others, quality=100)
+    first.save(folder / "c.png")
+    with Image.open(folder / "b.jpg") as phone:
+        assert phone.n_frames == 3
+        picture = np.asarray(phone.convert("L"))
+    path = packed(tmp_path / "all.zip", {path.name: path.read_bytes() for path in folder.iterdir()})
+    names = ["a.png#0", "a.png#1", "a.png#2", "b.jpg", "c.png"]
+    for place in (folder, path):
+        found = scans_of(Place(str(place)), axes=2)
+        assert sorted(items(found)) == names
+        by_name = {scan.item: scan.scan for scan in found}
+        assert all(np.array_equal(by_name[name].pixels, PICTURES[at]) for at, name in enumerate(names[:3]))
+    assert items(scans_of(Place(str(folder / "a.png")), axes=2)) == ["0", "1", "2"]
+    [alone] = scans_of(Place(str(folder / "b.jpg")), axes=2)
+    assert np.array_equal(pixels([alone])[0], picture)
+
+
+def test_links_to_nowhere_are_rows_as_well(tmp_path):
+    (tmp_path / "a.npy").write_bytes(npy(PICTURES[0]))
+    for name in ("b.npy", "c.png", "readme"):
+        (tmp_path / name).symlink_to("nowhere")
+    found = scans_of(Place(str(tmp_path)), axes=2)
+    assert items(found) == ["a.npy", "b.npy", "c.png"]
+    assert [isinstance(scan.scan, Scan) for scan in found] == [True, False, False]
+    assert sentence(found[1]).startswith(f"{tmp_path}#b.npy: a link that leads to no file")
+
+
 def test_frames(tmp_path):
     """They are one volume where volumes are wanted, and as many images where images are."""
     volume = phantom()

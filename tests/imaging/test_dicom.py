@@ -11,7 +11,7 @@ from PIL import Image
 from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, get_frame
-from pydicom.pixels import apply_modality_lut, compress
+from pydicom.pixels import apply_modality_lut, compress, pack_bits
 
 from liquidlens.errors import LiquidLensError
 from liquidlens.imaging import read, read_safely
@@ -243,6 +243,39 @@ def test_colour(tmp_path):
     assert read(save(image(DEEP), tmp_path / "deep.dcm"), colour=True).pixels.shape == (32, 48, 3)
 
 
+@pytest.mark.parametrize(("bits", "bytes_each"), [(8, 1), (8, 2), (16, 2)])
+def test_colours_of_palettes_have_8_bits(tmp_path, bits, bytes_each):
+    """Entries of 8 bits may be stored in 16 (PS3.3, C.7.6.3.1.5)."""
+    grey = np.arange(0, 96, 6, dtype=np.uint8).reshape(4, 4)
+    table = (np.arange(256) * (257 if bits == 16 else 1)).astype(f"<u{bytes_each}").tobytes()
+    dataset = image(grey, Modality="US", PhotometricInterpretation="PALETTE COLOR")
+    for colour in ("Red", "Green", "Blue"):
+        setattr(dataset, f"{colour}PaletteColorLookupTableDescriptor", [256, 0, bits])
+        setattr(dataset, f"{colour}PaletteColorLookupTableData", table)
+    path = save(dataset, tmp_path / "scan.dcm")
+    assert np.array_equal(read(path).pixels, grey)
+    assert np.array_equal(read(path, colour=True).pixels, np.repeat(grey[..., None], 3, axis=-1))
+
+
+@pytest.mark.parametrize("bits", [8, 12, 16])
+def test_of_deep_colours_the_upper_8_bits_are_read(tmp_path, bits):
+    rgb = RANDOM.integers(0, 2**bits, (8, 8, 3)).astype(np.uint16)
+    path = save(image(rgb, BitsStored=bits, HighBit=bits - 1), tmp_path / "scan.dcm")
+    assert np.array_equal(read(path, colour=True).pixels, rgb >> (bits - 8))
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(3, 5), (3, 7), (5, 7), (2, 7), (4, 4), (17, 1)])
+def test_frames_of_single_bits_begin_within_bytes(tmp_path, rows, columns):
+    frames = RANDOM.integers(0, 2, (17, rows, columns)).astype(np.uint8)
+    dataset = image(frames, BitsAllocated=1, BitsStored=1, HighBit=0, PixelData=pack_bits(frames.ravel()))
+    path = save(dataset, tmp_path / "scan.dcm")
+    for i, frame in enumerate(frames):
+        assert np.array_equal(read(f"{path}#{i}").pixels, frame)
+    dataset.PixelData = dataset.PixelData[:-2]
+    with pytest.raises(LiquidLensError, match="damaged"):
+        read(f"{save(dataset, path)}#0")
+
+
 def test_pixel_spacing_or_that_of_the_detector(tmp_path):
     dataset = image(DEEP, ImagerPixelSpacing=[0.2, 0.1])
     assert read(save(dataset, tmp_path / "scan.dcm")).spacing == (0.2, 0.1)
@@ -379,6 +412,26 @@ def test_a_frame_larger_than_its_image_is_not_decoded(tmp_path, syntax, monkeypa
     path = save(encapsulated(SHALLOW, syntax, frame.getvalue()), tmp_path / "scan.dcm")
     with pytest.raises(LiquidLensError, match="a compressed frame is far larger than the image"):
         read(path)
+
+
+@pytest.mark.parametrize("syntax", [uid.JPEG2000Lossless, uid.HTJ2KLossless, uid.JPEGLSLossless, uid.JPEGBaseline8Bit])
+@pytest.mark.parametrize(("rows", "columns"), [(48, 32), (16, 96)])
+def test_a_frame_of_other_rows_and_columns_is_not_scrambled(tmp_path, syntax, rows, columns):
+    """Of as many pixels as the header says."""
+    frame = io.BytesIO()
+    if syntax == uid.JPEGLSLossless:
+        frame.write(get_frame(compressed(SHALLOW, syntax).PixelData, 0))
+    elif syntax == uid.JPEGBaseline8Bit:
+        Image.fromarray(SHALLOW).save(frame, "JPEG")
+    else:
+        frame.write(encode_array(SHALLOW))
+    dataset = encapsulated(SHALLOW, syntax, frame.getvalue())
+    assert read(save(dataset, tmp_path / "scan.dcm")).pixels.shape == (32, 48)
+    dataset.Rows, dataset.Columns = rows, columns
+    with pytest.raises(
+        LiquidLensError, match=f"of 32 x 48 x 1 numbers, and the header speaks of {rows} x {columns} x 1;"
+    ):
+        read(save(dataset, tmp_path / "scan.dcm"))
 
 
 def test_every_cut_of_a_file_is_answered_with_a_sentence(tmp_path):

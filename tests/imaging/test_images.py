@@ -1,11 +1,16 @@
 """Images: grey, coloured, deep, of several pages; and which are refused, with which sentence."""
 
+import struct
+import zlib
+
 import numpy as np
 import pytest
+from imagecodecs import apng_encode, png_encode
 from PIL import Image
 
 from liquidlens.errors import LiquidLensError
 from liquidlens.imaging import read
+from liquidlens.imaging.storage import storage
 
 GREY = np.random.default_rng(0).integers(0, 256, (5, 7), dtype=np.uint8)
 
@@ -31,6 +36,32 @@ def test_images_of_16_bits_keep_their_numbers(tmp_path, suffix):
     deep = GREY.astype(np.uint16) * 257
     Image.fromarray(deep).save(tmp_path / f"scan{suffix}")
     assert np.array_equal(read(tmp_path / f"scan{suffix}").pixels, deep)
+
+
+def test_pngs_of_16_bits_with_transparency_keep_their_numbers(tmp_path):
+    deep = np.stack([GREY.astype(np.uint16) * 257 + 3, np.full(GREY.shape, 65535, np.uint16)], axis=-1)
+    path = tmp_path / "scan.png"
+    path.write_bytes(png_encode(deep))
+    assert np.array_equal(read(path).pixels, deep[..., 0])
+    assert np.array_equal(read(path, colour=True).pixels, np.repeat(deep[..., :1], 3, axis=-1))
+    assert (read(path).notes, storage(path).bits) == ((), 16)
+    content = path.read_bytes()
+    for kept in range(0, content.index(b"IEND") - 4, 3):
+        (tmp_path / "cut.png").write_bytes(content[:kept])
+        with pytest.raises(LiquidLensError, match=r"cut\.png: not a readable"):
+            read(tmp_path / "cut.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees
+    chunk = b"eXIf" + exif.tobytes()[6:]
+    chunk = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    path.write_bytes(content[:33] + chunk + content[33:])  # behind its header
+    assert np.array_equal(read(path).pixels, np.rot90(deep[..., 0], -1))
+    deep[0, 0, 1] = 0
+    path.write_bytes(png_encode(deep))
+    assert read(path).notes == ("Transparency was ignored.",)
+    path.write_bytes(apng_encode(np.stack([deep, deep])))
+    with pytest.raises(LiquidLensError, match="pages of 16-bit grey with transparency"):
+        read(f"{path}#1")
 
 
 def test_tiffs_whose_larger_values_are_darker_are_inverted(tmp_path):

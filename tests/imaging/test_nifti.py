@@ -76,6 +76,22 @@ def test_nifti_says_whether_the_sides_are_known(tmp_path):
     assert "disagree" in doubtful.notes[0]
 
 
+def test_an_impossible_qform_does_not_matter_beside_an_sform(tmp_path):
+    path = nifti(tmp_path, (1, 0))
+    content = path.read_bytes()
+    header = nibabel.Nifti1Header(content[:348])
+    header["qform_code"], header["quatern_b"], header["quatern_c"] = 1, 1, 1
+    path.write_bytes(header.binaryblock + content[348:])
+    scan = read(path)
+    assert scan.oriented
+    assert scan.affine == read(nifti(tmp_path, (1, 0))).affine
+    assert scan.notes == ("The rotation of the file's qform is impossible; the sform was used.",)
+    header["sform_code"] = 0
+    path.write_bytes(header.binaryblock + content[348:])
+    with pytest.raises(LiquidLensError, match="damaged"):
+        read(path)
+
+
 def test_nifti_units_and_window(tmp_path):
     def change(header):
         header.set_xyzt_units("micron")

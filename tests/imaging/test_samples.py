@@ -19,6 +19,9 @@ REFUSED = {
     "no_meta.dcm": "holds no image",  # a stray byte in front of the data set
     "badVR.dcm": "radiation dose",
     "MR_truncated.dcm": "may be damaged",
+    "0.dcm": "a mosaic of Siemens",
+    "1.dcm": "a mosaic of Siemens",
+    "csa_slice_norm.dcm": "a mosaic of Siemens",
     "JPEG-lossy.dcm": "cannot be decoded",
     "JPGExtended.dcm": "cannot be decoded",
     "JPEG2000-embedded-sequence-delimiter.dcm": "cannot be decoded",
@@ -65,7 +68,7 @@ def test_every_packaged_file_is_read_or_refused_by_name(folder):
             assert any(sentence in found for sentence in WITHOUT_IMAGE), f"{path}: {found}"
     packaged = {path.name for path in files(folder)}
     assert refused == packaged & set(REFUSED), "each is refused as the table says"
-    assert read_well > (70 if folder == PYDICOM else 5)
+    assert read_well > (70 if folder == PYDICOM else 4)
 
 
 def test_every_packaged_dicom_image_has_the_values_of_pydicom_and_simpleitk():

@@ -190,10 +190,30 @@ def test_copies_of_a_slice_are_called_so(tmp_path):
         read(folder)
 
 
-def test_mosaics_are_called_so(tmp_path):
+@pytest.mark.parametrize("number", [1, 4])
+def test_mosaics_are_called_so(tmp_path, number):
     slices = series(phantom(), ImageType=["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"])
-    with pytest.raises(LiquidLensError, match="IM000: a mosaic of Siemens"):
-        read(save_series(slices, tmp_path / "ct"))
+    folder = save_series(slices[:number], tmp_path / "ct")
+    for source in (folder, folder / "IM000"):
+        with pytest.raises(LiquidLensError, match="IM000: a mosaic of Siemens"):
+            read(source)
+
+
+def test_inverted_slices_with_rescalings_of_their_own_are_inverted_alike(tmp_path):
+    """The same tissue in each slice, stored with other slopes, so that each has another range."""
+    tissue = np.array([[0, 100], [200, 1000]])
+    stored = np.stack([tissue // slope for slope in (1, 2, 4)]).astype(np.uint16)
+    slices = series(stored.astype(np.int16) - 1024, BitsStored=12, HighBit=11, VOILUTFunction="LINEAR_EXACT")
+    for dataset, slope in zip(slices, (1, 2, 4), strict=True):
+        dataset.Modality, dataset.RescaleSlope, dataset.RescaleIntercept = "MR", slope, 0
+        dataset.WindowCenter, dataset.WindowWidth = 100, 50
+    upright = read(save_series(slices, tmp_path / "upright"))
+    assert np.array_equal(upright.pixels, [tissue] * 3)
+    for dataset in slices:
+        dataset.PhotometricInterpretation = "MONOCHROME1"
+    inverted = read(save_series(slices, tmp_path / "inverted"))
+    assert np.array_equal(inverted.pixels, 4 * 4095 - upright.pixels), "within the widest of the ranges"
+    assert (upright.window, inverted.window) == ((75, 125), (4 * 4095 - 125, 4 * 4095 - 75))
 
 
 DAMAGES = {
@@ -219,6 +239,20 @@ def test_the_first_or_last_slice_is_damaged(tmp_path, damage, at, ending):
     pack(packed, {path.name: path.read_bytes() for path in folder.iterdir()})
     for source in (folder, packed, f"{folder}#0", f"{packed}#0"):
         with pytest.raises(LiquidLensError, match=f"{re.escape(str(source))}: {damaged.name}: "):
+            read(source)
+
+
+@pytest.mark.parametrize("ending", ["", ".dcm", ".IMA"])
+@pytest.mark.parametrize("at", [0, 3])
+def test_a_slice_that_is_a_link_to_nowhere_is_told(tmp_path, at, ending):
+    """As git-annex and DataLad leave files that were not fetched."""
+    for i, dataset in enumerate(series(phantom())):
+        save(dataset, tmp_path / f"CT{i:03d}{ending}")
+    missing = tmp_path / f"CT{at:03d}{ending}"
+    missing.unlink()
+    missing.symlink_to("../.git/annex/objects/7f")
+    for source in (tmp_path, f"{tmp_path}#0"):
+        with pytest.raises(LiquidLensError, match=f"{re.escape(str(source))}: {missing.name}: "):
             read(source)
 
 

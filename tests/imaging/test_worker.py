@@ -1,7 +1,10 @@
 """Reading in a process of its own: the same scan, the same errors, and a caller that survives everything."""
 
+import os
+import signal
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -102,6 +105,23 @@ def test_relative_paths_mean_the_callers_folder(tmp_path, monkeypatch):
     (tmp_path / "numpy.py").write_text("raise SystemExit('imported from the current folder')")
     monkeypatch.chdir(tmp_path)
     assert read_safely("scan.npy").pixels.shape == (2, 3)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
+def test_a_reader_that_is_interrupted_does_not_mix_up_its_answers(tmp_path, monkeypatch):
+    """Ctrl-C comes while the first answer is waited for, as the interpreter is slow to start."""
+    for i in range(3):
+        np.save(tmp_path / f"{i}.npy", np.full((2, 3), i))
+    program = tmp_path / "python"
+    program.write_text(f'#!/bin/sh\nsleep 1\nexec "{sys.executable}" "$@"\n')
+    program.chmod(0o700)
+    with Reader() as reader:
+        with monkeypatch.context() as slow:
+            slow.setattr(sys, "executable", str(program))
+            threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+            with pytest.raises(KeyboardInterrupt):
+                reader.read(tmp_path / "0.npy")
+        assert [reader.read(tmp_path / f"{i}.npy").pixels[0, 0] for i in (1, 2)] == [1, 2]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs signals")

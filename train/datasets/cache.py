@@ -25,7 +25,7 @@ from liquidlens.imaging.read import split
 FOLDER, SIZE = "LIQUIDLENS_CACHE", "LIQUIDLENS_CACHE_GB"
 GIGABYTES = 10.0
 #: Raised when an entry means something else than before within a release.
-VERSION = 4
+VERSION = 5
 #: So much is left when the oldest entries went.
 KEPT = 0.9
 _DIGEST = hashlib.sha256().digest_size

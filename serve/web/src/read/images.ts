@@ -32,6 +32,9 @@ export async function readImage(file: Blob, selection: string, colour: boolean):
 
 async function png(bytes: Uint8Array<ArrayBuffer>): Promise<Picture> {
   const chunks = neededChunks(bytes);
+  if (latin(bytes.subarray(0, 2 ** 16)).includes("acTL")) {
+    throw new Refusal("an image of several pages; save the one that is meant as an image of its own.");
+  }
   const isFirst = latin(bytes.subarray(8, 16)) === "\0\0\0\rIHDR";
   if (!isFirst || chunks.filter(({ type }) => type === "IHDR").length !== 1) throw new Error("it has no one header");
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -55,11 +58,18 @@ async function png(bytes: Uint8Array<ArrayBuffer>): Promise<Picture> {
   }
   const { channels: samples, transparency } = found;
   if (bits === 16 && samples === 1) return { ...area, samples, deep: true, values: found.data, notes: [] };
+  if (bits === 16 && samples === 2) return deepWithAlpha(area, found.data);
   const values = bits < 8 ? spread(found.data, bits, rows, columns) : found.data;
   const hidden = transparency && isHidden(values, samples, bits < 8 ? transparency.map((x) => (x * 255) / (2 ** bits - 1)) : transparency);
   const eight = bits === 16 ? Uint8Array.from(values, (value) => value >> 8) : values;
   const notes = hidden ? ["Transparency was ignored."] : [];
   return withoutAlpha({ ...area, samples, deep: false, values: eight, notes });
+}
+
+function deepWithAlpha(area: { rows: number; columns: number }, data: ArrayLike<number>): Picture {
+  const [values, alpha] = [0, 1].map((band) => Uint16Array.from({ length: data.length / 2 }, (_, i) => data[2 * i + band]!));
+  const notes = alpha!.some((value) => value < 2 ** 16 - 1) ? ["Transparency was ignored."] : [];
+  return { ...area, samples: 1, deep: true, values: values!, notes };
 }
 
 interface Chunk {

@@ -241,6 +241,9 @@ function affineOf(header: Header): { affine: Matrix; oriented: boolean; doubts: 
     const doubt = "The file does not say how the patient lies; the usual order of its axes was assumed.";
     return { affine, oriented: false, doubts: [doubt] };
   }
+  if (sform && qform && isImpossible(header)) {
+    return { affine, oriented: true, doubts: ["The rotation of the file's qform is impossible; the sform was used."] };
+  }
   if (sform && qform && sides(header.rows) !== sides(qformOf(header))) {
     const doubt = "The file says in two ways how the patient lies, and they disagree; the sform was used.";
     return { affine, oriented: false, doubts: [doubt] };
@@ -248,11 +251,15 @@ function affineOf(header: Header): { affine: Matrix; oriented: boolean; doubts: 
   return { affine, oriented: true, doubts: [] };
 }
 
+function isImpossible({ quaternion: [b, c, d] }: Header): boolean {
+  return 1 - (b! * b! + c! * c! + d! * d!) < -3 * 2 ** -23;
+}
+
 /** The rotation of a unit quaternion whose real part is not stored, times the spacing; as nibabel computes it. */
-function qformOf({ quaternion: [b, c, d], qoffset, pixdim }: Header): Matrix {
-  const square = 1 - (b! * b! + c! * c! + d! * d!);
-  if (square < -3 * 2 ** -23) throw new Error("the quaternion of the header is longer than 1");
-  const a = Math.sqrt(Math.max(0, square));
+function qformOf(header: Header): Matrix {
+  if (isImpossible(header)) throw new Error("the quaternion of the header is longer than 1");
+  const { quaternion: [b, c, d], qoffset, pixdim } = header;
+  const a = Math.sqrt(Math.max(0, 1 - (b! * b! + c! * c! + d! * d!)));
   const length = a * a + b! * b! + c! * c! + d! * d!;
   const s = 2 / length;
   const rotation = [

@@ -115,15 +115,7 @@ async function readSeries(images: readonly Image[], colour: boolean): Promise<Sc
   const names = new Map<string, string>();
   const slices: Slice[] = [];
   for (const { name, data } of images) {
-    await reading(name, "DICOM", () => {
-      dicom.check(data);
-      if (dicom.isMosaic(data)) {
-        throw new Refusal(
-          "a mosaic of Siemens, which holds a whole volume as tiles of one image; convert the series to NIfTI, with " +
-            "dcm2niix for example.",
-        );
-      }
-    });
+    await reading(name, "DICOM", () => dicom.check(data));
     const slice = sliceOf(data, 0, name);
     if (slice.plane === null) {
       throw new Refusal(
@@ -188,13 +180,21 @@ async function volume(slices: readonly Slice[]): Promise<Scan> {
       );
     }
   }
+  // Each slice was inverted within its own range, as rescaled; within the widest one, equal tissue is equal.
+  const widest = Math.max(...frames.map(({ mirror }) => mirror ?? -Infinity));
+  const shifts = frames.map(({ mirror }) => (mirror === null ? 0 : widest - mirror));
+  for (const [at, shift] of shifts.entries()) {
+    if (shift) for (let i = at * rows * columns; i < (at + 1) * rows * columns; i++) stack[i]! += shift;
+  }
+  const middle = Math.floor(frames.length / 2);
+  const window = frames[middle]!.window?.map((end) => end + shifts[middle]!) as [number, number] | undefined;
   const turned = toLps(stack, [slices.length, rows, columns], affine, false);
   const notes = new Set(frames.flatMap((frame) => frame.notes));
   return scanOf(turned.pixels, turned.shape, {
     spacing: turned.spacing,
     modality: slices[0]!.modality,
     units: frames[0]!.units,
-    window: frames[Math.floor(frames.length / 2)]!.window,
+    window: window ?? null,
     oriented: true,
     notes: [...notes, ...turned.notes],
   });

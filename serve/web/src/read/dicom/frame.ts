@@ -9,13 +9,17 @@ import { storedFrame, type Stored } from "./stored.ts";
 const GREY = ["MONOCHROME1", "MONOCHROME2"];
 const COLOUR = ["RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR"];
 
-/** One decoded frame, (rows, columns), or (rows, columns, 3) if colour was asked for. */
+/**
+ * One decoded frame, (rows, columns), or (rows, columns, 3) if colour was asked for.  mirror: what its values were taken
+ * from, if larger was darker in the file.
+ */
 export interface Frame {
   readonly pixels: Float32Array<ArrayBuffer>;
   readonly shape: number[];
   readonly units: "HU" | null;
   readonly window: [number, number] | null;
   readonly notes: string[];
+  readonly mirror: number | null;
 }
 
 /** Frame `index` as grey values: the modality's own rescaling applied, larger is brighter, no window applied. */
@@ -35,12 +39,15 @@ export async function decode(data: DataSet, index: number, colour: boolean): Pro
   }
   const stored = await storedFrame(data, index, samples, photometric);
   const [rows, columns] = sizeOf(data) as [number, number];
-  if (!isGrey) return colours(photometric === "PALETTE COLOR" ? throughPalette(stored, data) : stored, rows, columns, colour);
+  if (!isGrey) {
+    const rgb = photometric === "PALETTE COLOR" ? throughPalette(stored, data) : eight(stored, data.uint16(TAG.stored)!);
+    return colours(rgb, rows, columns, colour);
+  }
   return greys(stored, data, index, photometric === "MONOCHROME1", colour);
 }
 
 function colours(rgb: Stored, rows: number, columns: number, colour: boolean): Frame {
-  const unknown = { units: null, window: null };
+  const unknown = { units: null, window: null, mirror: null };
   if (colour) return { ...unknown, pixels: Float32Array.from(rgb), shape: [rows, columns, 3], notes: [] };
   let isColoured = false;
   for (let i = 0; i < rgb.length && !isColoured; i += 3) isColoured = rgb[i] !== rgb[i + 1] || rgb[i] !== rgb[i + 2];
@@ -50,7 +57,15 @@ function colours(rgb: Stored, rows: number, columns: number, colour: boolean): F
 
 function throughPalette(stored: Stored, data: DataSet): Stored {
   const tables = TAG.palette.map((tag, i) => table(data, TAG.paletteDescriptor[i]!, tag, data));
-  return Float32Array.from({ length: 3 * stored.length }, (_, i) => tables[i % 3]!(stored[Math.trunc(i / 3)]!));
+  const rgb = Float32Array.from({ length: 3 * stored.length }, (_, i) => tables[i % 3]!(stored[Math.trunc(i / 3)]!));
+  const [red, descriptor] = [data.elements[TAG.palette[0]!]!, TAG.paletteDescriptor[0]!];
+  const wide = red.length >= 2 * (data.uint16(descriptor, 0) || 2 ** 16);
+  return eight(rgb, Math.min(data.uint16(descriptor, 2)!, wide ? 16 : 8));
+}
+
+/** Of colours of so many bits the upper 8. */
+function eight(rgb: Stored, bits: number): Stored {
+  return bits > 8 ? Float32Array.from(rgb, (value) => Math.floor(value / 2 ** (bits - 8))) : rgb;
 }
 
 function greys(stored: Stored, data: DataSet, index: number, inverse: boolean, colour: boolean): Frame {
@@ -64,20 +79,22 @@ function greys(stored: Stored, data: DataSet, index: number, inverse: boolean, c
   const isHu = code === "CT" && rescaled && unit === "HU";
   if (code === "CT" && !isHu) notes.push("The file does not give Hounsfield units.");
   let pixels = Float32Array.from(stored, rescale);
+  let mirror: number | null = null;
   if (inverse && !isHu) {
     const [low, high] = storedRange(stored, data).map(rescale);
     const sum = low! + high!;
+    mirror = sum;
     pixels = Float32Array.from(stored, (value) => sum - rescale(value));
     if (window) window = [sum - window[1], sum - window[0]];
     notes.push("The file shows larger values darker (MONOCHROME1); they were inverted.");
   }
   const [rows, columns] = sizeOf(data) as [number, number];
   const units = isHu ? "HU" : null;
-  if (!colour) return { pixels, shape: [rows, columns], units, window, notes };
+  if (!colour) return { pixels, shape: [rows, columns], units, window, notes, mirror };
   notes.push("A grey image was given as colour.");
   const grey = pixels;
   pixels = Float32Array.from({ length: 3 * grey.length }, (_, i) => grey[Math.trunc(i / 3)]!);
-  return { pixels, shape: [rows, columns, 3], units, window, notes };
+  return { pixels, shape: [rows, columns, 3], units, window, notes, mirror };
 }
 
 /**

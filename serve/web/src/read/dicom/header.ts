@@ -55,6 +55,12 @@ export function check(data: DataSet): void {
     throw new Refusal(`this DICOM file holds no image (${modality(data) ?? "of no modality"}).`);
   }
   if (modality(data) === "RTDOSE") throw new Refusal("this DICOM file holds a radiation dose, which is no scan.");
+  if ((data.string(TAG.imageType) ?? "").split("\\").includes("MOSAIC")) {
+    throw new Refusal(
+      "a mosaic of Siemens, which holds a whole volume as tiles of one image; convert the series to NIfTI, with " +
+        "dcm2niix for example.",
+    );
+  }
   if (!READABLE.includes(syntaxOf(data))) {
     throw new Refusal("its transfer syntax cannot be read here; convert it, to JPEG 2000 for example.");
   }
@@ -69,11 +75,6 @@ export function isSomethingElse(data: DataSet): boolean {
   const kind = data.string(TAG.class) || data.string(TAG.mediaClass) || "";
   if (kind.startsWith(STANDARD) || STANDARD.startsWith(kind)) return NO_IMAGE.test(kind); // the latter if it was cut off
   return /^[0-9.]+$/.test(kind);
-}
-
-/** Whether the slices of a volume are tiled in one image, as Siemens does. */
-export function isMosaic(data: DataSet): boolean {
-  return (data.string(TAG.imageType) ?? "").split("\\").includes("MOSAIC");
 }
 
 /** What tells an image from all others; undefined if it does not say. */
